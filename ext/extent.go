@@ -1,0 +1,93 @@
+package ext
+
+import (
+	"encoding/binary"
+	"unsafe"
+
+	ext4 "github.com/dsoprea/go-ext4"
+)
+
+const (
+	extentMagic      = 0xF30A
+	extentHeaderSize = int(unsafe.Sizeof(ext4.ExtentHeaderNode{}))
+	extentSize       = int(unsafe.Sizeof(ext4.ExtentLeafNode{}))
+
+	// MaxExtentDepth is the greatest eh_depth.
+	MaxExtentDepth = 5
+
+	maxInitExtent = 32768 // a longer ee_len says uninitialised
+)
+
+// An ExtentNode is a view of one node of an extent tree: i_block or a block.
+//
+//	┌────────┬───────┬───────┬─────┬──────┐
+//	│ header │ entry │ entry │ ... │ tail │   12 bytes each; the tail, in blocks, 4
+//	└────────┴───────┴───────┴─────┴──────┘
+//
+// At depth 0 entries are extents, above they are index entries.
+type ExtentNode []byte
+
+var (
+	extentHeader ext4.ExtentHeaderNode
+	extentIndex  ext4.ExtentIndexNode
+	extentLeaf   ext4.ExtentLeafNode
+)
+
+// Valid tells whether the header has the magic number and a depth that can be.
+func (n ExtentNode) Valid() bool {
+	return len(n) >= extentHeaderSize &&
+		binary.LittleEndian.Uint16(n[unsafe.Offsetof(extentHeader.EhMagic):]) == extentMagic &&
+		n.Depth() <= MaxExtentDepth
+}
+
+// Depth returns eh_depth.
+func (n ExtentNode) Depth() int {
+	return int(binary.LittleEndian.Uint16(n[unsafe.Offsetof(extentHeader.EhDepth):]))
+}
+
+// Capacity returns how many entries fit into the node, whatever eh_max says.
+func (n ExtentNode) Capacity() int { return (len(n) - extentHeaderSize) / extentSize }
+
+// Count returns eh_entries as it is, and what of it fits into the node.
+func (n ExtentNode) Count() (claimed, count int) {
+	claimed = int(binary.LittleEndian.Uint16(n[unsafe.Offsetof(extentHeader.EhEntryCount):]))
+	return claimed, min(claimed, n.Capacity())
+}
+
+// Max returns eh_max.
+func (n ExtentNode) Max() int {
+	return int(binary.LittleEndian.Uint16(n[unsafe.Offsetof(extentHeader.EhMax):]))
+}
+
+// Index returns entry i of an index node: the block of the child node, and
+// the first logical block below it.
+func (n ExtentNode) Index(i int) (child uint64, logical uint32) {
+	e := n[extentHeaderSize+i*extentSize:]
+	child = uint64(binary.LittleEndian.Uint32(e[unsafe.Offsetof(extentIndex.EiLeafPhysicalBlockLo):])) |
+		uint64(binary.LittleEndian.Uint16(e[unsafe.Offsetof(extentIndex.EiLeafPhysicalBlockHi):]))<<32
+	return child, binary.LittleEndian.Uint32(e[unsafe.Offsetof(extentIndex.EiLogicalBlock):])
+}
+
+// An Extent is a run of blocks of a file.
+type Extent struct {
+	Logical uint32 // first block in the file
+	Start   uint64 // first block on the disk
+	Len     uint32 // blocks
+	Uninit  bool   // allocated, never written: reads as zero
+}
+
+// Extent returns entry i of a leaf node.
+func (n ExtentNode) Extent(i int) Extent {
+	e := n[extentHeaderSize+i*extentSize:]
+	x := Extent{
+		Logical: binary.LittleEndian.Uint32(e[unsafe.Offsetof(extentLeaf.EeFirstLogicalBlock):]),
+		Len:     uint32(binary.LittleEndian.Uint16(e[unsafe.Offsetof(extentLeaf.EeLogicalBlockCount):])),
+		Start: uint64(binary.LittleEndian.Uint32(e[unsafe.Offsetof(extentLeaf.EeStartPhysicalBlockLo):])) |
+			uint64(binary.LittleEndian.Uint16(e[unsafe.Offsetof(extentLeaf.EeStartPhysicalBlockHi):]))<<32,
+	}
+	if x.Len > maxInitExtent {
+		x.Len -= maxInitExtent
+		x.Uninit = true
+	}
+	return x
+}

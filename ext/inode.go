@@ -1,0 +1,151 @@
+package ext
+
+import (
+	"encoding/binary"
+	"unsafe"
+
+	ext4 "github.com/dsoprea/go-ext4"
+)
+
+// File types in i_mode.
+const (
+	ModeType    = 0xF000
+	ModeFIFO    = 0x1000
+	ModeChar    = 0x2000
+	ModeDir     = 0x4000
+	ModeBlock   = 0x6000
+	ModeRegular = 0x8000
+	ModeSymlink = 0xA000
+	ModeSocket  = 0xC000
+)
+
+// Flags of an inode (i_flags).
+const (
+	FlagEncrypt    = uint32(ext4.InodeFlagEncrypt)
+	FlagIndex      = uint32(ext4.InodeFlagIndex)
+	FlagExtents    = uint32(ext4.InodeFlagExtents)
+	FlagVerity     = uint32(0x100000)
+	FlagEaInode    = uint32(ext4.InodeFlagEaInode)
+	FlagInlineData = uint32(ext4.InodeFlagInlineData)
+	FlagCasefold   = uint32(0x40000000)
+)
+
+const (
+	// IBlockSize is the size of i_block in bytes: fifteen block numbers, the
+	// root of an extent tree, a short symlink's target or inline data.
+	IBlockSize = ext4.Ext4NBlocks * 4
+
+	// IBlockCount is how many block numbers i_block holds, and NDirBlocks how
+	// many of them are direct; the single, double and triple indirect block
+	// follow.
+	IBlockCount = ext4.Ext4NBlocks
+	NDirBlocks  = ext4.Ext4NdirBlocks
+)
+
+// An Inode is a view of struct ext4_inode: s_inode_size bytes of an inode
+// table, at least 128.
+type Inode []byte
+
+var inode ext4.InodeData
+
+const (
+	osd2FileACLHigh = unsafe.Offsetof(ext4.InodeData{}.Osd2) + 2
+)
+
+func (i Inode) u16(off uintptr) uint16 { return binary.LittleEndian.Uint16(i[off:]) }
+func (i Inode) u32(off uintptr) uint32 { return binary.LittleEndian.Uint32(i[off:]) }
+
+// Mode returns i_mode: the file type and permissions.
+func (i Inode) Mode() uint16 { return i.u16(unsafe.Offsetof(inode.IMode)) }
+
+// Type returns the file type bits of i_mode.
+func (i Inode) Type() uint16 { return i.Mode() & ModeType }
+
+// LinksCount returns i_links_count.
+func (i Inode) LinksCount() uint16 { return i.u16(unsafe.Offsetof(inode.ILinksCount)) }
+
+// Flags returns i_flags.
+func (i Inode) Flags() uint32 { return i.u32(unsafe.Offsetof(inode.IFlags)) }
+
+// Dtime returns i_dtime: the time of deletion, or the next inode of the
+// orphan list.
+func (i Inode) Dtime() uint32 { return i.u32(unsafe.Offsetof(inode.IDtime)) }
+
+// Generation returns i_generation.
+func (i Inode) Generation() uint32 { return i.u32(unsafe.Offsetof(inode.IGeneration)) }
+
+// Size returns i_size in bytes, high half included.
+func (i Inode) Size() uint64 {
+	return uint64(i.u32(unsafe.Offsetof(inode.ISizeLo))) | uint64(i.u32(unsafe.Offsetof(inode.ISizeHigh)))<<32
+}
+
+// BlocksLo returns i_blocks_lo, in sectors or, with HUGE_FILE, blocks.
+func (i Inode) BlocksLo() uint32 { return i.u32(unsafe.Offsetof(inode.IBlocksLo)) }
+
+// FileACL returns i_file_acl, the block of extended attributes; its high half
+// counts with the 64bit feature only.
+func (i Inode) FileACL(wide bool) uint64 {
+	n := uint64(i.u32(unsafe.Offsetof(inode.IFileAclLo)))
+	if wide {
+		n |= uint64(i.u16(osd2FileACLHigh)) << 32
+	}
+	return n
+}
+
+// IBlock returns the IBlockSize bytes of i_block.
+func (i Inode) IBlock() []byte {
+	off := unsafe.Offsetof(inode.IBlock)
+	return i[off : off+IBlockSize]
+}
+
+// BlockNr returns i_block[n] as a block number; n is below IBlockCount.
+func (i Inode) BlockNr(n int) uint32 {
+	return i.u32(unsafe.Offsetof(inode.IBlock) + uintptr(n)*4)
+}
+
+// ExtraSize returns i_extra_isize, 0 where the inode has no room for it or
+// where it is impossible.
+func (i Inode) ExtraSize() int {
+	if len(i) <= goodOldInodeSize {
+		return 0
+	}
+	n := int(i.u16(unsafe.Offsetof(inode.IExtraIsize)))
+	if n < 4 || n > len(i)-goodOldInodeSize || n%4 != 0 {
+		return 0
+	}
+	return n
+}
+
+// InBodyXattrs returns the area behind the inode's fixed fields that extended
+// attributes may stand in, nil where there is none.
+func (i Inode) InBodyXattrs() []byte {
+	n := i.ExtraSize()
+	if n == 0 || goodOldInodeSize+n+4 > len(i) {
+		return nil
+	}
+	return i[goodOldInodeSize+n:]
+}
+
+// Used tells whether any byte of the inode that says something is set: a
+// freshly zeroed inode is not used.
+func (i Inode) Used() bool {
+	return i.u16(unsafe.Offsetof(inode.IMode)) != 0 || i.LinksCount() != 0 || i.Dtime() != 0 || i.BlockNr(0) != 0
+}
+
+// IsFastSymlink tells whether a symlink's target stands in i_block, by the
+// rule of e2fsprogs: an xattr block counts in i_blocks but is not the target.
+func (i Inode) IsFastSymlink(wide bool) bool {
+	if i.Flags()&FlagInlineData != 0 {
+		return true
+	}
+	if i.FileACL(wide) == 0 {
+		return i.BlocksLo() == 0
+	}
+	switch {
+	case i.Size() >= IBlockSize:
+		return false
+	case i.Size() > 4 && i.BlockNr(1) == 0:
+		return false
+	}
+	return true
+}

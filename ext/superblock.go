@@ -1,0 +1,169 @@
+package ext
+
+import (
+	"encoding/binary"
+	"unsafe"
+
+	ext4 "github.com/dsoprea/go-ext4"
+)
+
+const (
+	// SuperblockOffset is where the primary superblock begins, in bytes from
+	// the start of the filesystem, whatever the block size.
+	SuperblockOffset = 1024
+
+	// SuperblockSize is the size of a superblock in bytes.
+	SuperblockSize = 1024
+
+	// MinBlockSize and MaxBlockSize bound s_log_block_size.
+	MinBlockSize = 1024
+	MaxBlockSize = 65536
+)
+
+// The layout in go-ext4 is the one on disk.
+const _ = uint(unsafe.Sizeof(ext4.SuperblockData{})-SuperblockSize) + uint(SuperblockSize-unsafe.Sizeof(ext4.SuperblockData{}))
+
+// Fields that go-ext4's SuperblockData has no name for.
+const (
+	sbOrphanFileInum = 0x280
+)
+
+// Well-known inode numbers.
+const (
+	BadInode     = uint32(ext4.InodeDefectiveBlocks)
+	RootInode    = uint32(ext4.InodeRootDirectory)
+	UserQuota    = uint32(ext4.InodeUserQuota)
+	GroupQuota   = uint32(ext4.InodeGroupQuota)
+	ResizeInode  = uint32(ext4.InodeReservedGroupDescriptors)
+	JournalInode = uint32(ext4.InodeJournal)
+)
+
+const (
+	goodOldFirstInode = 11
+	goodOldInodeSize  = 128
+	minDescSize       = 32
+	minDescSize64     = 64
+	maxDescSize       = 1024
+)
+
+// A Superblock is struct ext4_super_block as it stands on the disk; nothing
+// in it has been checked but the magic number.
+type Superblock struct {
+	d   ext4.SuperblockData
+	raw [SuperblockSize]byte
+}
+
+// DecodeSuperblock decodes the first SuperblockSize bytes of b. The error is
+// ErrNotExt when the magic number is another, a *CorruptError when b is short.
+func DecodeSuperblock(b []byte) (*Superblock, error) {
+	if len(b) < SuperblockSize {
+		return nil, &CorruptError{What: "superblock is cut short", Offset: int64(len(b))}
+	}
+	if !IsSuperblock(b) {
+		return nil, ErrNotExt
+	}
+	sb := new(Superblock)
+	copy(sb.raw[:], b)
+	if _, err := binary.Decode(b[:SuperblockSize], binary.LittleEndian, &sb.d); err != nil {
+		return nil, &CorruptError{What: "superblock", Err: err}
+	}
+	return sb, nil
+}
+
+// IsSuperblock tells whether b, the bytes where a superblock may stand, has
+// the magic number of one.
+func IsSuperblock(b []byte) bool {
+	const off = unsafe.Offsetof(ext4.SuperblockData{}.SMagic)
+	return uintptr(len(b)) >= off+2 && binary.LittleEndian.Uint16(b[off:]) == ext4.Ext4Magic
+}
+
+// HasCompat tells whether all bits of mask are set in s_feature_compat.
+func (sb *Superblock) HasCompat(mask uint32) bool { return sb.d.SFeatureCompat&mask == mask }
+
+// HasRoCompat tells whether all bits of mask are set in s_feature_ro_compat.
+func (sb *Superblock) HasRoCompat(mask uint32) bool { return sb.d.SFeatureRoCompat&mask == mask }
+
+// HasIncompat tells whether all bits of mask are set in s_feature_incompat.
+func (sb *Superblock) HasIncompat(mask uint32) bool { return sb.d.SFeatureIncompat&mask == mask }
+
+// UUID returns s_uuid.
+func (sb *Superblock) UUID() [16]byte { return sb.d.SUuid }
+
+// Label returns s_volume_name up to its first NUL; it may hold any bytes.
+func (sb *Superblock) Label() string {
+	return cString(sb.d.SVolumeName[:])
+}
+
+// BlocksCount returns s_blocks_count; the high half counts with 64bit only.
+func (sb *Superblock) BlocksCount() uint64 {
+	n := uint64(sb.d.SBlocksCountLo)
+	if sb.HasIncompat(Incompat64bit) {
+		n |= uint64(sb.d.SBlocksCountHi) << 32
+	}
+	return n
+}
+
+// BlockSize returns the block size in bytes, 0 where s_log_block_size is out
+// of range.
+func (sb *Superblock) BlockSize() uint32 {
+	if sb.d.SLogBlockSize > 6 {
+		return 0
+	}
+	return MinBlockSize << sb.d.SLogBlockSize
+}
+
+// Group returns s_block_group_nr, the group that this copy was written for.
+func (sb *Superblock) Group() uint32 { return uint32(sb.d.SBlockGroupNr) }
+
+// Revision returns s_rev_level.
+func (sb *Superblock) Revision() uint32 { return sb.d.SRevLevel }
+
+// JournalInode returns s_journal_inum.
+func (sb *Superblock) JournalInode() uint32 { return sb.d.SJournalInum }
+
+// LastOrphan returns s_last_orphan, the head of the orphan list.
+func (sb *Superblock) LastOrphan() uint32 { return sb.d.SLastOrphan }
+
+// OrphanFileInode returns s_orphan_file_inum.
+func (sb *Superblock) OrphanFileInode() uint32 {
+	return binary.LittleEndian.Uint32(sb.raw[sbOrphanFileInum:])
+}
+
+// QuotaInodes returns s_usr_quota_inum, s_grp_quota_inum and s_prj_quota_inum.
+func (sb *Superblock) QuotaInodes() [3]uint32 {
+	return [3]uint32{sb.d.SUsrQuotaInum, sb.d.SGrpQuotaInum, sb.d.SPrjQuotaInum}
+}
+
+// MmpBlock returns s_mmp_block.
+func (sb *Superblock) MmpBlock() uint64 { return sb.d.SMmpBlock }
+
+// JournalBackup returns the copy of the journal inode's i_block that s_jnl_blocks
+// holds, and whether s_jnl_backup_type says that it holds one.
+func (sb *Superblock) JournalBackup() (iblock [IBlockSize]byte, ok bool) {
+	const jnlBackupBlocks = 1 // EXT3_JNL_BACKUP_BLOCKS
+	off := unsafe.Offsetof(ext4.SuperblockData{}.SJnlBlocks)
+	copy(iblock[:], sb.raw[off:])
+	return iblock, sb.d.SJnlBackupType == jnlBackupBlocks
+}
+
+// NeedsRecovery tells whether the journal is to be replayed.
+func (sb *Superblock) NeedsRecovery() bool { return sb.HasIncompat(IncompatRecover) }
+
+// Bytes returns the superblock as it stands on the disk. The caller must not
+// change it.
+func (sb *Superblock) Bytes() []byte { return sb.raw[:] }
+
+// HasDescChecksums tells whether group descriptors carry checksums, without
+// which their UNINIT flags and bg_itable_unused mean nothing.
+func (sb *Superblock) HasDescChecksums() bool {
+	return sb.d.SFeatureRoCompat&(RoCompatGdtCsum|RoCompatMetadataCsum) != 0
+}
+
+func cString(b []byte) string {
+	for i, c := range b {
+		if c == 0 {
+			return string(b[:i])
+		}
+	}
+	return string(b)
+}
