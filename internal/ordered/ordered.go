@@ -1,0 +1,180 @@
+// Package ordered is the pipeline of every sink: the known bytes of an image
+// are cut into chunks, which several workers prepare in parallel, commit one
+// after the other in ascending order, and finish in parallel again.
+//
+//	         ┌ worker: Prepare ┐          ┌ Finish
+//	chunks ──┼ worker: Prepare ┼─ Commit ─┼ Finish
+//	         └ worker: Prepare ┘ in order └ Finish
+//
+// A worker holds one chunk from the moment it takes it to the end of Finish,
+// so memory is bounded by the workers, of which there are twice as many as
+// threads: while some wait for their turn or for a disk, others compute.
+// What is committed depends on the image alone, not on the number of threads.
+package ordered
+
+import (
+	"context"
+	"errors"
+	"io"
+	"runtime"
+	"sync"
+
+	"e2qcow/internal/image"
+)
+
+// A Worker does the work on one chunk at a time. Each worker is used by one
+// goroutine, so it can keep buffers of its own.
+type Worker interface {
+	// Prepare is called first, in parallel with every other call.
+	Prepare(c *Chunk) error
+	// Commit is called with one chunk at a time, in ascending order.
+	Commit(c *Chunk) error
+	// Finish is called last, in parallel with every other call.
+	Finish(c *Chunk) error
+}
+
+// Options say how an image is cut up and by how many it is worked on.
+type Options struct {
+	// Granule is the unit that runs are aligned to, in bytes.
+	Granule int
+	// ChunkSize is the most bytes a chunk holds; it is made a multiple of
+	// Granule. 0 is 1 MiB.
+	ChunkSize int
+	// Threads is how many threads there are to compute on, half the number
+	// of workers. 0 is GOMAXPROCS.
+	Threads int
+}
+
+// DefaultChunkSize is the size of a chunk where Options name none.
+const DefaultChunkSize = 1 << 20
+
+// Run cuts the known bytes of img into chunks and puts each through the stages
+// of a worker made by newWorker. The first error of any stage, of the walk or
+// of ctx ends it and is returned, once every worker has stopped.
+func Run(ctx context.Context, img image.Image, opt Options, newWorker func() Worker) error {
+	chunkSize := opt.ChunkSize
+	if chunkSize == 0 {
+		chunkSize = DefaultChunkSize
+	}
+	chunkSize = max(chunkSize-chunkSize%opt.Granule, opt.Granule)
+	threads := opt.Threads
+	if threads <= 0 {
+		threads = runtime.GOMAXPROCS(0)
+	}
+
+	p := &pipeline{img: img, cutter: cutter{runs: NewRuns(img, opt.Granule), size: chunkSize}}
+	p.turned.L = &p.mu
+	stop := context.AfterFunc(ctx, func() { p.fail(context.Cause(ctx)) })
+	defer stop()
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
+	var workers sync.WaitGroup
+	for range 2 * threads {
+		workers.Go(func() { p.work(newWorker, chunkSize) })
+	}
+	workers.Wait()
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.err
+}
+
+// A pipeline is the state that the workers of one Run share.
+type pipeline struct {
+	img image.Image
+
+	take    sync.Mutex // held to take the next chunk
+	cutter  cutter
+	tickets int64
+
+	mu     sync.Mutex
+	turned sync.Cond // turn or err has changed
+	turn   int64     // the ticket whose turn it is to be committed
+	err    error     // the first error
+}
+
+// fail records err, if it is the first, and wakes those who wait for a turn.
+func (p *pipeline) fail(err error) {
+	p.mu.Lock()
+	if p.err == nil {
+		p.err = err
+	}
+	p.mu.Unlock()
+	p.turned.Broadcast()
+}
+
+func (p *pipeline) failed() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.err != nil
+}
+
+// work takes chunks until there are no more or something failed.
+func (p *pipeline) work(newWorker func() Worker, chunkSize int) {
+	var (
+		w Worker
+		c Chunk
+	)
+	for !p.failed() {
+		ticket, err := p.next(&c)
+		if errors.Is(err, io.EOF) {
+			return
+		}
+		if err == nil && w == nil {
+			// Memory is taken only by workers that find work.
+			w = newWorker()
+			c.buf = make([]byte, chunkSize)
+		}
+		if err == nil {
+			err = p.put(w, &c, ticket)
+		}
+		if err != nil {
+			p.fail(err)
+			return
+		}
+	}
+}
+
+// next fills c with the runs of the next chunk and returns its ticket.
+func (p *pipeline) next(c *Chunk) (int64, error) {
+	p.take.Lock()
+	defer p.take.Unlock()
+	if err := p.cutter.next(c); err != nil {
+		return 0, err
+	}
+	ticket := p.tickets
+	p.tickets++
+	return ticket, nil
+}
+
+// put takes c through the stages of w. It returns nil also where another
+// worker's error ended it.
+func (p *pipeline) put(w Worker, c *Chunk, ticket int64) error {
+	if err := c.read(p.img); err != nil {
+		return err
+	}
+	if err := w.Prepare(c); err != nil {
+		return err
+	}
+	if !p.await(ticket) {
+		return nil
+	}
+	if err := w.Commit(c); err != nil {
+		return err
+	}
+	p.mu.Lock()
+	p.turn++
+	p.mu.Unlock()
+	p.turned.Broadcast()
+	return w.Finish(c)
+}
+
+// await waits for the turn of ticket; false means that something failed.
+func (p *pipeline) await(ticket int64) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for p.turn != ticket && p.err == nil {
+		p.turned.Wait()
+	}
+	return p.err == nil
+}

@@ -1,0 +1,210 @@
+package ordered
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"runtime"
+	"slices"
+	"sync/atomic"
+	"testing"
+	"time"
+)
+
+// runs is an image of given runs, whose bytes tell their offset.
+type runs struct {
+	size int64
+	list [][2]int64
+}
+
+func (r runs) Size() int64 { return r.size }
+
+func (r runs) NextRun(off int64) (int64, int64, error) {
+	for _, x := range r.list {
+		if x[1] > off {
+			return max(off, x[0]), x[1], nil
+		}
+	}
+	return 0, 0, io.EOF
+}
+
+func (r runs) ReadAt(b []byte, off int64) (int, error) {
+	for i := range b {
+		p := off + int64(i)
+		if p >= r.size {
+			return i, io.EOF
+		}
+		b[i] = 0
+		if _, _, err := r.NextRun(p); err == nil && r.known(p) {
+			b[i] = byte(p%251 + 1)
+		}
+	}
+	return len(b), nil
+}
+
+func (r runs) known(p int64) bool {
+	return slices.ContainsFunc(r.list, func(x [2]int64) bool { return x[0] <= p && p < x[1] })
+}
+
+func TestRuns(t *testing.T) {
+	for _, c := range []struct {
+		img  runs
+		want [][2]int64
+	}{
+		{runs{0, nil}, nil},
+		{runs{100, nil}, nil},
+		{runs{100, [][2]int64{{0, 100}}}, [][2]int64{{0, 104}}},
+		{runs{100, [][2]int64{{3, 4}, {5, 6}, {9, 10}}}, [][2]int64{{0, 16}}},
+		{runs{100, [][2]int64{{3, 8}, {16, 17}, {30, 33}}}, [][2]int64{{0, 8}, {16, 40}}},
+		{runs{100, [][2]int64{{3, 8}, {8, 9}, {99, 100}}}, [][2]int64{{0, 16}, {96, 104}}},
+	} {
+		var got [][2]int64
+		r := NewRuns(c.img, 8)
+		for {
+			start, end, err := r.Next()
+			if err == io.EOF {
+				break
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			got = append(got, [2]int64{start, end})
+		}
+		if !slices.Equal(got, c.want) {
+			t.Errorf("runs of %v: %v, want %v", c.img, got, c.want)
+		}
+	}
+}
+
+// A lying image has runs that are empty, descend or leave the image.
+func TestRunsDisorder(t *testing.T) {
+	for _, list := range [][][2]int64{{{10, 10}}, {{90, 120}}, {{20, 10}}} {
+		lying := liar{runs{100, list}}
+		if _, _, err := NewRuns(lying, 8).Next(); err == nil || errors.Is(err, io.EOF) {
+			t.Errorf("runs %v: error %v", list, err)
+		}
+	}
+}
+
+type liar struct{ runs }
+
+func (l liar) NextRun(int64) (int64, int64, error) { return l.list[0][0], l.list[0][1], nil }
+
+// A recorder is a worker that keeps what it is given.
+type recorder struct {
+	got      *[]byte // the image, as committed
+	next     *int64
+	finished *atomic.Int64
+	fail     func(stage string, off int64) error
+}
+
+func (r recorder) Prepare(c *Chunk) error {
+	runtime.Gosched()
+	return r.fail("prepare", c.Spans[0].Off)
+}
+
+func (r recorder) Commit(c *Chunk) error {
+	for _, s := range c.Spans {
+		if s.Off < *r.next {
+			return fmt.Errorf("span at %d after %d", s.Off, *r.next)
+		}
+		copy((*r.got)[s.Off:], s.Data)
+		*r.next = s.Off + int64(len(s.Data))
+	}
+	return r.fail("commit", c.Spans[0].Off)
+}
+
+func (r recorder) Finish(c *Chunk) error {
+	r.finished.Add(1)
+	return r.fail("finish", c.Spans[0].Off)
+}
+
+var testRuns = runs{200_001, [][2]int64{
+	{0, 1000}, {1001, 1002}, {2000, 30000}, {50000, 50001}, {100_000, 130_000}, {130_064, 130_065}, {200_000, 200_001},
+}}
+
+func none(string, int64) error { return nil }
+
+func run(ctx context.Context, threads int, fail func(string, int64) error) ([]byte, int64, error) {
+	got := make([]byte, testRuns.size+64)
+	var next int64
+	var finished atomic.Int64
+	err := Run(ctx, testRuns, Options{Granule: 64, ChunkSize: 700, Threads: threads}, func() Worker {
+		return recorder{got: &got, next: &next, finished: &finished, fail: fail}
+	})
+	return got, finished.Load(), err
+}
+
+func TestRun(t *testing.T) {
+	want := make([]byte, testRuns.size+64)
+	if _, err := testRuns.ReadAt(want[:testRuns.size], 0); err != nil {
+		t.Fatal(err)
+	}
+	for _, threads := range []int{1, 2, 8} {
+		got, finished, err := run(context.Background(), threads, none)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !bytes.Equal(got, want) {
+			t.Errorf("%d threads: bytes differ", threads)
+		}
+		if finished < 60_000/700 {
+			t.Errorf("%d threads: %d chunks finished", threads, finished)
+		}
+	}
+}
+
+// TestRunErrors has each stage fail: the error comes back, nothing hangs and
+// no goroutine stays.
+func TestRunErrors(t *testing.T) {
+	before := runtime.NumGoroutine()
+	sick := errors.New("sick")
+	for _, stage := range []string{"prepare", "commit", "finish"} {
+		for _, threads := range []int{1, 3} {
+			_, _, err := run(context.Background(), threads, func(s string, off int64) error {
+				if s == stage && off >= 20_000 {
+					return sick
+				}
+				return nil
+			})
+			if !errors.Is(err, sick) {
+				t.Errorf("%s fails: %v", stage, err)
+			}
+		}
+	}
+	ctx, cancel := context.WithCancelCause(context.Background())
+	_, _, err := run(ctx, 2, func(s string, off int64) error {
+		if off >= 20_000 {
+			cancel(sick)
+			time.Sleep(time.Millisecond)
+		}
+		return nil
+	})
+	if !errors.Is(err, sick) {
+		t.Errorf("cancelled: %v", err)
+	}
+	for deadline := time.Now().Add(5 * time.Second); runtime.NumGoroutine() > before; {
+		if time.Now().After(deadline) {
+			t.Fatalf("%d goroutines, %d before", runtime.NumGoroutine(), before)
+		}
+		time.Sleep(time.Millisecond)
+	}
+}
+
+// short is an image whose ReadAt ends early.
+type short struct{ runs }
+
+func (s short) ReadAt(b []byte, off int64) (int, error) { return len(b) / 2, io.EOF }
+
+func TestRunShortRead(t *testing.T) {
+	var n atomic.Int64
+	got, next := make([]byte, testRuns.size+64), int64(0)
+	err := Run(context.Background(), short{testRuns}, Options{Granule: 64}, func() Worker {
+		return recorder{got: &got, next: &next, finished: &n, fail: none}
+	})
+	if !errors.Is(err, io.ErrUnexpectedEOF) {
+		t.Errorf("short read: %v", err)
+	}
+}
