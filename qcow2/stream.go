@@ -1,0 +1,66 @@
+package qcow2
+
+import (
+	"context"
+	"fmt"
+	"io"
+
+	"e2qcow/internal/image"
+)
+
+// WriteStream writes to w, in order, the bytes that WriteFile writes to a
+// file. The tables, which come first, are known when all data has been read:
+// till then the data is spooled as opt.Spool says. The source is read once.
+func WriteStream(ctx context.Context, w io.Writer, src image.Image, opt WriteOptions) (Stats, error) {
+	q, err := newWriter(ctx, src, opt)
+	if err != nil {
+		return Stats{}, err
+	}
+	s := newSpool(opt.Spool)
+	defer s.close()
+	dataOffset := q.layout.dataOffset
+	err = q.writeData(ctx, func(b []byte, off int64) error { return s.writeAt(b, off-dataOffset) })
+	if err != nil {
+		return Stats{}, err
+	}
+	header, err := q.header()
+	if err != nil {
+		return Stats{}, err
+	}
+	out := &checkedWriter{ctx: ctx, w: w}
+	if err := out.write(header); err != nil {
+		return Stats{}, err
+	}
+	put := func(b []byte, off int64) error {
+		if off != out.n {
+			return fmt.Errorf("qcow2 table for offset %d written to a stream at %d", off, out.n)
+		}
+		return out.write(b)
+	}
+	if err := q.writeTables(ctx, put, true); err != nil {
+		return Stats{}, err
+	}
+	if err := s.copyTo(out.write, q.fileSize()-dataOffset); err != nil {
+		return Stats{}, err
+	}
+	return q.stats(), nil
+}
+
+// A checkedWriter counts what it writes, and stops when ctx is done.
+type checkedWriter struct {
+	ctx context.Context
+	w   io.Writer
+	n   int64
+}
+
+func (c *checkedWriter) write(b []byte) error {
+	if c.ctx.Err() != nil {
+		return context.Cause(c.ctx)
+	}
+	n, err := c.w.Write(b)
+	c.n += int64(n)
+	if err == nil && n < len(b) {
+		err = io.ErrShortWrite
+	}
+	return err
+}

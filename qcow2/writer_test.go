@@ -1,0 +1,202 @@
+package qcow2
+
+import (
+	"bytes"
+	"context"
+	"io"
+	"os"
+	"testing"
+	"time"
+
+	"e2qcow/internal/image"
+)
+
+var testInfo = Info{Tool: "test 1", Mode: "metadata", BlockSize: 4096, Unreadable: 3, Time: time.Unix(1e9, 0).UTC()}
+
+// TestWrite writes images of every cluster size and both versions and has
+// qemu-img, e2image and the reader say what is in them.
+func TestWrite(t *testing.T) {
+	for _, version := range []int{2, 3} {
+		for bits := 9; bits <= 21; bits++ {
+			t.Run(name(version, 1<<bits), func(t *testing.T) {
+				d := randomDisk(uint64(bits), 50<<20+512*uint64ToOdd(bits), 1024, 200)
+				opt := WriteOptions{Version: version, ClusterSize: 1 << bits, Info: func() Info { return testInfo }}
+				file, stats := writeTemp(t, d, opt)
+				tool(t, 0, "qemu-img", "check", "-f", "qcow2", file)
+				raw := convert(t, file)
+				if got := fileSize(t, raw); got != d.size {
+					t.Errorf("qemu-img sees %d bytes, want %d", got, d.size)
+				}
+				sameBytes(t, raw, d, d.size)
+				m := openTemp(t, file, OpenOptions{})
+				sameBytes(t, m, d, d.size)
+				if got, ok := m.Header().Info(); !ok || got != withFormat(testInfo) {
+					t.Errorf("info is %+v, want %+v", got, testInfo)
+				}
+				whole, err := os.ReadFile(file)
+				if err != nil {
+					t.Fatal(err)
+				}
+				if int64(len(whole)) != stats.FileSize {
+					t.Errorf("file has %d bytes, stats say %d", len(whole), stats.FileSize)
+				}
+				checkStreams(t, whole, d, opt)
+				if version == 2 {
+					e2imageReads(t, file, d)
+				}
+			})
+		}
+	}
+}
+
+func uint64ToOdd(n int) int64 { return int64(2*n + 1) }
+
+func withFormat(i Info) Info {
+	i.Format = 1
+	return i
+}
+
+// checkStreams has the image written again, by other numbers of threads and to
+// streams, with the spool in memory, in a file and in both.
+func checkStreams(t *testing.T, want []byte, src image.Image, opt WriteOptions) {
+	t.Helper()
+	for i, memory := range []int64{0, -1, 2 << 20} {
+		opt.Threads = 1 + 2*i
+		opt.Spool = SpoolOptions{Memory: memory, Dir: t.TempDir()}
+		var b bytes.Buffer
+		if _, err := WriteStream(context.Background(), &b, src, opt); err != nil {
+			t.Fatal(err)
+		}
+		if !bytes.Equal(b.Bytes(), want) {
+			t.Errorf("stream with %d threads and %d bytes of spool memory differs from the file", opt.Threads, memory)
+		}
+		if left, err := os.ReadDir(opt.Spool.Dir); err != nil || len(left) > 0 {
+			t.Errorf("the spool left %v behind (%v)", left, err)
+		}
+	}
+}
+
+// e2imageReads has e2image restore the image. It zeroes the last byte.
+func e2imageReads(t *testing.T, file string, d *disk) {
+	t.Helper()
+	raw := file + ".e2image"
+	tool(t, 0, "e2image", "-r", file, raw)
+	f, err := os.Open(raw)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	sameBytes(t, f, d, d.size-1)
+}
+
+// TestWriteDense writes over a target full of other bytes.
+func TestWriteDense(t *testing.T) {
+	d := randomDisk(7, 30<<20, 4096, 20)
+	file, stats := writeTemp(t, d, WriteOptions{ClusterSize: 4096})
+	want, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	f, err := os.Create(t.TempDir() + "/target")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	if _, err := f.Write(bytes.Repeat([]byte{0xee}, int(stats.FileSize)+12345)); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := WriteFile(context.Background(), f, d, WriteOptions{ClusterSize: 4096, Dense: true}); err != nil {
+		t.Fatal(err)
+	}
+	got, err := os.ReadFile(f.Name())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !bytes.Equal(got, want) {
+		t.Error("the image written over other bytes differs")
+	}
+}
+
+// TestWriteEdges writes disks that are empty, tiny or unknown throughout.
+func TestWriteEdges(t *testing.T) {
+	for _, d := range []*disk{
+		{size: 0},
+		{size: 512},
+		{size: 512, runs: []diskRun{{0, bytes.Repeat([]byte{1}, 512)}}},
+		{size: 1 << 20},
+		{size: 1 << 20, runs: []diskRun{{0, make([]byte, 1<<20)}}},
+		{size: 1<<20 + 512, runs: []diskRun{{1 << 20, bytes.Repeat([]byte{1}, 512)}}},
+	} {
+		for _, version := range []int{2, 3} {
+			file, _ := writeTemp(t, d, WriteOptions{Version: version})
+			tool(t, 0, "qemu-img", "check", "-f", "qcow2", file)
+			sameBytes(t, convert(t, file), d, d.size)
+			m := openTemp(t, file, OpenOptions{})
+			sameBytes(t, m, d, d.size)
+			if n, err := m.ReadAt(make([]byte, 1), d.size); n != 0 || err != io.EOF {
+				t.Errorf("read at the end of %d bytes: %d, %v", d.size, n, err)
+			}
+		}
+	}
+}
+
+// TestWriteHuge writes nearly empty disks of sizes that e2image cannot.
+func TestWriteHuge(t *testing.T) {
+	for _, c := range []struct {
+		size  int64
+		block int
+	}{
+		{8<<40 + 1<<30, 4096},
+		{20 << 40, 4096},
+		{60 << 40, 4096},
+		{600 << 30, 1024},
+	} {
+		t.Run(name(c.size, c.block), func(t *testing.T) {
+			d := &disk{size: c.size}
+			for off := int64(0); off < c.size; off += c.size / 1000 / 65536 * 65536 {
+				d.runs = append(d.runs, diskRun{off, bytes.Repeat([]byte{byte(off >> 16), 1}, c.block)})
+			}
+			file, stats := writeTemp(t, d, WriteOptions{BlockSize: c.block})
+			tool(t, 0, "qemu-img", "check", "-f", "qcow2", file)
+			m := openTemp(t, file, OpenOptions{})
+			sameRuns(t, m, d, stats.ClusterSize)
+		})
+	}
+}
+
+// sameRuns compares the runs of an image, widened to clusters, and their bytes.
+func sameRuns(t *testing.T, m, want image.Image, cluster int64) {
+	t.Helper()
+	off := int64(0)
+	for {
+		start, end, err := want.NextRun(off)
+		if err == io.EOF {
+			break
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		gotStart, gotEnd, err := m.NextRun(off)
+		if err != nil {
+			t.Fatal(err)
+		}
+		start, end = start&^(cluster-1), min(want.Size(), (end+cluster-1)&^(cluster-1))
+		if gotStart != start || gotEnd != end {
+			t.Fatalf("run after %d is [%d, %d), want [%d, %d)", off, gotStart, gotEnd, start, end)
+		}
+		got, b := make([]byte, end-start), make([]byte, end-start)
+		if _, err := m.ReadAt(got, start); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := want.ReadAt(b, start); err != nil {
+			t.Fatal(err)
+		}
+		if !bytes.Equal(got, b) {
+			t.Fatalf("run at %d differs", start)
+		}
+		off = end
+	}
+	if start, end, err := m.NextRun(off); err != io.EOF {
+		t.Errorf("run [%d, %d) (%v) behind the last", start, end, err)
+	}
+}
