@@ -1,0 +1,136 @@
+// Package progress shows on a terminal how far the work is: a phase at a time,
+// each with a bar, a rate and the time it still needs. Where there is no
+// terminal it is silent, or, if asked, writes a line now and then.
+package progress
+
+import (
+	"fmt"
+	"io"
+	"os"
+	"time"
+
+	"github.com/dustin/go-humanize"
+	"github.com/schollz/progressbar/v3"
+	"golang.org/x/term"
+)
+
+// A Reporter shows the progress of phases that follow one another. A nil
+// Reporter shows nothing.
+type Reporter struct {
+	w        io.Writer
+	terminal bool
+	now      func() time.Time
+
+	bar   *progressbar.ProgressBar // of the phase, on a terminal
+	phase string
+	start time.Time // of the phase
+	last  time.Time // when something was shown
+	shown bool      // whether a line says what done and total are
+	done  int64
+	total int64
+}
+
+// How often something is shown.
+const (
+	barInterval  = 100 * time.Millisecond
+	lineInterval = 5 * time.Second
+)
+
+// New returns a Reporter to f if that is a terminal or always is set, else nil.
+func New(f *os.File, always bool) *Reporter {
+	terminal := term.IsTerminal(int(f.Fd()))
+	if !terminal && !always {
+		return nil
+	}
+	return &Reporter{w: f, terminal: terminal, now: time.Now}
+}
+
+// Phase ends the phase before and begins one. It returns the callback that
+// counts bytes in it, to be called from one goroutine at a time; nil if r is.
+func (r *Reporter) Phase(name string) func(done, total int64) {
+	if r == nil {
+		return nil
+	}
+	r.Finish()
+	r.phase, r.start, r.last, r.shown = name, r.now(), time.Time{}, false
+	r.done, r.total = 0, 0
+	return r.count
+}
+
+func (r *Reporter) count(done, total int64) {
+	r.shown = r.shown && done == r.done && total == r.total
+	r.done, r.total = done, total
+	interval := lineInterval
+	if r.terminal {
+		interval = barInterval
+	}
+	now := r.now()
+	if now.Sub(r.last) < interval {
+		return
+	}
+	r.last = now
+	if !r.terminal {
+		r.line(now)
+		return
+	}
+	if r.bar == nil {
+		r.bar = progressbar.NewOptions64(max(total, 1),
+			progressbar.OptionSetWriter(r.w),
+			progressbar.OptionSetDescription(r.phase),
+			progressbar.OptionShowBytes(true),
+			progressbar.OptionShowCount(),
+			progressbar.OptionUseIECUnits(true),
+			progressbar.OptionShowTotalBytes(true),
+			progressbar.OptionFullWidth(),
+			progressbar.OptionClearOnFinish(),
+		)
+	}
+	if total > 0 && total != r.bar.GetMax64() {
+		r.bar.ChangeMax64(total)
+	}
+	// One byte short of the end, lest the bar takes itself for finished while
+	// the total still grows.
+	_ = r.bar.Set64(max(0, min(done, r.bar.GetMax64()-1)))
+}
+
+// line writes a line of text about the phase.
+func (r *Reporter) line(now time.Time) {
+	text := fmt.Sprintf("%s: %s", r.phase, humanize.IBytes(uint64(max(r.done, 0))))
+	if r.total > 0 {
+		text += fmt.Sprintf(" of %s (%d%%)", humanize.IBytes(uint64(r.total)), percent(r.done, r.total))
+	}
+	if seconds := now.Sub(r.start).Seconds(); seconds >= 1 && r.done > 0 {
+		rate := float64(r.done) / seconds
+		text += fmt.Sprintf(", %s/s", humanize.IBytes(uint64(rate)))
+		if r.total > r.done {
+			left := time.Duration(float64(r.total-r.done) / rate * float64(time.Second))
+			text += fmt.Sprintf(", %v left", left.Round(time.Second))
+		}
+	}
+	fmt.Fprintln(r.w, text)
+	r.shown = true
+}
+
+// percent divides without overflow.
+func percent(done, total int64) int64 {
+	if total >= 100 {
+		return min(done/(total/100), 100)
+	}
+	return min(done*100/total, 100)
+}
+
+// Finish ends the phase: the bar is cleared away, the last line written.
+func (r *Reporter) Finish() {
+	switch {
+	case r == nil || r.phase == "":
+	case r.terminal && r.bar != nil:
+		_ = r.bar.Exit()
+		_ = r.bar.Clear()
+		r.bar = nil
+	case !r.terminal && !r.shown:
+		r.line(r.now())
+	}
+	if r != nil {
+		r.phase = ""
+	}
+}

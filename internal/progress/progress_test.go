@@ -1,0 +1,72 @@
+package progress
+
+import (
+	"math"
+	"os"
+	"strings"
+	"testing"
+	"time"
+)
+
+func TestLines(t *testing.T) {
+	var out strings.Builder
+	clock := time.Unix(0, 0)
+	r := &Reporter{w: &out, now: func() time.Time { return clock }}
+	count := r.Phase("scan")
+	for done := int64(0); done <= 20; done++ {
+		count(done<<20, 20<<20)
+		clock = clock.Add(time.Second)
+	}
+	count = r.Phase("copy")
+	count(math.MaxInt64/2, math.MaxInt64)
+	r.Finish()
+	r.Finish()
+	want := `scan: 0 B of 20 MiB (0%)
+scan: 5.0 MiB of 20 MiB (25%), 1.0 MiB/s, 15s left
+scan: 10 MiB of 20 MiB (50%), 1.0 MiB/s, 10s left
+scan: 15 MiB of 20 MiB (75%), 1.0 MiB/s, 5s left
+scan: 20 MiB of 20 MiB (100%), 1.0 MiB/s
+copy: 4.0 EiB of 8.0 EiB (50%)
+`
+	if got := out.String(); got != want {
+		t.Errorf("got\n%s\nwant\n%s", got, want)
+	}
+}
+
+func TestBar(t *testing.T) {
+	var out strings.Builder
+	clock := time.Unix(0, 0)
+	r := &Reporter{w: &out, terminal: true, now: func() time.Time { return clock }}
+	count := r.Phase("scan")
+	for i, total := range []int64{0, 10, 5, 1 << 40, 1 << 40} {
+		clock = clock.Add(time.Second)
+		count(int64(i)<<30, total)
+	}
+	r.Finish()
+	got := out.String()
+	if !strings.Contains(got, "scan") || !strings.Contains(got, "TiB") {
+		t.Errorf("no phase or no total in %q", got)
+	}
+	if strings.Contains(got, "\n") {
+		t.Errorf("the bar scrolls: %q", got)
+	}
+}
+
+func TestNil(t *testing.T) {
+	f, err := os.Create(t.TempDir() + "/file")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	r := New(f, false)
+	if r != nil {
+		t.Error("a Reporter to a file that nobody asked for")
+	}
+	if r.Phase("scan") != nil {
+		t.Error("a callback from no Reporter")
+	}
+	r.Finish()
+	if New(f, true) == nil {
+		t.Error("no Reporter though it was asked for")
+	}
+}

@@ -1,0 +1,179 @@
+// Package target opens what is written: a file, a block device, or a stream.
+//
+//	file     .name.x ──write──► sync ──rename──► name      or it is removed
+//	device   opened for one user only, written in place
+//	stream   FIFO, character device, stdout: written once, in order
+//
+// A file appears under its name when it is whole and on the disk, or not at
+// all. Nothing is opened that is the source, is mounted, or holds what nobody
+// said may go.
+package target
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+
+	"e2qcow/internal/signature"
+	"e2qcow/internal/storage"
+
+	"golang.org/x/sys/unix"
+)
+
+// Why a target is refused, for errors.Is.
+var (
+	ErrSame            = errors.New("is the source, or shares storage with it")
+	ErrMounted         = errors.New("is mounted or in use")
+	ErrHoldsFilesystem = errors.New("holds data")
+	ErrExists          = errors.New("exists")
+	ErrTooSmall        = errors.New("is too small")
+	ErrDirectory       = errors.New("is a directory")
+	ErrTerminal        = errors.New("is a terminal")
+)
+
+// A Kind is how a target is written.
+type Kind uint8
+
+// The kinds of targets.
+const (
+	File Kind = iota
+	Device
+	Stream
+)
+
+// A Format is what will be written, which says what may be written over.
+type Format uint8
+
+// The formats.
+const (
+	QCOW2 Format = iota // not over a file that is something else
+	Raw                 // not over a qcow2 image: the arguments may be swapped
+)
+
+// Options say what may be opened.
+type Options struct {
+	Source    storage.Region // is not written to, by any name
+	Format    Format
+	Overwrite bool // lifts ErrHoldsFilesystem and ErrExists
+}
+
+// Stdout is the name that stands for standard output.
+const Stdout = "-"
+
+// Open checks and opens the target of that name; for a FIFO it waits for a
+// reader. Nothing is changed yet. Close must be called.
+func Open(ctx context.Context, name string, opt Options) (*Target, error) {
+	if IsStdout(name) {
+		return openStdout(opt)
+	}
+	if name == "" || os.IsPathSeparator(name[len(name)-1]) {
+		return nil, refuse(name, ErrDirectory)
+	}
+	info, err := os.Stat(name)
+	if errors.Is(err, fs.ErrNotExist) {
+		return openFile(name, opt)
+	}
+	if err != nil {
+		return nil, err
+	}
+	switch mode := info.Mode(); {
+	case mode.IsRegular():
+		return openFile(name, opt)
+	case mode.IsDir():
+		return nil, refuse(name, ErrDirectory)
+	case mode&fs.ModeDevice != 0 && mode&fs.ModeCharDevice == 0:
+		return openDevice(name, name, opt)
+	}
+	return openStream(ctx, name)
+}
+
+// IsStdout reports whether name stands for standard output. A name that leads
+// to it is written as it is: whoever opened it may be in the middle of it.
+func IsStdout(name string) bool {
+	switch filepath.Clean(name) {
+	case Stdout, "/dev/stdout", "/dev/fd/1", "/proc/self/fd/1":
+		return true
+	}
+	return false
+}
+
+func refuse(name string, why error) error { return fmt.Errorf("%s %w", name, why) }
+
+// checkRegion refuses what is the source or is mounted.
+func checkRegion(f *os.File, name string, opt Options) error {
+	region, err := storage.Of(f)
+	if err != nil {
+		return err
+	}
+	if region.Overlaps(opt.Source) {
+		return refuse(name, ErrSame)
+	}
+	mounts, err := region.Mounts()
+	if err != nil {
+		return err
+	}
+	if len(mounts) > 0 {
+		return fmt.Errorf("%s %w (at %s)", name, ErrMounted, mounts[0].Point)
+	}
+	return nil
+}
+
+// checkContent refuses what opt.Format should not be written over.
+func checkContent(f *os.File, name string, size int64, opt Options) error {
+	if opt.Overwrite || size == 0 {
+		return nil
+	}
+	info, err := f.Stat()
+	if err != nil {
+		return err
+	}
+	s, known, err := signature.Find(f, size)
+	if err != nil {
+		return err
+	}
+	qcow2 := known && s.Name == signature.QCOW2
+	switch {
+	case opt.Format == Raw && qcow2:
+		return fmt.Errorf("%s %w and is %s", name, ErrExists, s.Name)
+	case !info.Mode().IsRegular() && known && !qcow2:
+		return fmt.Errorf("%s %w: %s", name, ErrHoldsFilesystem, s.Name)
+	case info.Mode().IsRegular() && opt.Format == QCOW2 && known && !qcow2:
+		return fmt.Errorf("%s %w and is %s, not a qcow2 image", name, ErrExists, s.Name)
+	case info.Mode().IsRegular() && opt.Format == QCOW2 && !qcow2:
+		return fmt.Errorf("%s %w and is not a qcow2 image", name, ErrExists)
+	}
+	return nil
+}
+
+// openDevice opens a block device under path, for this process alone: the
+// kernel refuses what is mounted or held in any way, wherever that is seen.
+func openDevice(path, name string, opt Options) (*Target, error) {
+	probe, err := os.OpenFile(path, os.O_RDONLY|unix.O_NONBLOCK, 0)
+	if err != nil {
+		return nil, err
+	}
+	err = checkRegion(probe, name, opt)
+	probe.Close()
+	if err != nil {
+		return nil, err
+	}
+	f, err := os.OpenFile(path, os.O_RDWR|os.O_EXCL, 0)
+	if errors.Is(err, unix.EBUSY) {
+		return nil, refuse(name, ErrMounted)
+	}
+	if err != nil {
+		return nil, err
+	}
+	t := &Target{kind: Device, name: name, f: f}
+	if t.size, err = storage.DeviceSize(f); err == nil {
+		err = checkContent(f, name, t.size, opt)
+	}
+	if err != nil {
+		f.Close()
+		return nil, err
+	}
+	return t, nil
+}

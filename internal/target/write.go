@@ -1,0 +1,188 @@
+package target
+
+import (
+	"context"
+	"errors"
+	"os"
+	"path/filepath"
+	"sync"
+
+	"e2qcow/internal/storage"
+
+	"golang.org/x/sys/unix"
+)
+
+// A Target is open for writing. WriteAt may be called concurrently, and Close
+// at any time.
+type Target struct {
+	kind Kind
+	name string
+	f    *os.File
+	size int64 // of a device
+
+	path, temp string // of a file: where it goes, and where it is till then
+	skip       *skip  // of a stream that is a file; may be nil
+
+	mu   sync.Mutex
+	done bool // committed or given up
+}
+
+// Name returns the name that the target was opened by.
+func (t *Target) Name() string { return t.name }
+
+// Kind returns how the target is written.
+func (t *Target) Kind() Kind { return t.kind }
+
+// Size returns the length of a device in bytes, 0 of anything else.
+func (t *Target) Size() int64 { return t.size }
+
+// WriteAt writes to a file or device as io.WriterAt does.
+func (t *Target) WriteAt(p []byte, off int64) (int, error) {
+	n, err := t.f.WriteAt(p, off)
+	return n, t.named("write", err)
+}
+
+// Write writes to a stream as io.Writer does.
+func (t *Target) Write(p []byte) (int, error) {
+	n, err := t.f.Write(p)
+	return n, t.named("write", err)
+}
+
+// named gives err the name that the user knows the target by.
+func (t *Target) named(op string, err error) error {
+	if err == nil {
+		return nil
+	}
+	return &os.PathError{Op: op, Path: t.name, Err: unwrapPath(err)}
+}
+
+// Truncate sets the length of a file. A device keeps the length that it has.
+func (t *Target) Truncate(size int64) error {
+	if t.kind == Device {
+		if size > t.size {
+			return refuse(t.name, ErrTooSmall)
+		}
+		return nil
+	}
+	return t.named("truncate", t.f.Truncate(size))
+}
+
+// Skip puts n zero bytes into a stream without writing them, where that can be
+// done; false means that it cannot.
+func (t *Target) Skip(n int64) (bool, error) {
+	if t.skip == nil {
+		return false, nil
+	}
+	return true, t.named("seek", t.skip.zeros(n))
+}
+
+// How much of a device is zeroed at a time, by itself or by writing: ctx and
+// progress are looked at between.
+const (
+	zeroOutSize = 64 << 20
+	zeroSize    = 1 << 20
+)
+
+// ZeroOut makes n bytes of a device at off zero: by its own means, else by
+// writing zeros. progress, which may be nil, is told of each piece.
+func (t *Target) ZeroOut(ctx context.Context, off, n int64, progress func(n int64)) error {
+	const align = 4096 // no device has larger logical sectors
+	ask := true
+	var zeros []byte
+	for n > 0 {
+		if ctx.Err() != nil {
+			return context.Cause(ctx)
+		}
+		piece := int64(zeroSize)
+		if rest := off % align; rest != 0 {
+			piece = align - rest
+		}
+		piece = min(piece, n)
+		done := false
+		if ask && off%align == 0 && n >= align {
+			whole := min(n-n%align, zeroOutSize)
+			err := storage.ZeroOut(t.f, off, whole)
+			switch {
+			case err == nil:
+				piece, done = whole, true
+			case errors.Is(err, unix.EOPNOTSUPP) || errors.Is(err, unix.ENOTTY) || errors.Is(err, unix.EINVAL):
+				ask = false
+			default:
+				return t.named("zero", err)
+			}
+		}
+		if !done {
+			if zeros == nil {
+				zeros = make([]byte, zeroSize)
+			}
+			if _, err := t.WriteAt(zeros[:piece], off); err != nil {
+				return err
+			}
+		}
+		off, n = off+piece, n-piece
+		if progress != nil {
+			progress(piece)
+		}
+	}
+	return nil
+}
+
+// Commit has what was written reach the disk and appear under its name. After
+// an error the target is as if Close had been called.
+func (t *Target) Commit() error {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.done {
+		return t.named("commit", os.ErrClosed)
+	}
+	if err := t.commit(); err != nil {
+		t.giveUp()
+		return t.named("write", err)
+	}
+	t.done = true
+	if t.kind == File {
+		return t.named("sync folder of", syncFolder(filepath.Dir(t.path)))
+	}
+	return nil
+}
+
+func (t *Target) commit() error {
+	if t.skip != nil {
+		if err := t.skip.finish(); err != nil {
+			return err
+		}
+	}
+	if err := t.f.Sync(); err != nil && !(t.kind == Stream && errors.Is(err, unix.EINVAL)) {
+		return err
+	}
+	if err := t.f.Close(); err != nil {
+		return err
+	}
+	if t.kind == File {
+		return os.Rename(t.temp, t.path)
+	}
+	return nil
+}
+
+// Close gives up what was not committed: a file is removed, one that is
+// standard output gets its old length. After Commit it does nothing.
+func (t *Target) Close() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if !t.done {
+		t.giveUp()
+	}
+}
+
+// giveUp is called once, with t.mu held. What fails here follows an error that
+// says more.
+func (t *Target) giveUp() {
+	t.done = true
+	if t.kind == File {
+		os.Remove(t.temp)
+	}
+	if t.skip != nil {
+		_ = t.f.Truncate(t.skip.start)
+	}
+	t.f.Close()
+}
