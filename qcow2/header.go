@@ -41,26 +41,32 @@ const (
 	entryOffset     = 0x00fffffffffffe00
 )
 
-// Compression is how clusters are compressed. The values of Zlib and Zstd are
-// those of the header field compression_type.
-type Compression int8
+// Compression is how clusters are compressed.
+type Compression int
 
 const (
-	// Zlib is raw deflate in a window of 4 KiB, which version 2 reads.
-	Zlib Compression = 0
+	// Uncompressed writes clusters as they are.
+	Uncompressed Compression = iota
+	// Zlib is raw deflate in a window of 4 KiB, which every qemu reads.
+	Zlib
 	// Zstd is one zstd frame a cluster; it needs version 3.
-	Zstd Compression = 1
+	Zstd
 )
 
 func (c Compression) String() string {
 	switch c {
+	case Uncompressed:
+		return "none"
 	case Zlib:
 		return "zlib"
 	case Zstd:
 		return "zstd"
 	}
-	return fmt.Sprintf("compression type %d", uint8(c))
+	return fmt.Sprintf("compression type %d", c.field())
 }
+
+// field returns the header field compression_type, of which Zlib is 0.
+func (c Compression) field() byte { return byte(c - Zlib) }
 
 // A Header is the header of an image, as it is in the file: QCowHeader in
 // qemu's docs/interop/qcow2.txt.
@@ -80,8 +86,8 @@ type Header struct {
 	AutoclearFeatures    uint64
 	RefcountBits         uint // 1, 2, 4 ... 64
 	Length               uint32
-	Compression          Compression
-	BackingFile          string // as named in the file: not to be trusted
+	Compression          Compression // of those clusters that are compressed
+	BackingFile          string      // as named in the file: not to be trusted
 	BackingFormat        string
 
 	featureNames map[feature]string
@@ -146,6 +152,7 @@ func readHeader(r io.ReaderAt, size int64) (*Header, error) {
 		SnapshotsOffset:     be.Uint64(b[64:]),
 		RefcountBits:        16,
 		Length:              headerSizeV2,
+		Compression:         Zlib,
 	}
 	clusterBits := be.Uint32(b[20:])
 	if clusterBits < minClusterBits || clusterBits > maxClusterBits {
@@ -166,7 +173,7 @@ func readHeader(r io.ReaderAt, size int64) (*Header, error) {
 			return nil, corrupt("header", 100, "header length %d", h.Length)
 		}
 		if h.Length > headerSizeV3 && n > headerSizeV3 {
-			h.Compression = Compression(b[headerSizeV3])
+			h.Compression = Zlib + Compression(b[headerSizeV3])
 		}
 	}
 	vsize := be.Uint64(b[24:])
@@ -314,7 +321,7 @@ func (h *Header) encode(info []byte) []byte {
 		be.PutUint64(b[72:], h.IncompatibleFeatures)
 		be.PutUint32(b[96:], uint32(bits.TrailingZeros(h.RefcountBits)))
 		be.PutUint32(b[100:], h.Length)
-		b[headerSizeV3] = byte(h.Compression)
+		b[headerSizeV3] = h.Compression.field()
 	}
 	if len(info) > 0 {
 		ext := b[h.Length:]

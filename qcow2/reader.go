@@ -11,16 +11,28 @@ import (
 )
 
 // OpenOptions say how an image is opened.
-type OpenOptions struct{}
+type OpenOptions struct {
+	// Backing is called with what the header says of a backing file, if it
+	// names one, and opens it. Both strings are untrusted. If Backing is nil,
+	// images with a backing file are refused.
+	Backing func(name, format string) (image.Image, error)
+
+	// Window is how many bytes of data OpenStream holds, at least. 0 is enough
+	// for a pipeline of as many threads as there are processors.
+	Window int64
+}
 
 // An Image is the virtual disk of a qcow2 file. Its runs are the clusters that
-// are allocated or known to be zero. Its methods are safe for concurrent use.
+// are allocated or known to be zero, and the runs of a backing file. Its
+// methods are safe for concurrent use.
 type Image struct {
 	header   *Header
 	r        io.ReaderAt
 	fileSize int64
 	l1       []uint64
 	l2       *tableCache
+	unpacked *clusterCache
+	backing  image.Image
 }
 
 var _ image.Image = (*Image)(nil)
@@ -36,17 +48,29 @@ func Open(r io.ReaderAt, size int64, opt OpenOptions) (*Image, error) {
 	if err := h.unsupported(); err != nil {
 		return nil, err
 	}
-	if h.ExtendedL2() {
-		return nil, &UnsupportedError{Feature: "extended L2 entries"}
-	}
-	if h.BackingFile != "" {
+	if h.BackingFile != "" && opt.Backing == nil {
 		return nil, &UnsupportedError{Feature: fmt.Sprintf("backing file %q", h.BackingFile)}
 	}
-	m := &Image{header: h, r: r, fileSize: size, l2: newTableCache(r, h.ClusterSize())}
+	m := newImage(h, r, size)
 	if err := m.readL1(); err != nil {
 		return nil, err
 	}
+	if h.BackingFile != "" {
+		if m.backing, err = opt.Backing(h.BackingFile, h.BackingFormat); err != nil {
+			return nil, fmt.Errorf("backing file %q: %w", h.BackingFile, err)
+		}
+	}
 	return m, nil
+}
+
+func newImage(h *Header, r io.ReaderAt, size int64) *Image {
+	return &Image{
+		header:   h,
+		r:        r,
+		fileSize: size,
+		l2:       newTableCache(r, h.ClusterSize()),
+		unpacked: newClusterCache(h.ClusterSize()),
+	}
 }
 
 // readL1 reads as much of the L1 table as the size of the disk needs, which
@@ -71,6 +95,21 @@ func (m *Image) readL1() error {
 
 // Header returns the header of the file.
 func (m *Image) Header() *Header { return m.header }
+
+// Notes returns what of the image is ignored, or makes it doubtful.
+func (m *Image) Notes() []string {
+	var notes []string
+	if n := m.header.Snapshots; n > 0 {
+		notes = append(notes, fmt.Sprintf("%d internal snapshots are ignored", n))
+	}
+	if m.header.Dirty() {
+		notes = append(notes, "the image is marked dirty: its refcounts may be wrong")
+	}
+	if m.header.MarkedCorrupt() {
+		notes = append(notes, "the image is marked corrupt")
+	}
+	return notes
+}
 
 // Size returns the size of the virtual disk.
 func (m *Image) Size() int64 { return m.header.Size }
@@ -177,47 +216,81 @@ func (m *Image) parse(b []byte, off, limit, entryOff int64) (part, error) {
 		n := int64(len(b))>>m.header.l2EntryBits()<<m.header.ClusterBits - inCluster
 		return part{kind: mapHole, n: min(n, limit)}, nil
 	}
+	subSize := m.subclusterSize()
+	entrySize := 1 << m.header.l2EntryBits()
+	sub := uint(inCluster / subSize)
 	var p part
-	for i := 0; i < len(b) && p.n < limit; i += 8 {
-		next, err := m.parseEntry(binary.BigEndian.Uint64(b[i:]), off+p.n, entryOff+int64(i))
-		if err != nil {
-			if i > 0 {
-				break // found again by who comes to it
+	for i := 0; i < len(b); i += entrySize {
+		for ; int64(sub)*subSize < clusterSize; sub++ {
+			next, err := m.parseEntry(b[i:], sub, off+p.n, entryOff+int64(i))
+			switch {
+			case p.n == 0 && err != nil:
+				return part{}, err
+			case p.n == 0:
+				inSub := off & (subSize - 1)
+				p = next
+				p.n -= inSub
+				p.host += inSub
+			case err != nil || next.kind != p.kind || p.kind == mapData && next.host != p.host+p.n:
+				// An error is found again by who comes to it.
+				p.n = min(p.n, limit)
+				return p, nil
+			default:
+				p.n += next.n
 			}
-			return part{}, err
+			if p.n >= limit || p.kind == mapPacked {
+				p.n = min(p.n, limit)
+				return p, nil
+			}
 		}
-		if i == 0 {
-			p = next
-			p.n -= inCluster
-			p.host += inCluster
-			continue
-		}
-		if next.kind != p.kind || p.kind == mapPacked || p.kind == mapData && next.host != p.host+p.n {
-			break
-		}
-		p.n += next.n
+		sub = 0
 	}
-	p.n = min(p.n, limit)
 	return p, nil
 }
 
-// parseEntry returns what an L2 entry says of its cluster.
-func (m *Image) parseEntry(entry uint64, off, entryOff int64) (part, error) {
-	size := m.header.ClusterSize()
+// subclusterSize returns the size of what is allocated at once.
+func (m *Image) subclusterSize() int64 {
+	if m.header.ExtendedL2() {
+		return m.header.ClusterSize() / 32
+	}
+	return m.header.ClusterSize()
+}
+
+// parseEntry returns what the L2 entry at the start of b says of a subcluster;
+// a compressed cluster is whole, and what follows the subcluster is meant.
+// Without extended L2 entries there is one subcluster.
+func (m *Image) parseEntry(b []byte, sub uint, off, entryOff int64) (part, error) {
+	h := m.header
+	entry := binary.BigEndian.Uint64(b)
 	host := entry & entryOffset
-	switch {
-	case entry&entryCompressed != 0:
-		return part{}, &UnsupportedError{Feature: "compressed clusters"}
-	case entry&entryZero != 0 && m.header.Version == 2:
-		return part{}, m.badEntry(entry, off, entryOff, errors.New("a zero flag in version 2"))
-	case entry&entryZero != 0:
-		return part{kind: mapZero, n: size}, nil
-	case host == 0:
-		return part{kind: mapHole, n: size}, nil
-	case host%uint64(size) != 0:
+	n := m.subclusterSize()
+	if entry&entryCompressed != 0 {
+		return part{kind: mapPacked, n: h.ClusterSize() - int64(sub)*n, desc: entry}, nil
+	}
+	if host%uint64(h.ClusterSize()) != 0 {
 		return part{}, m.badEntry(entry, off, entryOff, errors.New("the cluster is not aligned"))
 	}
-	return part{kind: mapData, n: size, host: int64(host)}, nil
+	isZero, isData := entry&entryZero != 0, host != 0
+	if h.ExtendedL2() {
+		bitmap := binary.BigEndian.Uint64(b[8:])
+		isData = bitmap>>sub&1 != 0
+		isZero = bitmap>>(32+sub)&1 != 0
+		if isData && isZero {
+			return part{}, m.badEntry(entry, off, entryOff, fmt.Errorf("subcluster %d is both allocated and zero", sub))
+		}
+		if isData && host == 0 {
+			return part{}, m.badEntry(entry, off, entryOff, fmt.Errorf("subcluster %d is allocated nowhere", sub))
+		}
+	}
+	switch {
+	case isZero && h.Version == 2:
+		return part{}, m.badEntry(entry, off, entryOff, errors.New("a zero flag in version 2"))
+	case isZero:
+		return part{kind: mapZero, n: n}, nil
+	case !isData:
+		return part{kind: mapHole, n: n}, nil
+	}
+	return part{kind: mapData, n: n, host: int64(host) + int64(sub)*n}, nil
 }
 
 // badEntry returns a CorruptError of an L2 entry.
@@ -225,35 +298,56 @@ func (m *Image) badEntry(entry uint64, off, entryOff int64, err error) error {
 	return &CorruptError{What: fmt.Sprintf("L2 entry %#x", entry), Offset: entryOff, Guest: off, Err: err}
 }
 
-// NextRun returns the next run of clusters that are allocated or marked zero.
+// NextRun returns the next run of clusters that are allocated, marked zero, or
+// known to the backing file.
 func (m *Image) NextRun(off int64) (start, end int64, err error) {
 	if off < 0 {
 		return 0, 0, fmt.Errorf("qcow2: run after negative offset %d", off)
 	}
-	for start = off; start < m.Size(); {
-		p, err := m.find(start, m.Size()-start)
+	start, end, err = m.nextKnown(off)
+	for err == nil {
+		var s, e int64
+		s, e, err = m.nextKnown(end)
+		if err == nil && s > end || errors.Is(err, io.EOF) {
+			return start, end, nil
+		}
+		end = e
+	}
+	return 0, 0, err
+}
+
+// nextKnown returns a run like NextRun, but one that may go on behind its end.
+func (m *Image) nextKnown(off int64) (start, end int64, err error) {
+	for off < m.Size() {
+		p, err := m.find(off, m.Size()-off)
 		if err != nil {
 			return 0, 0, err
 		}
 		if p.kind != mapHole {
-			break
+			return off, off + p.n, nil
 		}
-		start += p.n
-	}
-	if start >= m.Size() {
-		return 0, 0, io.EOF
-	}
-	for end = start; end < m.Size(); {
-		p, err := m.find(end, m.Size()-end)
+		start, end, err := m.nextBacking(off)
 		if err != nil {
 			return 0, 0, err
 		}
-		if p.kind == mapHole {
-			break
+		if start < off+p.n {
+			return start, min(end, off+p.n), nil
 		}
-		end += p.n
+		off += p.n
 	}
-	return start, end, nil
+	return 0, 0, io.EOF
+}
+
+// nextBacking returns the next run of the backing file, or a run behind all.
+func (m *Image) nextBacking(off int64) (start, end int64, err error) {
+	if m.backing == nil || off >= m.backing.Size() {
+		return m.Size(), m.Size(), nil
+	}
+	start, end, err = m.backing.NextRun(off)
+	if errors.Is(err, io.EOF) {
+		return m.Size(), m.Size(), nil
+	}
+	return start, end, err
 }
 
 // ReadAt reads the virtual disk.
@@ -281,16 +375,40 @@ func (m *Image) ReadAt(b []byte, off int64) (int, error) {
 
 // readPart reads all of part p, which begins at off, into b.
 func (m *Image) readPart(b []byte, off int64, p part) error {
-	if p.kind != mapData {
-		clear(b)
-		return nil
+	switch p.kind {
+	case mapData:
+		return m.readData(b, off, p.host)
+	case mapPacked:
+		return m.readPacked(b, off, p.desc)
+	case mapHole:
+		return m.readBacking(b, off)
 	}
-	if p.host > m.fileSize || p.n > m.fileSize-p.host {
-		return &CorruptError{What: "data cluster", Offset: p.host, Guest: off,
+	clear(b)
+	return nil
+}
+
+// readData reads the clusters at host in the file.
+func (m *Image) readData(b []byte, off, host int64) error {
+	if host > m.fileSize || int64(len(b)) > m.fileSize-host {
+		return &CorruptError{What: "data cluster", Offset: host, Guest: off,
 			Err: fmt.Errorf("it lies beyond the end of the file, %#x", m.fileSize)}
 	}
-	if n, err := m.r.ReadAt(b, p.host); n < len(b) {
-		return fmt.Errorf("read qcow2 data at %#x: %w", p.host+int64(n), unexpectedEOF(err))
+	if n, err := m.r.ReadAt(b, host); n < len(b) {
+		return fmt.Errorf("read qcow2 data at %#x: %w", host+int64(n), unexpectedEOF(err))
 	}
+	return nil
+}
+
+// readBacking reads from the backing file, behind whose end there are zeros.
+func (m *Image) readBacking(b []byte, off int64) error {
+	n := 0
+	if m.backing != nil && off < m.backing.Size() {
+		want := int(min(int64(len(b)), m.backing.Size()-off))
+		var err error
+		if n, err = m.backing.ReadAt(b[:want], off); n < want {
+			return fmt.Errorf("read backing file at %#x: %w", off+int64(n), unexpectedEOF(err))
+		}
+	}
+	clear(b[n:])
 	return nil
 }

@@ -2,30 +2,38 @@ package qcow2
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"math/bits"
 
 	"e2qcow/internal/image"
 	"e2qcow/internal/ordered"
-	"e2qcow/internal/zero"
 )
 
 // WriteOptions say what kind of image is written. The zero value writes
 // version 2 without compression.
 type WriteOptions struct {
 	// ClusterSize is the size of a cluster in bytes, a power of two of 512 to
-	// 2 MiB. 0 is BlockSize, or the next larger with which qemu opens an image
-	// of the size.
+	// 2 MiB. 0 is BlockSize, or 64 KiB if that is 0 or clusters are compressed,
+	// or the next larger with which qemu opens an image of the size.
 	ClusterSize int
 
-	// BlockSize is the size of the pieces that the source's runs are made of,
-	// if ClusterSize is 0. 0 is 64 KiB.
+	// BlockSize is the size of the pieces that the source's runs are made of.
 	BlockSize int
 
-	// Version is 2 or 3; 0 is 2. In version 3, known clusters that are zero
-	// are marked so; in version 2 they are left out like unknown ones.
+	// Version is 2 or 3; 0 is 2, or 3 for Zstd. In version 3, known clusters
+	// that are zero are marked so; in version 2 they are left out like unknown
+	// ones.
 	Version int
+
+	// Compression is how clusters are compressed. One that does not shrink is
+	// stored as it is.
+	Compression Compression
+
+	// Level is the level of Zstd as the zstd program counts, of which there
+	// are four steps here; 0 is the default. Zlib has one level.
+	Level int
 
 	// Threads is how many threads there are to compute on. 0 is GOMAXPROCS.
 	Threads int
@@ -53,6 +61,7 @@ type Stats struct {
 	FileSize    int64 // of the image
 	KnownBytes  int64 // of the source, in whole clusters
 	DataBytes   int64 // of KnownBytes, what is not zero, in whole clusters
+	PackedBytes int64 // of DataBytes, what is compressed, before it was
 }
 
 // A File is what WriteFile writes to.
@@ -70,6 +79,7 @@ func WriteFile(ctx context.Context, f File, src image.Image, opt WriteOptions) (
 	if err != nil {
 		return Stats{}, err
 	}
+	w.fillPads = opt.Dense
 	header := make([]byte, w.layout.clusterSize())
 	if opt.Dense {
 		// The header of an older image must not outlive its tables.
@@ -111,6 +121,8 @@ type writer struct {
 	opt    WriteOptions
 	src    image.Image
 	layout *layout
+	// fillPads has the bytes between packed and other clusters written.
+	fillPads bool
 
 	// What follows changes in the ordered stage only.
 	mapping mapping
@@ -118,14 +130,20 @@ type writer struct {
 	shared  []uint16 // refcounts of the clusters of data, if they are not all 1
 	read    int64    // known bytes of the source so far
 	data    int64    // of these, not zero
+	packed  int64    // of these, compressed
 }
 
 func newWriter(ctx context.Context, src image.Image, opt WriteOptions) (*writer, error) {
-	switch opt.Version {
-	case 0:
+	switch {
+	case opt.Compression < Uncompressed || opt.Compression > Zstd:
+		return nil, fmt.Errorf("%v cannot be written", opt.Compression)
+	case opt.Version == 0 && opt.Compression == Zstd:
+		opt.Version = 3
+	case opt.Version == 0:
 		opt.Version = 2
-	case 2, 3:
-	default:
+	case opt.Version == 2 && opt.Compression == Zstd:
+		return nil, errors.New("zstd needs qcow2 version 3")
+	case opt.Version != 2 && opt.Version != 3:
 		return nil, fmt.Errorf("qcow2 version %d cannot be written", opt.Version)
 	}
 	if size := src.Size(); size < 0 || size%512 != 0 {
@@ -134,8 +152,8 @@ func newWriter(ctx context.Context, src image.Image, opt WriteOptions) (*writer,
 	size, grow := opt.ClusterSize, false
 	if size == 0 {
 		size, grow = max(opt.BlockSize, 1<<minClusterBits), true
-		if opt.BlockSize == 0 {
-			size = 64 << 10
+		if opt.BlockSize == 0 || opt.Compression != Uncompressed {
+			size = max(size, 64<<10)
 		}
 	}
 	clusterBits := uint(bits.TrailingZeros(uint(size)))
@@ -153,8 +171,15 @@ func newWriter(ctx context.Context, src image.Image, opt WriteOptions) (*writer,
 // the mapping.
 func (w *writer) writeData(ctx context.Context, put func(b []byte, off int64) error) error {
 	w.progress()
-	return ordered.Run(ctx, w.src, ordered.Options{Granule: int(w.layout.clusterSize()), Threads: w.opt.Threads},
-		func() ordered.Worker { return &dataWorker{writer: w, put: put} })
+	opt := ordered.Options{Granule: int(w.layout.clusterSize()), Threads: w.opt.Threads}
+	err := ordered.Run(ctx, w.src, opt, func() ordered.Worker { return &dataWorker{writer: w, put: put} })
+	if err != nil {
+		return err
+	}
+	if pad := w.fileSize() - w.end; pad > 0 && w.fillPads {
+		return put(make([]byte, pad), w.end)
+	}
+	return nil
 }
 
 func (w *writer) progress() {
@@ -192,9 +217,14 @@ func (w *writer) header() ([]byte, error) {
 		RefcountTableLength: uint32(l.rtClusters),
 		RefcountBits:        refcountBytes * 8,
 		Length:              headerSizeV2,
+		Compression:         Zlib,
 	}
 	if h.Version == 3 {
 		h.Length = headerSizeFull
+	}
+	if w.opt.Compression == Zstd {
+		h.Compression = Zstd
+		h.IncompatibleFeatures = incompatCompression
 	}
 	var info []byte
 	if w.opt.Info != nil {
@@ -213,121 +243,6 @@ func (w *writer) stats() Stats {
 		FileSize:    w.fileSize(),
 		KnownBytes:  w.layout.knownBytes,
 		DataBytes:   w.data,
+		PackedBytes: w.packed,
 	}
-}
-
-// A segment is a run of clusters of one chunk that are alike.
-type segment struct {
-	kind  clusterKind
-	guest uint64 // number of the first cluster
-	n     uint32
-	data  []byte // in the buffer of the chunk
-	host  int64
-}
-
-// A dataWorker writes chunks of data.
-type dataWorker struct {
-	*writer
-	put      func(b []byte, off int64) error
-	segments []segment
-}
-
-// Prepare parts the chunk into segments.
-func (d *dataWorker) Prepare(c *ordered.Chunk) error {
-	d.segments = d.segments[:0]
-	unit := int(d.layout.clusterSize())
-	for _, s := range c.Spans {
-		for pos := 0; pos < len(s.Data); {
-			start, end := zero.NextData(s.Data, pos, unit)
-			d.addZero(s, pos, start)
-			d.addPlain(s, start, end)
-			pos = end
-		}
-	}
-	return nil
-}
-
-// addZero adds the bytes [start, end) of s, which are zero.
-func (d *dataWorker) addZero(s ordered.Span, start, end int) {
-	if start == end || d.opt.Version < 3 {
-		return
-	}
-	bits := d.layout.clusterBits
-	d.segments = append(d.segments, segment{
-		kind:  zeroClusters,
-		guest: uint64(s.Off+int64(start)) >> bits,
-		n:     uint32((end - start) >> bits),
-	})
-}
-
-// addPlain adds the bytes [start, end) of s, to be stored as they are.
-func (d *dataWorker) addPlain(s ordered.Span, start, end int) {
-	if start == end {
-		return
-	}
-	bits := d.layout.clusterBits
-	d.segments = append(d.segments, segment{
-		kind:  plainClusters,
-		guest: uint64(s.Off+int64(start)) >> bits,
-		n:     uint32((end - start) >> bits),
-		data:  s.Data[start:end],
-	})
-}
-
-// Commit gives each segment its place in the file.
-func (d *dataWorker) Commit(c *ordered.Chunk) error {
-	w := d.writer
-	bits := w.layout.clusterBits
-	for i := range d.segments {
-		s := &d.segments[i]
-		switch s.kind {
-		case zeroClusters:
-			w.mapping.add(zeroClusters, s.guest, s.n, 0, bits)
-		case plainClusters:
-			s.host = w.end
-			w.mapping.add(plainClusters, s.guest, s.n, uint64(s.host), bits)
-			w.end += int64(len(s.data))
-			w.data += int64(len(s.data))
-		}
-	}
-	for _, s := range c.Spans {
-		w.read += int64(len(s.Data))
-	}
-	w.progress()
-	return nil
-}
-
-// A segment up to this size is moved beside the one before it, so that both
-// are written with one call: a call costs more than the copy.
-const smallSegment = 32 << 10
-
-// Finish writes the segments, few large writes for many small segments.
-func (d *dataWorker) Finish(*ordered.Chunk) error {
-	var (
-		run  []byte // data of consecutive segments, adjacent in the file
-		host int64  // where run begins
-	)
-	for i := range d.segments {
-		s := &d.segments[i]
-		if len(s.data) == 0 {
-			continue
-		}
-		if len(run) > 0 && s.host == host+int64(len(run)) && len(s.data) <= smallSegment {
-			run = run[:len(run)+len(s.data)]
-			copy(run[len(run)-len(s.data):], s.data)
-			continue
-		}
-		if err := d.write(run, host); err != nil {
-			return err
-		}
-		run, host = s.data, s.host
-	}
-	return d.write(run, host)
-}
-
-func (d *dataWorker) write(b []byte, off int64) error {
-	if len(b) == 0 {
-		return nil
-	}
-	return d.put(b, off)
 }

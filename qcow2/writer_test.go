@@ -13,43 +13,59 @@ import (
 
 var testInfo = Info{Tool: "test 1", Mode: "metadata", BlockSize: 4096, Unreadable: 3, Time: time.Unix(1e9, 0).UTC()}
 
-// TestWrite writes images of every cluster size and both versions and has
-// qemu-img, e2image and the reader say what is in them.
-func TestWrite(t *testing.T) {
-	for _, version := range []int{2, 3} {
-		for bits := 9; bits <= 21; bits++ {
-			t.Run(name(version, 1<<bits), func(t *testing.T) {
-				d := randomDisk(uint64(bits), 50<<20+512*uint64ToOdd(bits), 1024, 200)
-				opt := WriteOptions{Version: version, ClusterSize: 1 << bits, Info: func() Info { return testInfo }}
-				file, stats := writeTemp(t, d, opt)
-				tool(t, 0, "qemu-img", "check", "-f", "qcow2", file)
-				raw := convert(t, file)
-				if got := fileSize(t, raw); got != d.size {
-					t.Errorf("qemu-img sees %d bytes, want %d", got, d.size)
-				}
-				sameBytes(t, raw, d, d.size)
-				m := openTemp(t, file, OpenOptions{})
-				sameBytes(t, m, d, d.size)
-				if got, ok := m.Header().Info(); !ok || got != withFormat(testInfo) {
-					t.Errorf("info is %+v, want %+v", got, testInfo)
-				}
-				whole, err := os.ReadFile(file)
-				if err != nil {
-					t.Fatal(err)
-				}
-				if int64(len(whole)) != stats.FileSize {
-					t.Errorf("file has %d bytes, stats say %d", len(whole), stats.FileSize)
-				}
-				checkStreams(t, whole, d, opt)
-				if version == 2 {
-					e2imageReads(t, file, d)
-				}
-			})
-		}
+// writeCases are the kinds of image that are written.
+func writeCases() []WriteOptions {
+	var cases []WriteOptions
+	for bits := 9; bits <= 21; bits++ {
+		cases = append(cases,
+			WriteOptions{Version: 2, ClusterSize: 1 << bits},
+			WriteOptions{Version: 3, ClusterSize: 1 << bits},
+			WriteOptions{Version: 2, ClusterSize: 1 << bits, Compression: Zlib},
+			WriteOptions{Version: 3, ClusterSize: 1 << bits, Compression: Zlib},
+			WriteOptions{Version: 3, ClusterSize: 1 << bits, Compression: Zstd})
 	}
+	for _, level := range []int{1, 6, 19} {
+		cases = append(cases, WriteOptions{Compression: Zstd, Level: level})
+	}
+	return append(cases, WriteOptions{}, WriteOptions{Compression: Zlib})
 }
 
-func uint64ToOdd(n int) int64 { return int64(2*n + 1) }
+// TestWrite writes images of all kinds and has qemu-img, e2image and the
+// reader say what is in them.
+func TestWrite(t *testing.T) {
+	for i, opt := range writeCases() {
+		t.Run(name(opt.Version, opt.ClusterSize, opt.Compression, opt.Level), func(t *testing.T) {
+			d := randomDisk(uint64(i), 12<<20+512*int64(2*i+1), 1024, 40)
+			opt.Info = func() Info { return testInfo }
+			file, stats := writeTemp(t, d, opt)
+			tool(t, 0, "qemu-img", "check", "-f", "qcow2", file)
+			raw := convert(t, file)
+			if got := fileSize(t, raw); got != d.size {
+				t.Errorf("qemu-img sees %d bytes, want %d", got, d.size)
+			}
+			sameBytes(t, raw, d, d.size)
+			m := openTemp(t, file, OpenOptions{})
+			sameBytes(t, m, d, d.size)
+			if got, ok := m.Header().Info(); !ok || got != withFormat(testInfo) {
+				t.Errorf("info is %+v, want %+v", got, testInfo)
+			}
+			whole, err := os.ReadFile(file)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if int64(len(whole)) != stats.FileSize {
+				t.Errorf("file has %d bytes, stats say %d", len(whole), stats.FileSize)
+			}
+			if packed := stats.PackedBytes > 0; packed != (opt.Compression != Uncompressed) {
+				t.Errorf("%d bytes were compressed", stats.PackedBytes)
+			}
+			checkStreams(t, whole, d, opt)
+			if opt.Version == 2 && opt.Compression == Uncompressed {
+				e2imageReads(t, file, d)
+			}
+		})
+	}
+}
 
 func withFormat(i Info) Info {
 	i.Format = 1
@@ -91,29 +107,33 @@ func e2imageReads(t *testing.T, file string, d *disk) {
 
 // TestWriteDense writes over a target full of other bytes.
 func TestWriteDense(t *testing.T) {
-	d := randomDisk(7, 30<<20, 4096, 20)
-	file, stats := writeTemp(t, d, WriteOptions{ClusterSize: 4096})
-	want, err := os.ReadFile(file)
-	if err != nil {
-		t.Fatal(err)
-	}
-	f, err := os.Create(t.TempDir() + "/target")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer f.Close()
-	if _, err := f.Write(bytes.Repeat([]byte{0xee}, int(stats.FileSize)+12345)); err != nil {
-		t.Fatal(err)
-	}
-	if _, err := WriteFile(context.Background(), f, d, WriteOptions{ClusterSize: 4096, Dense: true}); err != nil {
-		t.Fatal(err)
-	}
-	got, err := os.ReadFile(f.Name())
-	if err != nil {
-		t.Fatal(err)
-	}
-	if !bytes.Equal(got, want) {
-		t.Error("the image written over other bytes differs")
+	for _, compression := range []Compression{Uncompressed, Zlib} {
+		d := randomDisk(7, 30<<20, 4096, 20)
+		opt := WriteOptions{ClusterSize: 4096, Compression: compression}
+		file, stats := writeTemp(t, d, opt)
+		want, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		f, err := os.Create(t.TempDir() + "/target")
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer f.Close()
+		if _, err := f.Write(bytes.Repeat([]byte{0xee}, int(stats.FileSize)+12345)); err != nil {
+			t.Fatal(err)
+		}
+		opt.Dense = true
+		if _, err := WriteFile(context.Background(), f, d, opt); err != nil {
+			t.Fatal(err)
+		}
+		got, err := os.ReadFile(f.Name())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !bytes.Equal(got, want) {
+			t.Errorf("%v: the image written over other bytes differs", compression)
+		}
 	}
 }
 
