@@ -12,9 +12,6 @@ const (
 	extentHeaderSize = int(unsafe.Sizeof(ext4.ExtentHeaderNode{}))
 	extentSize       = int(unsafe.Sizeof(ext4.ExtentLeafNode{}))
 
-	// MaxExtentDepth is the greatest eh_depth.
-	MaxExtentDepth = 5
-
 	maxInitExtent = 32768 // a longer ee_len says uninitialised
 )
 
@@ -33,11 +30,22 @@ var (
 	extentLeaf   ext4.ExtentLeafNode
 )
 
-// Valid tells whether the header has the magic number and a depth that can be.
+// Valid tells whether the header has the magic number. Its depth may be one
+// that cannot be: e2fsck walks such a tree to repair it.
 func (n ExtentNode) Valid() bool {
 	return len(n) >= extentHeaderSize &&
-		binary.LittleEndian.Uint16(n[unsafe.Offsetof(extentHeader.EhMagic):]) == extentMagic &&
-		n.Depth() <= MaxExtentDepth
+		binary.LittleEndian.Uint16(n[unsafe.Offsetof(extentHeader.EhMagic):]) == extentMagic
+}
+
+// Sound tells whether the header is one that e2fsck would believe: a depth of
+// at most five, eh_max is what fits, but for at most two entries, and
+// eh_entries is no more than that.
+func (n ExtentNode) Sound() bool {
+	if !n.Valid() {
+		return false
+	}
+	claimed, _ := n.Count()
+	return n.Depth() <= 5 && n.Max() <= n.Capacity() && n.Max() >= n.Capacity()-2 && claimed <= n.Max()
 }
 
 // Depth returns eh_depth.

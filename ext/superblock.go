@@ -49,8 +49,9 @@ const (
 // A Superblock is struct ext4_super_block as it stands on the disk; nothing
 // in it has been checked but the magic number.
 type Superblock struct {
-	d   ext4.SuperblockData
-	raw [SuperblockSize]byte
+	d    ext4.SuperblockData
+	raw  [SuperblockSize]byte
+	seed uint32 // ChecksumSeed
 }
 
 // DecodeSuperblock decodes the first SuperblockSize bytes of b. The error is
@@ -67,6 +68,7 @@ func DecodeSuperblock(b []byte) (*Superblock, error) {
 	if _, err := binary.Decode(b[:SuperblockSize], binary.LittleEndian, &sb.d); err != nil {
 		return nil, &CorruptError{What: "superblock", Err: err}
 	}
+	sb.seed = sb.ChecksumSeed()
 	return sb, nil
 }
 
@@ -112,8 +114,36 @@ func (sb *Superblock) BlockSize() uint32 {
 	return MinBlockSize << sb.d.SLogBlockSize
 }
 
+// BlocksPerGroup returns s_blocks_per_group as it is.
+func (sb *Superblock) BlocksPerGroup() uint32 { return sb.d.SBlocksPerGroup }
+
 // Group returns s_block_group_nr, the group that this copy was written for.
 func (sb *Superblock) Group() uint32 { return uint32(sb.d.SBlockGroupNr) }
+
+// ChecksumSeed returns what the checksums of metadata_csum begin with.
+func (sb *Superblock) ChecksumSeed() uint32 {
+	if sb.HasIncompat(IncompatCsumSeed) {
+		return sb.d.SChecksumSeed
+	}
+	return ChecksumSeed(sb.d.SUuid[:])
+}
+
+// ChecksumOK tells whether s_checksum is right, or not in use.
+func (sb *Superblock) ChecksumOK() bool {
+	return !sb.HasRoCompat(RoCompatMetadataCsum) || VerifySuperblock(sb.raw[:])
+}
+
+// DescChecksumOK tells whether the checksum of a group's descriptor is right,
+// or not in use.
+func (sb *Superblock) DescChecksumOK(group uint32, d GroupDesc) bool {
+	switch {
+	case sb.HasRoCompat(RoCompatMetadataCsum):
+		return VerifyGroupDesc(sb.seed, group, d)
+	case sb.HasRoCompat(RoCompatGdtCsum):
+		return VerifyGroupDesc16(sb.d.SUuid[:], group, d)
+	}
+	return true
+}
 
 // Revision returns s_rev_level.
 func (sb *Superblock) Revision() uint32 { return sb.d.SRevLevel }

@@ -1,0 +1,111 @@
+package scan
+
+import (
+	"iter"
+	"slices"
+
+	"github.com/RoaringBitmap/roaring/v2"
+)
+
+// A blockSet is a sparse set of block numbers: a compressed bitmap for each
+// value of their upper half. A run costs a few bytes, a lone block about two.
+// It is not safe for concurrent use while it changes.
+type blockSet struct {
+	high []uint32
+	low  []*roaring.Bitmap // beside high, which ascends
+}
+
+const lowSpan = uint64(1) << 32
+
+func (s *blockSet) bitmap(high uint32, create bool) *roaring.Bitmap {
+	i, ok := slices.BinarySearch(s.high, high)
+	if ok {
+		return s.low[i]
+	}
+	if !create {
+		return nil
+	}
+	b := roaring.New()
+	s.high = slices.Insert(s.high, i, high)
+	s.low = slices.Insert(s.low, i, b)
+	return b
+}
+
+// split calls f for the part of [start, start+n) in each bitmap.
+func split(start, n uint64, f func(high uint32, lo, hi uint64)) {
+	for n > 0 {
+		lo := start % lowSpan
+		m := min(n, lowSpan-lo)
+		f(uint32(start/lowSpan), lo, lo+m)
+		start, n = start+m, n-m
+	}
+}
+
+func (s *blockSet) add(start, n uint64) {
+	split(start, n, func(high uint32, lo, hi uint64) {
+		b := s.bitmap(high, true)
+		if hi-lo == 1 {
+			b.Add(uint32(lo))
+		} else {
+			b.AddRange(lo, hi)
+		}
+	})
+}
+
+func (s *blockSet) contains(block uint64) bool {
+	b := s.bitmap(uint32(block/lowSpan), false)
+	return b != nil && b.Contains(uint32(block%lowSpan))
+}
+
+// intersects tells whether any of [start, start+n) is in the set.
+func (s *blockSet) intersects(start, n uint64) bool {
+	found := false
+	split(start, n, func(high uint32, lo, hi uint64) {
+		if b := s.bitmap(high, false); b != nil && b.CardinalityInRange(lo, hi) > 0 {
+			found = true
+		}
+	})
+	return found
+}
+
+// claim adds [start, start+n) and calls fresh for each block of it that was
+// not in the set.
+func (s *blockSet) claim(start, n uint64, fresh func(block uint64)) {
+	split(start, n, func(high uint32, lo, hi uint64) {
+		b := s.bitmap(high, true)
+		for ; lo < hi; lo++ {
+			if b.CheckedAdd(uint32(lo)) {
+				fresh(uint64(high)*lowSpan + lo)
+			}
+		}
+	})
+}
+
+// runs yields the runs [start, end) of the set in ascending order. Runs that
+// touch across a border of 2³² blocks are yielded in two parts.
+func (s *blockSet) runs() iter.Seq2[uint64, uint64] {
+	return func(yield func(start, end uint64) bool) {
+		for i, b := range s.low {
+			base := uint64(s.high[i]) * lowSpan
+			for lo, hi := range b.Ranges() {
+				if !yield(base+uint64(lo), base+hi) {
+					return
+				}
+			}
+		}
+	}
+}
+
+func (s *blockSet) count() (n uint64) {
+	for _, b := range s.low {
+		n += b.GetCardinality()
+	}
+	return n
+}
+
+// union adds all of t.
+func (s *blockSet) union(t *blockSet) {
+	for i, high := range t.high {
+		s.bitmap(high, true).Or(t.low[i])
+	}
+}

@@ -1,0 +1,42 @@
+package scan
+
+import (
+	"encoding/binary"
+
+	"e2qcow/ext"
+)
+
+// visitDirBlock takes in the inodes that a directory block names.
+func (s *scanner) visitDirBlock(b *batch, ino uint32, block uint64, data []byte) {
+	s.visitDirents(b, ino, block, data)
+}
+
+// visitDirents takes in the inodes named in a chain of directory entries, in
+// all that e2fsck might salvage of it where it is broken.
+func (s *scanner) visitDirents(b *batch, ino uint32, block uint64, chain []byte) {
+	r := ext.NewDirReader(chain, int(s.geo.BlockSize))
+	for r.Next() {
+		if n := r.Entry().Inode; n != 0 && s.geo.ValidInode(n) {
+			s.name(b, n)
+		}
+	}
+	if err := r.Err(); err != nil {
+		b.problem(BadDirectory, ino, block, err.Error())
+		ext.SalvageDirents(chain, int(s.geo.BlockSize), s.geo.InodesCount, true, func(d *ext.Dirent) {
+			if s.geo.ValidInode(d.Inode) {
+				s.name(b, d.Inode)
+			}
+		})
+	}
+}
+
+// visitOrphanBlock takes in the inodes that a block of the orphan file names:
+// inode numbers, and a tail of eight bytes (struct ext4_orphan_block_tail).
+func (s *scanner) visitOrphanBlock(b *batch, data []byte) {
+	const tail = 8
+	for data = data[:len(data)-tail]; len(data) >= 4; data = data[4:] {
+		if ino := binary.LittleEndian.Uint32(data); ino != 0 {
+			s.orphan(b, ino)
+		}
+	}
+}

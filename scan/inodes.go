@@ -1,0 +1,210 @@
+package scan
+
+import (
+	"cmp"
+	"context"
+	"slices"
+
+	"e2qcow/ext"
+)
+
+// visitInode takes in what an inode points to.
+func (s *scanner) visitInode(b *batch, ino uint32, in ext.Inode) {
+	if in.LinksCount() == 0 && (!s.reserved(ino) || !in.Used()) {
+		return
+	}
+	s.visitXattrs(b, ino, in)
+	s.visitContent(b, ino, in, s.contentOf(ino, in))
+}
+
+// reserved tells whether e2fsck looks at an inode whatever its links count.
+func (s *scanner) reserved(ino uint32) bool {
+	return ino < s.geo.FirstInode || ino == s.sb.JournalInode() || ino == s.orphanFile || slices.Contains(s.quotas[:], ino)
+}
+
+// contentOf says what the blocks of an inode hold.
+func (s *scanner) contentOf(ino uint32, in ext.Inode) content {
+	switch {
+	case ino == s.sb.JournalInode():
+		return contentJournal
+	case slices.Contains(s.quotas[:], ino):
+		return contentQuota
+	case ino == s.orphanFile:
+		return contentOrphan
+	case ino == ext.BadInode || ino == ext.ResizeInode:
+		return contentData
+	}
+	switch in.Type() {
+	case ext.ModeDir:
+		return contentDir
+	case ext.ModeRegular:
+		return contentData
+	case ext.ModeSymlink:
+		return contentSymlink
+	}
+	return contentProbe
+}
+
+// visitContent takes in the blocks of an inode whose contents are known.
+func (s *scanner) visitContent(b *batch, ino uint32, in ext.Inode, c content) {
+	flags := in.Flags()
+	if flags&ext.FlagInlineData != 0 {
+		s.visitInlineData(b, ino, in, c)
+		if flags&ext.FlagExtents == 0 {
+			return
+		}
+		// Flags that contradict each other: e2fsck tries what is behind either.
+	}
+	switch {
+	case c == contentProbe && !mayBeDir(in):
+		return
+	case c == contentSymlink && in.IsFastSymlink(s.wide):
+		return
+	}
+	s.visitTree(b, ino, in.IBlock(), flags&ext.FlagExtents != 0, c)
+}
+
+// mayBeDir tells whether e2fsck looks if an inode, which is neither directory
+// nor regular file nor symlink, is really a directory: not a device whose
+// i_block holds no more than a device number.
+func mayBeDir(in ext.Inode) bool {
+	if in.BlockNr(0) == 0 {
+		return false
+	}
+	t := in.Type()
+	if (t != ext.ModeChar && t != ext.ModeBlock) || in.LinksCount() != 1 || in.Flags()&ext.FlagExtents != 0 {
+		return true
+	}
+	for n := 4; n < ext.IBlockCount; n++ {
+		if in.BlockNr(n) != 0 {
+			return true
+		}
+	}
+	return false
+}
+
+// visitInlineData takes in the names of a directory that stands in its inode.
+func (s *scanner) visitInlineData(b *batch, ino uint32, in ext.Inode, c content) {
+	if c != contentDir && c != contentProbe {
+		return
+	}
+	if _, chain, ok := ext.InlineDirectory(in.IBlock()); ok {
+		s.visitDirents(b, ino, 0, chain)
+	}
+	for r := ext.NewInodeXattrReader(in); r.Next(); {
+		if !r.Entry().IsInlineData() {
+			continue
+		}
+		if value, ok := r.Value(); ok {
+			s.visitDirents(b, ino, 0, value)
+		}
+	}
+}
+
+// visitXattrs takes in the extended attributes of an inode.
+func (s *scanner) visitXattrs(b *batch, ino uint32, in ext.Inode) {
+	if block := in.FileACL(s.wide); block != 0 {
+		if s.validBlock(block) {
+			b.items = append(b.items, item{block: block, ino: ino, count: 1, role: roleXattr})
+		} else {
+			b.problem(BadBlockPointer, ino, block, "i_file_acl points outside the filesystem")
+		}
+	}
+	r := ext.NewInodeXattrReader(in)
+	s.visitXattrEntries(b, &r)
+	if err := r.Err(); err != nil {
+		b.problem(BadXattr, ino, 0, err.Error())
+	}
+}
+
+func (s *scanner) visitXattrBlock(b *batch, ino uint32, block uint64, data []byte) {
+	if h, ok := ext.DecodeXattrHeader(data); !ok || !h.Valid() {
+		b.problem(BadXattr, ino, block, "no header")
+		return
+	}
+	r := ext.NewXattrBlockReader(data)
+	s.visitXattrEntries(b, &r)
+	if err := r.Err(); err != nil {
+		b.problem(BadXattr, ino, block, err.Error())
+	}
+}
+
+func (s *scanner) visitXattrEntries(b *batch, r *ext.XattrReader) {
+	for r.Next() {
+		if x := r.Entry(); x.ValueInode != 0 {
+			b.revisits = append(b.revisits, revisit{ino: x.ValueInode, why: asValue, size: x.ValueSize})
+		}
+	}
+}
+
+// seedOrphans asks for the inode that the orphan list begins with.
+func (s *scanner) seedOrphans(b *batch) {
+	if ino := s.sb.LastOrphan(); ino != 0 {
+		s.orphan(b, ino)
+	}
+}
+
+// orphan asks for an inode on the orphan list or in the orphan file.
+func (s *scanner) orphan(b *batch, ino uint32) {
+	if !s.geo.ValidInode(ino) {
+		b.problem(BadOrphan, ino, 0, "no such inode")
+		return
+	}
+	s.name(b, ino)
+	b.revisits = append(b.revisits, revisit{ino: ino, why: asOrphan})
+}
+
+// name notes that something names an inode, which is of interest where the
+// inode lies beyond what has been visited of its table.
+func (s *scanner) name(b *batch, ino uint32) {
+	if g, index := s.geo.InodePlace(ino); g < s.groups && index >= s.limits[g] {
+		b.named = append(b.named, ino)
+	}
+}
+
+// scanRevisits visits single inodes again, for what has been learned of them.
+func (s *scanner) scanRevisits(ctx context.Context) error {
+	list := s.revisits
+	s.revisits = nil
+	list = slices.DeleteFunc(list, func(r revisit) bool {
+		g, _ := s.geo.InodePlace(r.ino)
+		return g >= s.groups || s.tables[g] == 0
+	})
+	slices.SortFunc(list, func(a, b revisit) int {
+		return cmp.Or(cmp.Compare(s.inodeBlock(a.ino), s.inodeBlock(b.ino)), cmp.Compare(a.ino, b.ino), cmp.Compare(a.why, b.why))
+	})
+	per, size := s.geo.InodesPerBlock(), s.geo.InodeSize
+	return s.sweep(ctx, len(list),
+		func(i int) (uint64, uint64) { return s.inodeBlock(list[i].ino), 1 },
+		func(b *batch, i int, block uint64, data []byte) {
+			r := list[i]
+			_, index := s.geo.InodePlace(r.ino)
+			at := index % per * size
+			s.visitAgain(b, r, block, ext.Inode(data[at:at+size:at+size]))
+		})
+}
+
+func (s *scanner) visitAgain(b *batch, r revisit, block uint64, in ext.Inode) {
+	switch r.why {
+	case asOrphan:
+		b.mark(InodeTable, block, 1)
+		s.visitXattrs(b, r.ino, in)
+		s.visitContent(b, r.ino, in, s.contentOf(r.ino, in))
+		if next := in.Dtime(); s.geo.ValidInode(next) {
+			s.orphan(b, next)
+		}
+	case asDir:
+		s.visitContent(b, r.ino, in, contentDir)
+	case asValue:
+		b.mark(InodeTable, block, 1)
+		if in.Size() == uint64(r.size) {
+			s.visitContent(b, r.ino, in, contentValue)
+		}
+	}
+}
+
+// inodeBlock returns the block of the inode table that an inode stands in.
+func (s *scanner) inodeBlock(ino uint32) uint64 {
+	g, index := s.geo.InodePlace(ino)
+	return s.tables[g] + uint64(index/s.geo.InodesPerBlock())
+}

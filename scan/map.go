@@ -1,0 +1,100 @@
+package scan
+
+import (
+	"iter"
+)
+
+// A Run is a run of blocks of one kind.
+type Run struct {
+	Start uint64 // first block
+	Count uint64 // blocks
+	Kind  Kind
+}
+
+// A Map says which blocks are metadata, and of what kind. Its size depends on
+// the metadata, not on the filesystem: about two bytes a block where blocks
+// are scattered, a few bytes a run where they lie together.
+type Map struct {
+	sets [kinds]blockSet
+}
+
+func (m *Map) add(kind Kind, start, n uint64) { m.sets[kind].add(start, n) }
+
+// Contains tells whether a block is in the map as one of the given kind.
+func (m *Map) Contains(kind Kind, block uint64) bool { return m.sets[kind].contains(block) }
+
+// Blocks returns how many blocks are in the map as one of the given kind.
+func (m *Map) Blocks(kind Kind) uint64 { return m.sets[kind].count() }
+
+// all returns the set of all blocks in the map.
+func (m *Map) all() *blockSet {
+	var s blockSet
+	for k := range m.sets {
+		s.union(&m.sets[k])
+	}
+	return &s
+}
+
+// Runs yields the blocks of the map in ascending order. A block of several
+// kinds is shown as the first of them.
+func (m *Map) Runs() iter.Seq[Run] {
+	return func(yield func(Run) bool) {
+		var cur [kinds]cursor
+		for k := range m.sets {
+			next, stop := iter.Pull2(m.sets[k].runs())
+			defer stop()
+			cur[k].next = next
+			cur[k].advance(0)
+		}
+		for at := uint64(0); ; {
+			run, ok := firstRun(&cur, at)
+			if !ok || !yield(run) {
+				return
+			}
+			at = run.Start + run.Count
+			for k := range cur {
+				cur[k].advance(at)
+			}
+		}
+	}
+}
+
+// A cursor walks the runs of one kind.
+type cursor struct {
+	next       func() (uint64, uint64, bool)
+	start, end uint64
+	done       bool
+}
+
+// advance goes to the first run that ends behind at.
+func (c *cursor) advance(at uint64) {
+	for !c.done && c.end <= at {
+		var ok bool
+		if c.start, c.end, ok = c.next(); !ok {
+			c.done = true
+		}
+	}
+}
+
+// firstRun returns the first run at or after at, up to where its kind, or
+// whether a kind before it covers the block, changes.
+func firstRun(cur *[kinds]cursor, at uint64) (Run, bool) {
+	var run Run
+	found := false
+	for k := range cur {
+		if c := &cur[k]; !c.done {
+			if start := max(c.start, at); !found || start < run.Start {
+				run, found = Run{Start: start, Count: c.end - start, Kind: Kind(k)}, true
+			}
+		}
+	}
+	if !found {
+		return run, false
+	}
+	for k := range cur[:run.Kind] {
+		if c := &cur[k]; !c.done && c.start > run.Start {
+			run.Count = min(run.Count, c.start-run.Start)
+		}
+	}
+	return run, true
+}

@@ -1,0 +1,220 @@
+package scan
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"runtime"
+
+	"github.com/RoaringBitmap/roaring/v2"
+
+	"e2qcow/ext"
+)
+
+// ErrNotExt says that there is no ext2, ext3 or ext4 filesystem: no superblock
+// where one or a copy of one can be.
+var ErrNotExt = errors.New("no ext2, ext3 or ext4 filesystem found")
+
+// Backups says which copies of the superblock and the descriptors are taken.
+type Backups uint8
+
+const (
+	// BackupsAuto takes all superblock copies, and the descriptors beside the
+	// first two that are valid and beside the one asked for.
+	BackupsAuto Backups = iota
+	// BackupsAll takes the descriptors beside every copy too.
+	BackupsAll
+	// BackupsNone takes only the copy asked for, if one was.
+	BackupsNone
+)
+
+// JournalMode says how much of the journal is taken.
+type JournalMode uint8
+
+const (
+	// JournalWhole takes all of it.
+	JournalWhole JournalMode = iota
+	// JournalLive takes its superblock and what recovery would replay.
+	JournalLive
+	// JournalNone takes its superblock.
+	JournalNone
+)
+
+// Options are the choices of a scan.
+type Options struct {
+	Superblock uint64      // block number of the superblock to use; 0 finds one
+	BlockSize  uint32      // block size in bytes; 0 finds it
+	Backups    Backups     //
+	Journal    JournalMode //
+	Threads    int         // workers; 0 is runtime.GOMAXPROCS
+	// Progress is told how many of all block groups have been scanned. It is
+	// called from one goroutine at a time, and may be nil.
+	Progress func(done, total int64)
+}
+
+// A Result is what a scan found.
+type Result struct {
+	Map      *Map
+	dev      *device
+	super    *ext.Superblock
+	view     *View
+	problems *problems
+}
+
+// View returns the image of the metadata.
+func (r *Result) View() *View { return r.view }
+
+// Super returns the superblock that was believed, nil where none could be.
+func (r *Result) Super() *ext.Superblock { return r.super }
+
+// BlockSize returns the size in bytes of the blocks that the map counts.
+func (r *Result) BlockSize() uint32 { return uint32(r.view.blockSize) }
+
+// MetadataBytes returns the size of the blocks in the map.
+func (r *Result) MetadataBytes() int64 { return int64(r.view.runs.blocks) * r.view.blockSize }
+
+// Problems returns the damage met: the first of each kind, with the count of
+// all.
+func (r *Result) Problems() []Problem { return r.problems.list() }
+
+// Unreadable returns what could not be read, in ascending order. Reading the
+// view may add to it.
+func (r *Result) Unreadable() []Range { return r.dev.unreadable() }
+
+// Scan finds the metadata of the filesystem that begins at byte 0 of r, which
+// is size bytes long. It fails with ErrNotExt where there is none, and when
+// ctx ends; damage and read errors do not make it fail.
+func Scan(ctx context.Context, r io.ReaderAt, size int64, opt Options) (*Result, error) {
+	if opt.Threads <= 0 {
+		opt.Threads = runtime.GOMAXPROCS(0)
+	}
+	res := &Result{Map: new(Map), dev: &device{r: r, size: size}, problems: new(problems)}
+	readings, err := findReadings(res.dev, opt, res.problems)
+	if err != nil {
+		return nil, err
+	}
+	if len(readings) == 0 {
+		res.markProbes()
+		return res, nil
+	}
+	res.super = readings[0].sb
+	blockSize := readings[0].geo.BlockSize
+	for i := 0; i < len(readings); i++ {
+		rd := readings[i]
+		s := newScanner(res, rd, opt)
+		if rd.geo.BlockSize != blockSize {
+			s.out = new(Map)
+		}
+		more, err := s.scan(ctx, opt)
+		if err != nil {
+			return nil, fmt.Errorf("scanning the filesystem: %w", err)
+		}
+		if s.out != res.Map {
+			res.Map.addScaled(s.out, rd.geo.BlockSize, blockSize)
+		}
+		if more && len(readings) == 1 {
+			// e2fsck would not believe these descriptors, and turn to a backup.
+			readings = append(readings, backupReadings(res.dev, opt, rd.sb)...)
+		}
+	}
+	res.freeze(blockSize)
+	return res, nil
+}
+
+func (r *Result) freeze(blockSize uint32) {
+	all := r.Map.all()
+	r.view = &View{
+		dev:       r.dev,
+		runs:      newRunIndex(all.runs()),
+		blockSize: int64(blockSize),
+		size:      r.dev.size &^ (sector - 1),
+	}
+}
+
+func newScanner(res *Result, rd reading, opt Options) *scanner {
+	s := &scanner{
+		dev:        res.dev,
+		sb:         rd.sb,
+		geo:        rd.geo,
+		trustFlags: rd.group == 0 && rd.believed,
+		descGroup:  rd.group,
+		threads:    opt.Threads,
+		journal:    opt.Journal,
+		progress:   opt.Progress,
+		out:        res.Map,
+		problems:   res.problems,
+		named:      roaring.New(),
+		asked:      make(map[revisit]struct{}),
+		wide:       rd.sb.HasIncompat(ext.Incompat64bit),
+		orphanFile: rd.sb.OrphanFileInode(),
+	}
+	bs := uint64(rd.geo.BlockSize)
+	s.deviceBlocks = (uint64(res.dev.size) + bs - 1) / bs
+	s.groups = groupsOn(rd.geo, s.deviceBlocks)
+	if s.groups < rd.geo.GroupCount {
+		s.problems.add(Problem{Kind: SizeMismatch, What: fmt.Sprintf("the filesystem has %d blocks, the device %d", rd.geo.BlocksCount, s.deviceBlocks)})
+	}
+	if !rd.sb.HasCompat(ext.CompatOrphanFile) {
+		s.orphanFile = 0
+	}
+	s.quotas = [5]uint32{ext.UserQuota, ext.GroupQuota}
+	q := rd.sb.QuotaInodes()
+	copy(s.quotas[2:], q[:])
+	s.tables = make([]uint64, s.groups)
+	s.limits = make([]uint32, s.groups)
+	return s
+}
+
+// maxGroups bounds what the group count of a damaged superblock can cost. It
+// is enough for the largest filesystem there can be with blocks of 4 KiB.
+const maxGroups = 1 << 24
+
+// groupsOn returns how many groups can have a descriptor and a first block on
+// a device.
+func groupsOn(geo *ext.Geometry, deviceBlocks uint64) uint32 {
+	n := min(uint64(geo.GroupCount), maxGroups)
+	if deviceBlocks < geo.BlocksCount && deviceBlocks > uint64(geo.FirstDataBlock) {
+		n = min(n, uint64(geo.GroupOf(deviceBlocks-1))+1)
+	}
+	if !geo.MetaBg(0) {
+		// The descriptors of all groups lie in the first.
+		n = min(n, uint64(geo.BlocksPerGroup)*uint64(geo.DescsPerBlock()))
+	}
+	return uint32(n)
+}
+
+// scan goes through the filesystem as it is, then as journal replay would
+// leave it. It tells whether the descriptors were such that e2fsck would turn
+// to a backup.
+func (s *scanner) scan(ctx context.Context, opt Options) (descBad bool, err error) {
+	if s.sb.HasIncompat(ext.IncompatJournalDev) {
+		s.markJournalDevice()
+		return false, nil
+	}
+	s.markSuperblocks(opt)
+	s.markMmp()
+	if err := s.run(ctx); err != nil {
+		return false, err
+	}
+	return s.descBad, s.scanJournal(ctx)
+}
+
+func (s *scanner) markMmp() {
+	if s.sb.HasIncompat(ext.IncompatMmp) {
+		if block := s.sb.MmpBlock(); s.validBlock(block) {
+			s.out.add(Mmp, block, 1)
+		}
+	}
+}
+
+// addScaled adds a map that counts in blocks of another size.
+func (m *Map) addScaled(from *Map, fromSize, toSize uint32) {
+	for k := range from.sets {
+		for start, end := range from.sets[k].runs() {
+			lo := start * uint64(fromSize) / uint64(toSize)
+			hi := (end*uint64(fromSize) + uint64(toSize) - 1) / uint64(toSize)
+			m.add(Kind(k), lo, hi-lo)
+		}
+	}
+}

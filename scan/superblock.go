@@ -1,0 +1,232 @@
+package scan
+
+import (
+	"fmt"
+
+	"e2qcow/ext"
+)
+
+// A reading is one way to understand the filesystem: a superblock and the
+// descriptor table beside it.
+type reading struct {
+	sb       *ext.Superblock
+	geo      *ext.Geometry
+	group    uint32 // whose copy it is
+	believed bool   // e2fsck would use it without turning to a backup
+}
+
+// readSuperblock decodes the superblock at a byte offset.
+func readSuperblock(dev *device, off int64) (*ext.Superblock, error) {
+	var buf [ext.SuperblockSize]byte
+	if off < 0 || off > dev.size-int64(len(buf)) {
+		return nil, ErrNotExt
+	}
+	dev.read(buf[:], off)
+	return ext.DecodeSuperblock(buf[:])
+}
+
+// findReadings returns the ways in which e2fsck may understand the filesystem,
+// the likeliest first: the primary superblock where it can be used at all, and
+// a backup where the primary is bad. None is returned where a superblock
+// stands but nothing can be made of it; ErrNotExt where there is none.
+func findReadings(dev *device, opt Options, pr *problems) ([]reading, error) {
+	if opt.Superblock != 0 {
+		return chosenReading(dev, opt)
+	}
+	sb, err := readSuperblock(dev, ext.SuperblockOffset)
+	var readings []reading
+	if err == nil {
+		geo, gerr := sb.Geometry()
+		if gerr == nil && opt.BlockSize != 0 && geo.BlockSize != opt.BlockSize {
+			gerr = fmt.Errorf("the superblock says a block size of %d bytes", geo.BlockSize)
+		}
+		if gerr == nil {
+			rd := reading{sb: sb, geo: geo}
+			if verr := sb.Verify(geo); verr != nil {
+				pr.add(Problem{Kind: BadSuperblock, What: verr.Error()})
+			} else if !sb.ChecksumOK() {
+				pr.add(Problem{Kind: BadSuperblock, What: "wrong checksum"})
+			} else {
+				rd.believed = true
+				return []reading{rd}, nil
+			}
+			readings = append(readings, rd)
+		} else {
+			pr.add(Problem{Kind: BadSuperblock, What: gerr.Error()})
+		}
+	}
+	backups := backupReadings(dev, opt, sb)
+	if sb == nil && len(backups) == 0 {
+		return nil, ErrNotExt
+	}
+	if sb == nil {
+		pr.add(Problem{Kind: BadSuperblock, What: "the primary has no magic number"})
+	}
+	// A backup that is whole says more than a primary that is not.
+	return append(backups, readings...), nil
+}
+
+// chosenReading uses the superblock that the caller names.
+func chosenReading(dev *device, opt Options) ([]reading, error) {
+	for bs := uint32(ext.MinBlockSize); bs <= ext.MaxBlockSize; bs *= 2 {
+		if opt.BlockSize != 0 && opt.BlockSize != bs {
+			continue
+		}
+		if opt.Superblock > uint64(dev.size)/uint64(bs) {
+			continue
+		}
+		if rd, ok := backupAt(dev, opt.Superblock, bs); ok {
+			rd.believed = true
+			return []reading{rd}, nil
+		}
+	}
+	return nil, fmt.Errorf("%w at block %d", ErrNotExt, opt.Superblock)
+}
+
+// backupAt reads the superblock copy at a block, if a usable one with that
+// block size stands there.
+func backupAt(dev *device, block uint64, blockSize uint32) (reading, bool) {
+	sb, err := readSuperblock(dev, int64(block)*int64(blockSize))
+	if err != nil || sb.BlockSize() != blockSize {
+		return reading{}, false
+	}
+	geo, err := sb.Geometry()
+	if err != nil {
+		return reading{}, false
+	}
+	group := geo.GroupOf(block)
+	if geo.SuperBlock(group) != block {
+		return reading{}, false
+	}
+	return reading{sb: sb, geo: geo, group: group}, true
+}
+
+// backupReadings looks for a copy of the superblock where e2fsck would: for
+// each block size at the start of groups 1, 3, 5, 7, 9 and so on of the size
+// that mke2fs gives them, and where the primary, bad as it may be, says that
+// groups begin. It returns the first that is valid, and the first of those
+// that e2fsck would find by the primary's own geometry.
+func backupReadings(dev *device, opt Options, primary *ext.Superblock) []reading {
+	var found []reading
+	try := func(bs uint32, perGroup uint64) bool {
+		first := uint64(0)
+		if bs == ext.MinBlockSize {
+			first = 1
+		}
+		for _, g := range backupGroups {
+			block := first + uint64(g)*perGroup
+			if block > uint64(dev.size)/uint64(bs) {
+				return false
+			}
+			rd, ok := backupAt(dev, block, bs)
+			if !ok || !rd.sb.ChecksumOK() || rd.sb.Verify(rd.geo) != nil {
+				continue
+			}
+			for _, old := range found {
+				if old.group == rd.group && *old.geo == *rd.geo {
+					return true
+				}
+			}
+			found = append(found, rd)
+			return true
+		}
+		return false
+	}
+	if primary != nil && primary.BlockSize() != 0 && primary.BlocksPerGroup() >= 8 {
+		try(primary.BlockSize(), uint64(primary.BlocksPerGroup()))
+	}
+	for bs := uint32(ext.MinBlockSize); bs <= ext.MaxBlockSize; bs *= 2 {
+		if opt.BlockSize != 0 && opt.BlockSize != bs {
+			continue
+		}
+		if try(bs, 8*uint64(bs)) {
+			break
+		}
+	}
+	return found
+}
+
+// backupGroups are the groups that have a copy with sparse_super, as far as
+// anyone looks.
+var backupGroups = [...]uint32{1, 3, 5, 7, 9, 25, 27, 49, 81, 125, 243, 343, 625, 729, 2187, 2401, 3125, 6561, 15625, 16807, 19683}
+
+// markSuperblocks takes in the superblock and the descriptors that the scan
+// uses, and the copies asked for.
+func (s *scanner) markSuperblocks(opt Options) {
+	first := uint64(ext.SuperblockOffset) / uint64(s.geo.BlockSize)
+	s.out.add(Superblock, first, 1)
+	s.out.add(Superblock, s.geo.SuperBlock(s.descGroup), 1)
+	s.markDescs(0)
+	s.markDescs(s.descGroup)
+	if opt.Backups == BackupsNone {
+		return
+	}
+	valid := 0
+	for g, ok := s.geo.NextSuper(1); ok && g < s.groups; g, ok = s.geo.NextSuper(g + 1) {
+		block := s.geo.SuperBlock(g)
+		if !s.validBlock(block) {
+			continue
+		}
+		s.out.add(Superblock, block, 1)
+		take := opt.Backups == BackupsAll
+		if !take && valid < 2 {
+			if rd, ok := backupAt(s.dev, block, s.geo.BlockSize); ok && rd.sb.ChecksumOK() && rd.sb.Verify(rd.geo) == nil {
+				valid++
+				take = true
+			}
+		}
+		if take {
+			s.markDescs(g)
+		}
+	}
+	for i := s.geo.LinearDescBlocks(); i < s.descBlocks(); i++ {
+		for n, block := range s.geo.MetaDescCopies(i) {
+			if n < 2 || opt.Backups == BackupsAll {
+				s.markDesc(block, 1)
+			}
+		}
+	}
+}
+
+// descBlocks returns how many blocks the descriptors of all groups fill that
+// can be on the device.
+func (s *scanner) descBlocks() uint32 {
+	per := s.geo.DescsPerBlock()
+	return uint32((uint64(s.groups) + uint64(per) - 1) / uint64(per))
+}
+
+// markDescs takes in the descriptor blocks that belong to a superblock copy.
+func (s *scanner) markDescs(group uint32) {
+	n := s.descBlocks()
+	if linear := min(n, s.geo.LinearDescBlocks()); linear > 0 {
+		s.markDesc(s.geo.DescBlock(group, 0), uint64(linear))
+	}
+	for i := s.geo.LinearDescBlocks(); i < n; i++ {
+		s.markDesc(s.geo.DescBlock(group, i), 1)
+	}
+}
+
+func (s *scanner) markDesc(block, n uint64) {
+	if block, n, ok := s.validRun(block, n); ok {
+		s.out.add(GroupDescs, block, n)
+	}
+}
+
+// markProbes makes the result of a superblock of which nothing can be made:
+// the places that e2fsck looks at, where they hold one.
+func (r *Result) markProbes() {
+	const blockSize = ext.MinBlockSize
+	r.Map.add(Superblock, ext.SuperblockOffset/blockSize, 1)
+	for bs := int64(ext.MinBlockSize); bs <= ext.MaxBlockSize; bs *= 2 {
+		for _, g := range backupGroups {
+			off := 8 * bs * bs * int64(g)
+			if bs == ext.MinBlockSize {
+				off += bs
+			}
+			if _, err := readSuperblock(r.dev, off); err == nil {
+				r.Map.add(Superblock, uint64(off/blockSize), ext.SuperblockSize/blockSize)
+			}
+		}
+	}
+	r.freeze(blockSize)
+}

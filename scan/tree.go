@@ -1,0 +1,157 @@
+package scan
+
+import (
+	"encoding/binary"
+
+	"e2qcow/ext"
+)
+
+// visitTree takes in the tree of blocks whose root is an inode's i_block.
+// extents is the inode's flag; where root and flag disagree both readings are
+// followed.
+func (s *scanner) visitTree(b *batch, ino uint32, iblock []byte, extents bool, c content) {
+	node := ext.ExtentNode(iblock)
+	switch {
+	case extents && !node.Valid():
+		b.problem(BadExtentNode, ino, 0, "the inode has no extent header")
+		s.visitBlockMap(b, ino, iblock, c)
+	case extents:
+		s.visitExtentNode(b, ino, 0, node, c)
+	default:
+		if node.Sound() {
+			b.problem(BadInode, ino, 0, "an extent header without the EXTENTS flag")
+			s.visitExtentNode(b, ino, 0, node, c)
+		}
+		s.visitBlockMap(b, ino, iblock, c)
+	}
+}
+
+func (s *scanner) visitExtentBlock(b *batch, it *item, block uint64, data []byte) {
+	node := ext.ExtentNode(data)
+	if !node.Valid() {
+		b.problem(BadExtentNode, it.ino, block, "no extent header")
+		return
+	}
+	s.visitExtentNode(b, it.ino, block, node, it.content)
+}
+
+// visitExtentNode takes in what a node points to, however deep it says it is:
+// each block is visited once, so a loop ends by itself.
+func (s *scanner) visitExtentNode(b *batch, ino uint32, block uint64, node ext.ExtentNode, c content) {
+	claimed, count := node.Count()
+	if claimed > count {
+		b.problem(BadExtentNode, ino, block, "more entries than fit")
+	}
+	if node.Depth() == 0 {
+		for i := range count {
+			x := node.Extent(i)
+			s.visitLeaf(b, ino, c, uint64(x.Logical), x.Start, uint64(x.Len), x.Uninit)
+		}
+		return
+	}
+	if c == contentProbe {
+		count = min(count, 1) // only the first block counts
+	}
+	for i := range count {
+		child, _ := node.Index(i)
+		if !s.validBlock(child) {
+			b.problem(BadBlockPointer, ino, child, "an extent index points outside the filesystem")
+			continue
+		}
+		b.items = append(b.items, item{block: child, ino: ino, count: 1, role: roleExtent, content: c})
+	}
+}
+
+// visitBlockMap takes in an i_block of direct and indirect block numbers.
+func (s *scanner) visitBlockMap(b *batch, ino uint32, iblock []byte, c content) {
+	for n := range ext.IBlockCount {
+		block := uint64(binary.LittleEndian.Uint32(iblock[4*n:]))
+		switch {
+		case block == 0:
+		case n < ext.NDirBlocks:
+			s.visitLeaf(b, ino, c, uint64(n), block, 1, false)
+		case c == contentProbe || c == contentSymlink:
+			// Only the first block counts.
+		default:
+			s.visitPointer(b, ino, block, roleInd1+role(n-ext.NDirBlocks), c)
+		}
+	}
+}
+
+func (s *scanner) visitPointer(b *batch, ino uint32, block uint64, r role, c content) {
+	if !s.validBlock(block) {
+		b.problem(BadBlockPointer, ino, block, "an indirect block lies outside the filesystem")
+		return
+	}
+	b.items = append(b.items, item{block: block, ino: ino, count: 1, role: r, content: c})
+}
+
+func (s *scanner) visitIndirectBlock(b *batch, it *item, block uint64, data []byte) {
+	if it.role == roleInd1 && it.content == contentData {
+		return // it points to nothing but file contents
+	}
+	for ; len(data) >= 4; data = data[4:] {
+		p := uint64(binary.LittleEndian.Uint32(data))
+		switch {
+		case p == 0:
+		case it.role == roleInd1:
+			// Where in the file a leaf lies matters to none of the contents
+			// that indirect blocks are followed for.
+			s.visitLeaf(b, it.ino, it.content, ext.NDirBlocks, p, 1, false)
+		default:
+			s.visitPointer(b, it.ino, p, it.role-1, it.content)
+		}
+	}
+}
+
+// visitLeaf takes in n blocks of a file from block start, the first of which
+// is logical block logical, if its contents are structure.
+func (s *scanner) visitLeaf(b *batch, ino uint32, c content, logical, start, n uint64, uninit bool) {
+	if c == contentData || n == 0 {
+		return
+	}
+	if c == contentSymlink || c == contentProbe {
+		if logical != 0 {
+			return
+		}
+		n = 1
+	}
+	first, count, ok := s.validRun(start, n)
+	if !ok || first != start || count != n {
+		b.problem(BadBlockPointer, ino, start, "blocks outside the filesystem")
+		if !ok {
+			return
+		}
+	}
+	switch c {
+	case contentDir:
+		s.items(b, ino, first, count, roleDir)
+	case contentProbe:
+		s.items(b, ino, first, 1, roleProbe)
+	case contentSymlink:
+		b.mark(Symlink, first, 1)
+	case contentJournal:
+		if s.journal == JournalWhole {
+			b.mark(Journal, first, count)
+		}
+	case contentQuota:
+		b.mark(Quota, first, count)
+	case contentOrphan:
+		b.mark(OrphanFile, first, count)
+		s.items(b, ino, first, count, roleOrphan)
+	case contentValue:
+		if !uninit {
+			b.mark(XattrValue, first, count)
+		}
+	}
+}
+
+// items gathers a run of blocks to be read.
+func (s *scanner) items(b *batch, ino uint32, start, n uint64, r role) {
+	const most = 1 << 15
+	for n > 0 {
+		m := min(n, most)
+		b.items = append(b.items, item{block: start, ino: ino, count: uint16(m), role: r})
+		start, n = start+m, n-m
+	}
+}
