@@ -15,12 +15,13 @@ type diskImage struct {
 	t         testing.TB
 	path      string
 	blockSize int
+	journal   []uint64 // blocks, once asked for
 }
 
 // newDiskImage makes a filesystem of size (as mke2fs reads it) and blockSize.
 func newDiskImage(t testing.TB, size string, blockSize int, args ...string) *diskImage {
 	t.Helper()
-	img := &diskImage{t, filepath.Join(t.TempDir(), "fs.img"), blockSize}
+	img := &diskImage{t: t, path: filepath.Join(t.TempDir(), "fs.img"), blockSize: blockSize}
 	img.run("mke2fs", append(append([]string{"-q", "-F", "-b", strconv.Itoa(blockSize)}, args...), img.path, size)...)
 	return img
 }
