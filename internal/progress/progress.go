@@ -14,6 +14,23 @@ import (
 	"golang.org/x/term"
 )
 
+// A Unit is what a phase counts.
+type Unit uint8
+
+// The units.
+const (
+	Bytes Unit = iota
+	Groups
+)
+
+// format returns n with its unit.
+func (u Unit) format(n int64) string {
+	if u == Bytes {
+		return humanize.IBytes(uint64(max(n, 0)))
+	}
+	return fmt.Sprintf("%s groups", humanize.Comma(n))
+}
+
 // A Reporter shows the progress of phases that follow one another. A nil
 // Reporter shows nothing.
 type Reporter struct {
@@ -23,6 +40,7 @@ type Reporter struct {
 
 	bar   *progressbar.ProgressBar // of the phase, on a terminal
 	phase string
+	unit  Unit
 	start time.Time // of the phase
 	last  time.Time // when something was shown
 	shown bool      // whether a line says what done and total are
@@ -46,13 +64,13 @@ func New(f *os.File, always bool) *Reporter {
 }
 
 // Phase ends the phase before and begins one. It returns the callback that
-// counts bytes in it, to be called from one goroutine at a time; nil if r is.
-func (r *Reporter) Phase(name string) func(done, total int64) {
+// counts in it, to be called from one goroutine at a time; nil if r is.
+func (r *Reporter) Phase(name string, unit Unit) func(done, total int64) {
 	if r == nil {
 		return nil
 	}
 	r.Finish()
-	r.phase, r.start, r.last, r.shown = name, r.now(), time.Time{}, false
+	r.phase, r.unit, r.start, r.last, r.shown = name, unit, r.now(), time.Time{}, false
 	r.done, r.total = 0, 0
 	return r.count
 }
@@ -77,10 +95,11 @@ func (r *Reporter) count(done, total int64) {
 		r.bar = progressbar.NewOptions64(max(total, 1),
 			progressbar.OptionSetWriter(r.w),
 			progressbar.OptionSetDescription(r.phase),
-			progressbar.OptionShowBytes(true),
+			progressbar.OptionShowBytes(r.unit == Bytes),
+			progressbar.OptionShowIts(),
+			progressbar.OptionSetItsString("groups"),
 			progressbar.OptionShowCount(),
 			progressbar.OptionUseIECUnits(true),
-			progressbar.OptionShowTotalBytes(true),
 			progressbar.OptionFullWidth(),
 			progressbar.OptionClearOnFinish(),
 		)
@@ -95,13 +114,13 @@ func (r *Reporter) count(done, total int64) {
 
 // line writes a line of text about the phase.
 func (r *Reporter) line(now time.Time) {
-	text := fmt.Sprintf("%s: %s", r.phase, humanize.IBytes(uint64(max(r.done, 0))))
+	text := fmt.Sprintf("%s: %s", r.phase, r.unit.format(r.done))
 	if r.total > 0 {
-		text += fmt.Sprintf(" of %s (%d%%)", humanize.IBytes(uint64(r.total)), percent(r.done, r.total))
+		text += fmt.Sprintf(" of %s (%d%%)", r.unit.format(r.total), percent(r.done, r.total))
 	}
 	if seconds := now.Sub(r.start).Seconds(); seconds >= 1 && r.done > 0 {
 		rate := float64(r.done) / seconds
-		text += fmt.Sprintf(", %s/s", humanize.IBytes(uint64(rate)))
+		text += fmt.Sprintf(", %s/s", r.unit.format(int64(rate)))
 		if r.total > r.done {
 			left := time.Duration(float64(r.total-r.done) / rate * float64(time.Second))
 			text += fmt.Sprintf(", %v left", left.Round(time.Second))

@@ -12,14 +12,16 @@ func TestLines(t *testing.T) {
 	var out strings.Builder
 	clock := time.Unix(0, 0)
 	r := &Reporter{w: &out, now: func() time.Time { return clock }}
-	count := r.Phase("scan")
+	count := r.Phase("scan", Bytes)
 	for done := int64(0); done <= 20; done++ {
 		count(done<<20, 20<<20)
 		clock = clock.Add(time.Second)
 	}
-	count = r.Phase("copy")
+	count = r.Phase("copy", Bytes)
 	count(math.MaxInt64/2, math.MaxInt64)
 	r.Finish()
+	r.Finish()
+	r.Phase("scan", Groups)(1500, 2000)
 	r.Finish()
 	want := `scan: 0 B of 20 MiB (0%)
 scan: 5.0 MiB of 20 MiB (25%), 1.0 MiB/s, 15s left
@@ -27,6 +29,7 @@ scan: 10 MiB of 20 MiB (50%), 1.0 MiB/s, 10s left
 scan: 15 MiB of 20 MiB (75%), 1.0 MiB/s, 5s left
 scan: 20 MiB of 20 MiB (100%), 1.0 MiB/s
 copy: 4.0 EiB of 8.0 EiB (50%)
+scan: 1,500 groups of 2,000 groups (75%)
 `
 	if got := out.String(); got != want {
 		t.Errorf("got\n%s\nwant\n%s", got, want)
@@ -37,7 +40,7 @@ func TestBar(t *testing.T) {
 	var out strings.Builder
 	clock := time.Unix(0, 0)
 	r := &Reporter{w: &out, terminal: true, now: func() time.Time { return clock }}
-	count := r.Phase("scan")
+	count := r.Phase("scan", Bytes)
 	for i, total := range []int64{0, 10, 5, 1 << 40, 1 << 40} {
 		clock = clock.Add(time.Second)
 		count(int64(i)<<30, total)
@@ -62,7 +65,7 @@ func TestNil(t *testing.T) {
 	if r != nil {
 		t.Error("a Reporter to a file that nobody asked for")
 	}
-	if r.Phase("scan") != nil {
+	if r.Phase("scan", Bytes) != nil {
 		t.Error("a callback from no Reporter")
 	}
 	r.Finish()

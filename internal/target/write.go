@@ -130,12 +130,17 @@ func (t *Target) ZeroOut(ctx context.Context, off, n int64, progress func(n int6
 // Commit has what was written reach the disk and appear under its name. After
 // an error the target is as if Close had been called.
 func (t *Target) Commit() error {
+	// Not under the lock: to sync may take minutes, and Close is not to wait.
+	err := t.sync()
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if t.done {
-		return t.named("commit", os.ErrClosed)
+		return t.named("write", os.ErrClosed)
 	}
-	if err := t.commit(); err != nil {
+	if err == nil {
+		err = t.publish()
+	}
+	if err != nil {
 		t.giveUp()
 		return t.named("write", err)
 	}
@@ -146,15 +151,22 @@ func (t *Target) Commit() error {
 	return nil
 }
 
-func (t *Target) commit() error {
+// sync has what was written reach the disk.
+func (t *Target) sync() error {
 	if t.skip != nil {
 		if err := t.skip.finish(); err != nil {
 			return err
 		}
 	}
-	if err := t.f.Sync(); err != nil && !(t.kind == Stream && errors.Is(err, unix.EINVAL)) {
-		return err
+	err := t.f.Sync()
+	if t.kind == Stream && errors.Is(err, unix.EINVAL) {
+		return nil // a pipe
 	}
+	return err
+}
+
+// publish has the file appear under its name.
+func (t *Target) publish() error {
 	if err := t.f.Close(); err != nil {
 		return err
 	}

@@ -1,0 +1,148 @@
+package main
+
+import (
+	"fmt"
+	"strings"
+	"unicode/utf8"
+
+	"github.com/urfave/cli/v2"
+)
+
+// A usageError is a command line that makes no sense.
+type usageError struct{ what string }
+
+func (e *usageError) Error() string { return e.what }
+
+func usagef(format string, args ...any) error { return &usageError{fmt.Sprintf(format, args...)} }
+
+// An implied is a flag whose value may be left out, and what it then is. Its
+// value is only ever attached, as --name=value: a word that follows is not it.
+type implied interface {
+	ImpliedValue() string
+}
+
+// An option is what argv needs to know of a flag.
+type option struct {
+	name       string // the first long one, which stands for all
+	takesValue bool
+	implied    *string // the value where none is given; nil if there must be one
+}
+
+// optionTable returns the flags by every name, without dashes.
+func optionTable(flags []cli.Flag) map[string]option {
+	table := map[string]option{}
+	for _, f := range flags {
+		o := option{name: f.Names()[0]}
+		if doc, ok := f.(cli.DocGenerationFlag); ok {
+			o.takesValue = doc.TakesValue()
+		}
+		if i, ok := f.(implied); ok {
+			value := i.ImpliedValue()
+			o.implied = &value
+		}
+		for _, name := range f.Names() {
+			table[name] = o
+		}
+	}
+	return table
+}
+
+// normalise rewrites args, without the name of the program, from what getopt
+// understands to what package cli does: each option by its first name and with
+// its value attached, then "--", then the operands.
+//
+//	-Qf dev -b8193 out   →   --qcow2 --force --superblock=8193 -- dev out
+func normalise(args []string, flags []cli.Flag) ([]string, error) {
+	p := parser{table: optionTable(flags), rest: args}
+	for len(p.rest) > 0 {
+		arg := p.rest[0]
+		p.rest = p.rest[1:]
+		var err error
+		switch {
+		case arg == "--":
+			p.operands = append(p.operands, p.rest...)
+			p.rest = nil
+		case strings.HasPrefix(arg, "--"):
+			err = p.long(arg)
+		case len(arg) > 1 && arg[0] == '-':
+			err = p.bundle(arg)
+		default:
+			p.operands = append(p.operands, arg)
+		}
+		if err != nil {
+			return nil, err
+		}
+	}
+	return append(append(p.options, "--"), p.operands...), nil
+}
+
+// A parser is the state of normalise.
+type parser struct {
+	table             map[string]option
+	rest              []string // arguments not looked at yet
+	options, operands []string
+}
+
+// long takes --name or --name=value.
+func (p *parser) long(arg string) error {
+	name, value, attached := strings.Cut(arg[2:], "=")
+	o, ok := p.table[name]
+	if !ok || utf8.RuneCountInString(name) < 2 {
+		return usagef("unknown option --%s", name)
+	}
+	switch {
+	case !o.takesValue && attached:
+		return usagef("option --%s takes no value", name)
+	case !o.takesValue:
+		p.options = append(p.options, "--"+o.name)
+		return nil
+	case attached:
+		p.add(o, value)
+		return nil
+	}
+	return p.detached(o, "--"+name)
+}
+
+// bundle takes -x, -xyz, -xvalue and -xyzvalue.
+func (p *parser) bundle(arg string) error {
+	for letters := arg[1:]; letters != ""; {
+		_, n := utf8.DecodeRuneInString(letters)
+		name := letters[:n]
+		letters = letters[n:]
+		o, ok := p.table[name]
+		switch {
+		case !ok && len(arg) == len(name)+1:
+			return usagef("unknown option -%s", name)
+		case !ok:
+			return usagef("unknown option -%s in %s", name, arg)
+		case !o.takesValue:
+			p.options = append(p.options, "--"+o.name)
+		case o.implied == nil && letters != "":
+			p.add(o, letters)
+			return nil
+		default:
+			if err := p.detached(o, "-"+name); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// detached gives o the value that is not attached to it.
+func (p *parser) detached(o option, spelled string) error {
+	switch {
+	case o.implied != nil:
+		p.add(o, *o.implied)
+	case len(p.rest) == 0:
+		return usagef("option %s needs a value", spelled)
+	default:
+		p.add(o, p.rest[0])
+		p.rest = p.rest[1:]
+	}
+	return nil
+}
+
+func (p *parser) add(o option, value string) {
+	p.options = append(p.options, "--"+o.name+"="+value)
+}

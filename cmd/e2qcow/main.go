@@ -1,0 +1,51 @@
+// Command e2qcow saves the metadata of an ext2, ext3 or ext4 filesystem,
+// without the contents of files, as a qcow2 image, and restores such an image
+// to a raw file or device.
+//
+//	main    signals, exit codes          argv, flags   the command line
+//	app     what is asked for            report        what is said about it
+//	convert source ─► image ─► target    dump, restore the images
+package main
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"os/signal"
+	"syscall"
+)
+
+// Exit codes.
+const (
+	exitOK         = 0
+	exitFailed     = 1 // nothing usable is left
+	exitUsage      = 2
+	exitUnreadable = 3 // done, but metadata could not be read
+)
+
+func main() {
+	// A reader that goes away is an error of writing, also on stdout.
+	signal.Ignore(syscall.SIGPIPE)
+	s := newSession(os.Stderr)
+	ctx, stop := s.interruptible()
+	err := s.run(ctx, os.Args)
+	stop()
+	os.Exit(s.exitCode(err))
+}
+
+// exitCode says what is wrong, if anything, and returns what to exit with.
+func (s *session) exitCode(err error) int {
+	var usage *usageError
+	switch {
+	case err == nil:
+		return exitOK
+	case errors.Is(err, errUnreadable):
+		return exitUnreadable
+	case errors.As(err, &usage):
+		s.say("%v", usage)
+		fmt.Fprintf(s.stderr, "Try %q for help.\n", name+" --help")
+		return exitUsage
+	}
+	s.say("%s", explain(err))
+	return exitFailed
+}

@@ -1,0 +1,165 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"strings"
+	"time"
+	"unicode"
+
+	"github.com/dustin/go-humanize"
+	"golang.org/x/sys/unix"
+
+	"e2qcow/internal/signature"
+	"e2qcow/internal/source"
+	"e2qcow/internal/target"
+	"e2qcow/qcow2"
+	"e2qcow/scan"
+)
+
+// report says what was done. It returns errUnreadable where that is not all.
+func (s *session) report(w work, took time.Duration) error {
+	var parts []string
+	if w.scan != nil {
+		if sb := w.scan.Super(); sb != nil {
+			parts = append(parts, "filesystem "+size(sb.BlocksCount(), uint64(sb.BlockSize())))
+		}
+		parts = append(parts, "metadata "+humanize.IBytes(uint64(w.scan.MetadataBytes())))
+	}
+	image := "image " + humanize.IBytes(uint64(w.imageBytes))
+	if w.dataBytes < w.imageBytes {
+		image += fmt.Sprintf(" with %s of data", humanize.IBytes(uint64(w.dataBytes)))
+	}
+	parts = append(parts, image, took.Round(time.Millisecond).String())
+	var err error
+	if w.scan != nil {
+		s.sayProblems(w.scan.Problems())
+		err = s.sayUnreadable(w.scan.Unreadable())
+	}
+	s.say("%s to %s: %s", w.source, w.target.Name(), strings.Join(parts, ", "))
+	if w.scan != nil {
+		s.say("the image holds the names of files, and their contents where those are structure or in the journal")
+	}
+	return err
+}
+
+// size returns n units of bytes for people, without overflow.
+func size(n, unit uint64) string {
+	if n > (1<<64-1)/unit {
+		return "of impossible size"
+	}
+	return humanize.IBytes(n * unit)
+}
+
+// sayProblems names the damage found, a line for each kind.
+func (s *session) sayProblems(problems []scan.Problem) {
+	for _, p := range problems {
+		if p.Count > 1 {
+			s.say("damaged %v (the first of %s)", p, humanize.Comma(int64(min(p.Count, 1<<62))))
+		} else {
+			s.say("damaged %v", p)
+		}
+	}
+}
+
+// maxRanges is how many ranges a person is told of.
+const maxRanges = 8
+
+// sayUnreadable lists what could not be read and is zero in the image.
+func (s *session) sayUnreadable(ranges []scan.Range) error {
+	if len(ranges) == 0 {
+		return nil
+	}
+	var (
+		total int64
+		list  []string
+	)
+	for i, r := range ranges {
+		total += r.End - r.Start
+		if i < maxRanges {
+			list = append(list, fmt.Sprintf("%d-%d", r.Start, r.End-1))
+		}
+	}
+	if more := len(ranges) - len(list); more > 0 {
+		list = append(list, fmt.Sprintf("%d more", more))
+	}
+	s.say("%s of metadata could not be read and are zero in the image: bytes %s", humanize.IBytes(uint64(total)), strings.Join(list, ", "))
+	return errUnreadable
+}
+
+// advice says what to do about errors, the first that fits.
+var advice = []struct {
+	err  error
+	text string
+}{
+	{errSourceMounted, "unmount it, or read it all the same with -f: the image may then contradict itself"},
+	{target.ErrSame, "name another target"},
+	{target.ErrMounted, "unmount or release it first"},
+	{target.ErrHoldsFilesystem, "see that source and target are not swapped; --overwrite writes over it"},
+	{target.ErrExists, "see that source and target are not swapped; --overwrite replaces it"},
+	{target.ErrTerminal, "send it to a file or another program"},
+	{target.ErrTooSmall, "name a larger target"},
+	{target.ErrDirectory, "name a file"},
+	{source.ErrDirectory, "name a device or a file that holds a filesystem"},
+	{source.ErrKind, "name a device or a file that holds a filesystem"},
+	{source.ErrEmpty, "name a device or a file that holds a filesystem"},
+	{unix.ENOSPC, "nothing usable is left there; make room or name another target"},
+	{unix.EDQUOT, "nothing usable is left there; make room or name another target"},
+	{unix.EFBIG, "nothing usable is left there; name a target on another filesystem"},
+	{unix.EPIPE, "whoever read it went away before the end"},
+	{fs.ErrPermission, "check its permissions, or run as root"},
+}
+
+// looks says what to do about what was found in place of a filesystem.
+var looks = map[string]string{
+	"a partition table":        "name a partition of it",
+	"a LUKS container":         "open it with cryptsetup and name the device that appears",
+	"an LVM physical volume":   "name a logical volume of it",
+	"a member of a RAID array": "name the array",
+	"gzip data":                "decompress it first",
+	"xz data":                  "decompress it first",
+	"zstd data":                "decompress it first",
+	"bzip2 data":               "decompress it first",
+	"a zip archive":            "extract it first",
+	"a tar archive":            "extract it first",
+	"a VMDK image":             "convert it with qemu-img first",
+	"a VHDX image":             "convert it with qemu-img first",
+	"a VDI image":              "convert it with qemu-img first",
+	signature.QCOW2:            "restore it with -r first",
+}
+
+// explain returns err in one line with what to do about it.
+func explain(err error) string {
+	var (
+		notExt      *notExtError
+		corrupt     *qcow2.CorruptError
+		unsupported *qcow2.UnsupportedError
+		interrupted *interruptedError
+	)
+	text := ""
+	switch {
+	case errors.As(err, &interrupted):
+		return interrupted.Error() + "; nothing usable is left"
+	case errors.As(err, &notExt):
+		text = looks[notExt.found.Name]
+	case errors.As(err, &corrupt):
+		text = "the image is damaged or cut short; get it again"
+	case errors.As(err, &unsupported):
+		text = "convert it with qemu-img convert -O qcow2 -o compat=0.10 first"
+	default:
+		for _, a := range advice {
+			if errors.Is(err, a.err) {
+				text = a.text
+				break
+			}
+		}
+	}
+	if text == "" {
+		return err.Error()
+	}
+	return err.Error() + "; " + text
+}
+
+// unprintable tells what changes a line or a terminal rather than show itself.
+func unprintable(r rune) bool { return !unicode.IsPrint(r) }

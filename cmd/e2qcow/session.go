@@ -1,0 +1,106 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"strings"
+	"sync"
+	"syscall"
+	"time"
+)
+
+// name is what the tool calls itself in messages.
+const name = "e2qcow"
+
+// A session is one run of the tool.
+type session struct {
+	stdout io.Writer // for what was asked for, as --help; images have their own
+	stderr *os.File
+
+	mu      sync.Mutex
+	cleanup func() // leaves no half target; nil where there is none
+}
+
+func newSession(stderr *os.File) *session { return &session{stdout: os.Stdout, stderr: stderr} }
+
+// say writes a line to the person.
+func (s *session) say(format string, args ...any) {
+	fmt.Fprintf(s.stderr, "%s: %s\n", name, printable(fmt.Sprintf(format, args...)))
+}
+
+// guard has f called if the session has to end at once.
+func (s *session) guard(f func()) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.cleanup = f
+}
+
+// An interruptedError is a signal that ended the work.
+type interruptedError struct{ signal syscall.Signal }
+
+func (e *interruptedError) Error() string {
+	names := map[syscall.Signal]string{syscall.SIGINT: "SIGINT", syscall.SIGTERM: "SIGTERM", syscall.SIGHUP: "SIGHUP"}
+	return fmt.Sprintf("interrupted by %s", names[e.signal])
+}
+
+// patience is how long the work may take to end by itself when told to: a read
+// from a dying disk, or a write that nobody takes, may never return.
+const patience = 2 * time.Second
+
+// interruptible returns a context that the first signal to end cancels. If the
+// work has not ended soon after it, or at a second signal, the target is
+// cleaned up and the process exits.
+func (s *session) interruptible() (ctx context.Context, stop func()) {
+	ctx, cancel := context.WithCancelCause(context.Background())
+	signals := make(chan os.Signal, 2)
+	for _, sig := range []os.Signal{syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP} {
+		if !signal.Ignored(sig) { // as nohup has it
+			signal.Notify(signals, sig)
+		}
+	}
+	ended := make(chan struct{})
+	go func() {
+		var err *interruptedError
+		select {
+		case sig := <-signals:
+			number, _ := sig.(syscall.Signal)
+			err = &interruptedError{number}
+		case <-ended:
+			return
+		}
+		cancel(err)
+		select {
+		case <-signals:
+		case <-time.After(patience):
+		case <-ended:
+			return
+		}
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		if s.cleanup != nil {
+			s.cleanup()
+		}
+		os.Exit(s.exitCode(err))
+	}()
+	return ctx, func() { close(ended) }
+}
+
+// printable escapes what would change the line or the terminal.
+func printable(s string) string {
+	if !strings.ContainsFunc(s, unprintable) {
+		return s
+	}
+	var b strings.Builder
+	for _, r := range s {
+		if unprintable(r) {
+			quoted := fmt.Sprintf("%+q", r) // in single quotes
+			b.WriteString(quoted[1 : len(quoted)-1])
+		} else {
+			b.WriteRune(r)
+		}
+	}
+	return b.String()
+}
