@@ -102,9 +102,15 @@ func Scan(ctx context.Context, r io.ReaderAt, size int64, opt Options) (*Result,
 	blockSize := readings[0].geo.BlockSize
 	for i := 0; i < len(readings); i++ {
 		rd := readings[i]
-		s := newScanner(res, rd, opt)
+		out := res.Map
 		if rd.geo.BlockSize != blockSize {
-			s.out = new(Map)
+			out = new(Map)
+		}
+		deviceBlocks := (uint64(size) + uint64(rd.geo.BlockSize) - 1) / uint64(rd.geo.BlockSize)
+		s := newScanner(rd, res.dev, deviceBlocks, out, res.problems)
+		s.threads, s.journal, s.progress = opt.Threads, opt.Journal, opt.Progress
+		if s.groups < rd.geo.GroupCount {
+			s.problems.add(Problem{Kind: SizeMismatch, What: fmt.Sprintf("the filesystem has %d blocks, the device %d", rd.geo.BlocksCount, deviceBlocks)})
 		}
 		more, err := s.scan(ctx, opt)
 		if err != nil {
@@ -132,33 +138,25 @@ func (r *Result) freeze(blockSize uint32) {
 	}
 }
 
-func newScanner(res *Result, rd reading, opt Options) *scanner {
+func newScanner(rd reading, dev *device, deviceBlocks uint64, out *Map, pr *problems) *scanner {
 	s := &scanner{
-		dev:        res.dev,
-		sb:         rd.sb,
-		geo:        rd.geo,
-		trustFlags: rd.group == 0 && rd.believed,
-		descGroup:  rd.group,
-		threads:    opt.Threads,
-		journal:    opt.Journal,
-		progress:   opt.Progress,
-		out:        res.Map,
-		problems:   res.problems,
-		named:      roaring.New(),
-		asked:      make(map[revisit]struct{}),
-		wide:       rd.sb.HasIncompat(ext.Incompat64bit),
-		orphanFile: rd.sb.OrphanFileInode(),
+		dev:          dev,
+		sb:           rd.sb,
+		geo:          rd.geo,
+		deviceBlocks: deviceBlocks,
+		groups:       groupsOn(rd.geo, deviceBlocks),
+		wide:         rd.sb.HasIncompat(ext.Incompat64bit),
+		trustFlags:   rd.group == 0 && rd.believed,
+		descGroup:    rd.group,
+		out:          out,
+		problems:     pr,
+		named:        roaring.New(),
+		asked:        make(map[revisit]struct{}),
+		quotas:       [5]uint32{ext.UserQuota, ext.GroupQuota},
 	}
-	bs := uint64(rd.geo.BlockSize)
-	s.deviceBlocks = (uint64(res.dev.size) + bs - 1) / bs
-	s.groups = groupsOn(rd.geo, s.deviceBlocks)
-	if s.groups < rd.geo.GroupCount {
-		s.problems.add(Problem{Kind: SizeMismatch, What: fmt.Sprintf("the filesystem has %d blocks, the device %d", rd.geo.BlocksCount, s.deviceBlocks)})
+	if rd.sb.HasCompat(ext.CompatOrphanFile) {
+		s.orphanFile = rd.sb.OrphanFileInode()
 	}
-	if !rd.sb.HasCompat(ext.CompatOrphanFile) {
-		s.orphanFile = 0
-	}
-	s.quotas = [5]uint32{ext.UserQuota, ext.GroupQuota}
 	q := rd.sb.QuotaInodes()
 	copy(s.quotas[2:], q[:])
 	s.tables = make([]uint64, s.groups)

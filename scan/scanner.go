@@ -24,6 +24,7 @@ type scanner struct {
 	deviceBlocks uint64
 	groups       uint32 // groups that can be on the device
 	wide         bool   // block numbers in inodes have high halves
+	journalFile  fileMap
 	trustFlags   bool   // UNINIT and bg_itable_unused count where the checksum is right
 	descGroup    uint32 // the superblock copy whose descriptors are read
 	threads      int
@@ -186,6 +187,12 @@ func (s *scanner) run(ctx context.Context) error {
 	s.seedOrphans(b)
 	s.seedJournalBackup(b)
 	s.merge(b)
+	return s.scanAll(ctx)
+}
+
+// scanAll follows all that has been gathered and asked for until nothing is
+// left.
+func (s *scanner) scanAll(ctx context.Context) error {
 	for {
 		if err := s.scanLevels(ctx); err != nil {
 			return err

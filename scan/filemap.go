@@ -1,0 +1,140 @@
+package scan
+
+import (
+	"encoding/binary"
+	"slices"
+	"sort"
+
+	"e2qcow/ext"
+)
+
+// A fileMap is where the blocks of a file lie, in the order of the file. It is
+// made for the journal only; other trees are followed without their order.
+type fileMap []ext.Extent
+
+// maxMapNodes bounds the nodes of a tree that a fileMap is made of: enough for
+// the largest journal in indirect blocks of 1 KiB.
+const maxMapNodes = 1 << 17
+
+// mapFile follows the tree whose root is iblock.
+func (s *scanner) mapFile(iblock []byte, extents bool) fileMap {
+	m := &mapper{s: s, left: maxMapNodes, buf: make([]byte, s.geo.BlockSize)}
+	if extents {
+		m.node(iblock)
+	} else {
+		m.pointers(iblock[:4*ext.NDirBlocks], 0, 0)
+		logical, span := uint64(ext.NDirBlocks), uint64(1)
+		for n := ext.NDirBlocks; n < ext.IBlockCount; n++ {
+			span *= uint64(s.geo.BlockSize / 4)
+			m.pointers(iblock[4*n:4*n+4], n-ext.NDirBlocks+1, logical)
+			logical += span
+		}
+	}
+	for len(m.todo) > 0 && m.left > 0 {
+		next := m.todo[len(m.todo)-1]
+		m.todo = m.todo[:len(m.todo)-1]
+		m.left--
+		fresh := false
+		m.seen.claim(next.block, 1, func(uint64) { fresh = true })
+		if !fresh {
+			continue
+		}
+		s.dev.read(m.buf, int64(next.block)*int64(s.geo.BlockSize))
+		if next.level == 0 {
+			m.node(m.buf)
+		} else {
+			m.pointers(m.buf, next.level-1, next.logical)
+		}
+	}
+	slices.SortStableFunc(m.found, func(a, b ext.Extent) int { return int(int64(a.Logical) - int64(b.Logical)) })
+	return m.found
+}
+
+// A mapper gathers the extents of one file.
+type mapper struct {
+	s     *scanner
+	found fileMap
+	todo  []mapNode
+	seen  blockSet
+	left  int // nodes that may still be read
+	buf   []byte
+}
+
+// A mapNode is an extent node (level 0) or an indirect block of that level,
+// the first block below which is logical.
+type mapNode struct {
+	block   uint64
+	level   int
+	logical uint64
+}
+
+func (m *mapper) node(b []byte) {
+	node := ext.ExtentNode(b)
+	if !node.Valid() {
+		return
+	}
+	_, count := node.Count()
+	for i := range count {
+		if node.Depth() > 0 {
+			if child, _ := node.Index(i); m.s.validBlock(child) {
+				m.todo = append(m.todo, mapNode{block: child})
+			}
+			continue
+		}
+		m.extent(node.Extent(i))
+	}
+}
+
+func (m *mapper) pointers(b []byte, level int, logical uint64) {
+	span := uint64(1)
+	for range level {
+		span *= uint64(m.s.geo.BlockSize / 4)
+	}
+	for ; len(b) >= 4 && logical < 1<<32; b = b[4:] {
+		p := uint64(binary.LittleEndian.Uint32(b))
+		switch {
+		case p == 0 || !m.s.validBlock(p):
+		case level == 0:
+			m.extent(ext.Extent{Logical: uint32(logical), Start: p, Len: 1})
+		default:
+			m.todo = append(m.todo, mapNode{p, level, logical})
+		}
+		logical += span
+	}
+}
+
+func (m *mapper) extent(x ext.Extent) {
+	if _, _, ok := m.s.validRun(x.Start, uint64(x.Len)); !ok {
+		return
+	}
+	if n := len(m.found) - 1; n >= 0 {
+		last := &m.found[n]
+		if last.Logical+last.Len == x.Logical && last.Start+uint64(last.Len) == x.Start && uint64(last.Len)+uint64(x.Len) < 1<<32 {
+			last.Len += x.Len
+			return
+		}
+	}
+	m.found = append(m.found, x)
+}
+
+// block returns where a block of the file lies.
+func (f fileMap) block(logical uint32) (uint64, bool) {
+	i := sort.Search(len(f), func(i int) bool { return f[i].Logical > logical })
+	if i == 0 {
+		return 0, false
+	}
+	x := f[i-1]
+	if d := logical - x.Logical; d < x.Len {
+		return x.Start + uint64(d), true
+	}
+	return 0, false
+}
+
+// blocks returns the length of the file in blocks, holes included.
+func (f fileMap) blocks() uint64 {
+	if len(f) == 0 {
+		return 0
+	}
+	last := f[len(f)-1]
+	return uint64(last.Logical) + uint64(last.Len)
+}
