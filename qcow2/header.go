@@ -2,6 +2,7 @@ package qcow2
 
 import (
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"io"
 	"math/bits"
@@ -126,7 +127,7 @@ func (h *Header) l2CoverBits() uint { return 2*h.ClusterBits - h.l2EntryBits() }
 func readHeader(r io.ReaderAt, size int64) (*Header, error) {
 	var b [headerSizeFull]byte
 	n, err := r.ReadAt(b[:min(size, headerSizeFull)], 0)
-	if n < len(b) && int64(n) < size {
+	if n < len(b) && int64(n) < size && !errors.Is(err, io.EOF) {
 		return nil, fmt.Errorf("read qcow2 header: %w", unexpectedEOF(err))
 	}
 	be := binary.BigEndian

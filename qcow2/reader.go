@@ -20,6 +20,9 @@ type OpenOptions struct {
 	// Window is how many bytes of data OpenStream holds, at least. 0 is enough
 	// for a pipeline of as many threads as there are processors.
 	Window int64
+
+	// Spool is where OpenStream keeps an image that cannot be read in passing.
+	Spool SpoolOptions
 }
 
 // An Image is the virtual disk of a qcow2 file. Its runs are the clusters that

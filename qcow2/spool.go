@@ -99,46 +99,77 @@ func (s *spool) open() (*os.File, error) {
 	return f, nil
 }
 
-// copyTo passes the first n bytes to write, in order, and lets go of the
-// memory as it goes.
-func (s *spool) copyTo(write func([]byte) error, n int64) error {
-	var zeros []byte
-	for i, off := int64(0), int64(0); off < min(n, s.limit); i, off = i+1, off+spoolBlock {
-		var b []byte
-		if i < int64(len(s.blocks)) {
-			b, s.blocks[i] = s.blocks[i], nil
-		}
-		if b == nil {
-			if zeros == nil {
-				zeros = make([]byte, spoolBlock)
-			}
-			b = zeros
-		}
-		if err := write(b[:min(n-off, spoolBlock)]); err != nil {
-			return err
-		}
-	}
+// grow makes the spool n bytes long, if it is shorter, with zeros.
+func (s *spool) grow(n int64) error {
 	if n <= s.limit {
 		return nil
 	}
 	f, err := s.open()
-	if err == nil {
-		// What lies behind the last byte written is zero.
+	if err != nil {
+		return fmt.Errorf("spool: %w", err)
+	}
+	info, err := f.Stat()
+	if err == nil && info.Size() < n-s.limit {
 		err = f.Truncate(n - s.limit)
 	}
 	if err != nil {
 		return fmt.Errorf("spool: %w", err)
 	}
+	return nil
+}
+
+// ReadAt reads what was written before; the spool has grown to behind it.
+func (s *spool) ReadAt(b []byte, off int64) (int, error) {
+	n := 0
+	for n < len(b) && off < s.limit {
+		from := off % spoolBlock
+		part := b[n:][:min(int64(len(b)-n), spoolBlock-from)]
+		s.mu.Lock()
+		var block []byte
+		if i := off / spoolBlock; i < int64(len(s.blocks)) {
+			block = s.blocks[i]
+		}
+		s.mu.Unlock()
+		if block == nil {
+			clear(part)
+		} else {
+			copy(part, block[from:])
+		}
+		n += len(part)
+		off += int64(len(part))
+	}
+	if n == len(b) {
+		return n, nil
+	}
+	f, err := s.open()
+	if err != nil {
+		return n, fmt.Errorf("spool: %w", err)
+	}
+	k, err := f.ReadAt(b[n:], off-s.limit)
+	if err != nil && k < len(b)-n {
+		return n + k, fmt.Errorf("spool: %w", err)
+	}
+	return n + k, nil
+}
+
+// copyTo passes the first n bytes to write, in order, and lets go of the
+// memory as it goes.
+func (s *spool) copyTo(write func([]byte) error, n int64) error {
+	if err := s.grow(n); err != nil {
+		return err
+	}
 	buf := make([]byte, spoolBlock)
-	for off := s.limit; off < n; {
+	for off := int64(0); off < n; off += spoolBlock {
 		b := buf[:min(n-off, spoolBlock)]
-		if m, err := f.ReadAt(b, off-s.limit); m < len(b) {
-			return fmt.Errorf("spool: %w", unexpectedEOF(err))
+		if _, err := s.ReadAt(b, off); err != nil {
+			return err
+		}
+		if i := off / spoolBlock; i < int64(len(s.blocks)) {
+			s.blocks[i] = nil
 		}
 		if err := write(b); err != nil {
 			return err
 		}
-		off += int64(len(b))
 	}
 	return nil
 }

@@ -1,0 +1,345 @@
+package qcow2
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"runtime"
+	"sync"
+
+	"e2qcow/internal/ordered"
+	"e2qcow/internal/zero"
+)
+
+// A Stream is an image that comes through a pipe. Its runs must be read in
+// ascending order, as ordered.Run does: what lies further back than the window
+// is gone, and reading it is an error that wraps ErrStreamOrder.
+type Stream struct {
+	*Image
+	in    *pipeReader
+	spool *spool // instead of in
+}
+
+// ErrStreamOrder says that bytes of a stream were asked for that have gone by.
+var ErrStreamOrder = errors.New("not in the order of the stream")
+
+// OpenStream opens an image that is read from a pipe. If its tables stand
+// before the data, as WriteStream writes them, they are held in memory as far
+// as they are not zero, and as much of the data as opt.Window says. Any other
+// image is read to its end first, into a spool.
+func OpenStream(r io.Reader, opt OpenOptions) (*Stream, error) {
+	window := opt.Window
+	if window == 0 {
+		window = int64(runtime.GOMAXPROCS(0)) * 4 * ordered.DefaultChunkSize
+	}
+	in := &pipeReader{r: r, window: window + 2*maxPipeRead, pieces: make(map[int64]*[pieceSize]byte)}
+	m, err := openPiped(in, opt)
+	if errors.Is(err, errNotStreamed) {
+		return openSpooled(in, opt)
+	}
+	if err != nil {
+		return nil, err
+	}
+	return &Stream{Image: m, in: in}, nil
+}
+
+// openPiped opens an image whose tables stand first.
+func openPiped(in *pipeReader, opt OpenOptions) (*Image, error) {
+	h, err := readHeader(in, endless)
+	if err != nil {
+		return nil, err
+	}
+	if err := h.unsupported(); err != nil {
+		return nil, err
+	}
+	if h.BackingFile != "" && opt.Backing == nil {
+		return nil, &UnsupportedError{Feature: fmt.Sprintf("backing file %q", h.BackingFile)}
+	}
+	if h.BackingFile != "" || h.L1Offset > maxStreamTables {
+		return nil, errNotStreamed
+	}
+	m := newImage(h, in, endless)
+	if err := m.readL1(); err != nil {
+		return nil, err
+	}
+	dataOffset, err := m.tablesEnd()
+	if err != nil {
+		return nil, err
+	}
+	if err := in.keepTo(dataOffset); err != nil {
+		return nil, fmt.Errorf("read qcow2 tables: %w", err)
+	}
+	if err := m.checkOrder(); err != nil {
+		return nil, err
+	}
+	return m, nil
+}
+
+// checkOrder returns errNotStreamed if data is not in the order of the disk.
+func (m *Image) checkOrder() error {
+	last := int64(0)
+	for off := int64(0); off < m.Size(); {
+		p, err := m.find(off, m.Size()-off)
+		if err != nil {
+			return err
+		}
+		host, n := p.host, p.n
+		if p.kind == mapPacked {
+			host, n = packedPlace(p.desc, m.header.ClusterBits)
+		}
+		if p.kind == mapData || p.kind == mapPacked {
+			// Packed clusters may share a sector.
+			if host+512 < last {
+				return errNotStreamed
+			}
+			last = host + n
+		}
+		off += p.n
+	}
+	return nil
+}
+
+// endless is the size of a file whose size is not known.
+const endless = 1 << 62
+
+// openSpooled opens an image of any layout: what in has kept, and what comes.
+func openSpooled(in *pipeReader, opt OpenOptions) (*Stream, error) {
+	s := newSpool(opt.Spool)
+	size, err := in.moveTo(s)
+	if err != nil {
+		s.close()
+		return nil, err
+	}
+	m, err := Open(s, size, opt)
+	if err != nil {
+		s.close()
+		return nil, err
+	}
+	return &Stream{Image: m, spool: s}, nil
+}
+
+// Close lets go of a spool. It does not close the pipe.
+func (s *Stream) Close() error {
+	if s.spool != nil {
+		s.spool.close()
+	}
+	return nil
+}
+
+// Drain reads the rest of the pipe, so that who writes it is not cut off.
+func (s *Stream) Drain() error {
+	if s.in == nil {
+		return nil
+	}
+	return s.in.drain()
+}
+
+// maxStreamTables bounds the tables of a stream, zeros included, and
+// maxStreamKept what is held of them.
+const (
+	maxStreamTables = 1 << 40
+	maxStreamKept   = 256 << 20
+)
+
+var errNotStreamed = errors.New("the tables do not stand before the data, or are too large to be held")
+
+// tablesEnd returns where the L2 tables end, which must be one behind the other
+// as the writer puts them.
+func (m *Image) tablesEnd() (int64, error) {
+	h := m.header
+	size := uint64(h.ClusterSize())
+	end := h.L1Offset + (uint64(h.L1Entries)*8+size-1)&^(size-1)
+	end = max(end, h.RefcountTableOffset+uint64(h.RefcountTableLength)*size)
+	next := uint64(0)
+	for _, entry := range m.l1 {
+		off := entry & entryOffset
+		if off == 0 {
+			continue
+		}
+		if next != 0 && off != next || off < end || off > maxStreamTables {
+			return 0, errNotStreamed
+		}
+		next = off + size
+	}
+	if max(end, next) > maxStreamTables {
+		return 0, errNotStreamed
+	}
+	return int64(max(end, next)), nil
+}
+
+// maxPipeRead is how much is read from a pipe at once.
+const maxPipeRead = 256 << 10
+
+// A pipeReader reads a pipe as a file: what comes before a certain offset it
+// keeps, but for zeros, and of what comes then the last bytes, in a ring.
+type pipeReader struct {
+	r      io.Reader
+	window int64
+
+	mu   sync.Mutex
+	pos  int64 // how much was read
+	err  error // why no more can be
+	kept int64 // the bytes before are kept; pos while they are still coming
+	open bool  // the window is in use
+	size int64 // of kept pieces, together
+	// pieces holds the kept bytes that are not zero by their offset.
+	pieces map[int64]*[pieceSize]byte
+	ring   []byte
+	buf    []byte
+}
+
+const pieceSize = 512
+
+// ReadAt reads what was kept or is in the window, or waits for it to come.
+func (p *pipeReader) ReadAt(b []byte, off int64) (int, error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	n := 0
+	for n < len(b) {
+		k, err := p.readSome(b[n:], off+int64(n))
+		n += k
+		if err != nil {
+			return n, err
+		}
+	}
+	return n, nil
+}
+
+// readSome reads some bytes at off.
+func (p *pipeReader) readSome(b []byte, off int64) (int, error) {
+	// So much at a time that it is still in the window when it has come.
+	b = b[:min(len(b), maxPipeRead)]
+	for off+int64(len(b)) > p.pos {
+		if err := p.fetch(); err != nil {
+			if off < p.pos {
+				b = b[:p.pos-off]
+				break
+			}
+			return 0, err
+		}
+	}
+	if off < p.kept {
+		return p.readKept(b, off), nil
+	}
+	if off < p.pos-int64(len(p.ring)) {
+		return 0, fmt.Errorf("offset %#x of a stream at %#x: %w", off, p.pos, ErrStreamOrder)
+	}
+	return copy(b, p.ring[off%int64(len(p.ring)):]), nil
+}
+
+// readKept reads bytes that were kept, up to the end of a piece.
+func (p *pipeReader) readKept(b []byte, off int64) int {
+	in := off % pieceSize
+	b = b[:min(int64(len(b)), pieceSize-in, p.kept-off)]
+	if piece := p.pieces[off-in]; piece != nil {
+		return copy(b, piece[in:])
+	}
+	clear(b)
+	return len(b)
+}
+
+// fetch reads on: a piece of what is kept, or into the ring.
+func (p *pipeReader) fetch() error {
+	if p.err != nil {
+		return p.err
+	}
+	if p.open {
+		at := p.pos % int64(len(p.ring))
+		n, err := p.r.Read(p.ring[at:min(at+maxPipeRead, int64(len(p.ring)))])
+		p.pos += int64(n)
+		p.err = err
+		if n > 0 {
+			return nil
+		}
+		return err
+	}
+	return p.fetchKept(pieceSize)
+}
+
+// fetchKept reads and keeps n bytes, a multiple of pieceSize.
+func (p *pipeReader) fetchKept(n int64) error {
+	if p.buf == nil {
+		p.buf = make([]byte, maxPipeRead)
+	}
+	k, err := io.ReadFull(p.r, p.buf[:n])
+	for i := 0; i < k; i += pieceSize {
+		piece := p.buf[i:min(i+pieceSize, k)]
+		if zero.IsZero(piece) {
+			continue
+		}
+		p.size += pieceSize
+		kept := new([pieceSize]byte)
+		copy(kept[:], piece)
+		p.pieces[p.pos+int64(i)] = kept
+	}
+	p.pos += int64(k)
+	p.kept = p.pos
+	if errors.Is(err, io.ErrUnexpectedEOF) && k > 0 {
+		p.err = io.EOF
+		return nil
+	}
+	if err == nil && p.size > maxStreamKept {
+		err = errNotStreamed
+	}
+	p.err = err
+	return err
+}
+
+// keepTo keeps all up to off, a multiple of 512, and opens the window.
+func (p *pipeReader) keepTo(off int64) error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for p.pos < off {
+		if p.err != nil {
+			return unexpectedEOF(p.err)
+		}
+		if err := p.fetchKept(min(off-p.pos, maxPipeRead)); err != nil {
+			return unexpectedEOF(err)
+		}
+	}
+	p.buf = nil
+	p.ring = make([]byte, p.window)
+	p.open = true
+	return nil
+}
+
+// moveTo writes what was kept and what comes into a spool, up to the end of the
+// pipe, and returns how much that is.
+func (p *pipeReader) moveTo(s *spool) (int64, error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for off, piece := range p.pieces {
+		if err := s.writeAt(piece[:min(pieceSize, p.kept-off)], off); err != nil {
+			return 0, err
+		}
+	}
+	p.pieces = nil
+	size := p.kept
+	buf := make([]byte, maxPipeRead)
+	for {
+		n, err := p.r.Read(buf)
+		if err := s.writeAt(buf[:n], size); err != nil {
+			return 0, err
+		}
+		size += int64(n)
+		if errors.Is(err, io.EOF) {
+			return size, s.grow(size)
+		}
+		if err != nil {
+			return 0, err
+		}
+	}
+}
+
+// drain reads to the end of the pipe.
+func (p *pipeReader) drain() error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for {
+		if err := p.fetch(); errors.Is(err, io.EOF) {
+			return nil
+		} else if err != nil {
+			return err
+		}
+	}
+}
