@@ -57,17 +57,6 @@ func (img *diskImage) query(command string) string {
 	return img.run("debugfs", "-R", command, img.path)
 }
 
-// number runs one command of debugfs that prints a number.
-func (img *diskImage) number(command string) uint64 {
-	img.t.Helper()
-	out := img.query(command)
-	n, err := strconv.ParseUint(strings.Fields(out)[0], 10, 64)
-	if err != nil {
-		img.t.Fatalf("debugfs %s: %q", command, out)
-	}
-	return n
-}
-
 // blocks lists the physical blocks of a file.
 func (img *diskImage) blocks(file string) []uint64 {
 	img.t.Helper()
