@@ -1,0 +1,207 @@
+package testfs
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"runtime"
+	"strings"
+
+	"golang.org/x/sys/unix"
+)
+
+// A loop is a file attached to a loop device.
+type loop struct{ device string }
+
+func attach(path string) (*loop, error) {
+	out, err := run("losetup", "--find", "--show", path)
+	if err != nil {
+		return nil, err
+	}
+	return &loop{device: strings.TrimSpace(string(out))}, nil
+}
+
+func (l *loop) detach() error {
+	_, err := run("losetup", "--detach", l.device)
+	return err
+}
+
+// makeJournal makes an external journal in the file at path and attaches it.
+func makeJournal(path string, spec Spec) (*loop, error) {
+	if err := emptyFile(path, spec.JournalDevice); err != nil {
+		return nil, err
+	}
+	if _, err := run("mke2fs", "-q", "-F", "-O", "journal_dev", "-b", fmt.Sprint(blockSize(spec.Mke2fs)),
+		"-U", "7f0c5c9e-9b1a-4c3e-8c39-6d1f7a3d9a10", path); err != nil {
+		return nil, err
+	}
+	return attach(path)
+}
+
+// fillMounted mounts the filesystem and fills it.
+//
+// That happens on a thread with mounts of its own, so that nobody else sees
+// the mount, and that it goes away with the thread whatever becomes of it.
+func fillMounted(fs *FS, journal *loop) error {
+	result := make(chan error)
+	go func() {
+		runtime.LockOSThread() // never unlocked: the thread ends with the goroutine
+		result <- fillPrivately(fs, journal)
+	}()
+	return <-result
+}
+
+func fillPrivately(fs *FS, journal *loop) error {
+	if err := unix.Unshare(unix.CLONE_NEWNS); err != nil {
+		return fmt.Errorf("unshare: %w", err)
+	}
+	if err := unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""); err != nil {
+		return fmt.Errorf("making mounts private: %w", err)
+	}
+	dir := filepath.Join(filepath.Dir(fs.Path), "mnt")
+	if err := os.Mkdir(dir, 0o700); err != nil {
+		return err
+	}
+	options := "loop"
+	if fs.Spec.Mount != "" {
+		options += "," + fs.Spec.Mount
+	}
+	if journal != nil {
+		options += ",journal_path=" + journal.device
+	}
+	if _, err := run("mount", "-t", "ext4", "-o", options, fs.Path, dir); err != nil {
+		return err
+	}
+	err := fillTree(fs, dir)
+	if umount := unix.Unmount(dir, 0); umount != nil && err == nil {
+		err = fmt.Errorf("unmounting: %w", umount)
+	}
+	if err != nil {
+		return err
+	}
+	if fs.Spec.Dirty {
+		if err := os.Rename(fs.Path+".dirty", fs.Path); err != nil {
+			return err
+		}
+		if journal != nil {
+			return os.Rename(fs.Journal+".dirty", fs.Journal)
+		}
+	}
+	return nil
+}
+
+// fillTree writes the tree into the mounted filesystem, and for a dirty one
+// takes its copy.
+func fillTree(fs *FS, dir string) error {
+	// What was deleted first leaves its contents under what is made later.
+	stale := filepath.Join(dir, "stale")
+	if err := os.WriteFile(stale, canary("stale", 0, 2<<20), 0o644); err != nil {
+		return err
+	}
+	if err := syncFS(dir); err != nil {
+		return err
+	}
+	if err := os.Remove(stale); err != nil {
+		return err
+	}
+	if err := syncFS(dir); err != nil {
+		return err
+	}
+	if err := preallocate(filepath.Join(dir, "prealloc")); err != nil {
+		return err
+	}
+	if err := populate(dir, fs.Spec); err != nil {
+		return err
+	}
+	if fs.Spec.Encrypt {
+		if err := encryptedFolder(filepath.Join(dir, "secret")); err != nil {
+			return err
+		}
+	}
+	if fs.Spec.Dirty {
+		return dirtyCopy(fs, dir)
+	}
+	return nil
+}
+
+// preallocate makes a file of uninitialised extents, where the filesystem has
+// extents: the blocks hold what they held before.
+func preallocate(path string) error {
+	f, err := os.Create(path)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	err = unix.Fallocate(int(f.Fd()), 0, 0, 256<<10)
+	if errors.Is(err, unix.EOPNOTSUPP) {
+		return nil
+	}
+	return err
+}
+
+// dirtyCopy copies the image while it is mounted and something is going on:
+// a folder just made, an open file already deleted, fsyncs between.
+func dirtyCopy(fs *FS, dir string) error {
+	if err := syncFS(dir); err != nil {
+		return err
+	}
+	orphan, err := os.Create(filepath.Join(dir, "orphan"))
+	if err != nil {
+		return err
+	}
+	defer orphan.Close()
+	if _, err := orphan.Write(canary("orphan", 0, 300<<10)); err != nil {
+		return err
+	}
+	if err := os.Remove(orphan.Name()); err != nil {
+		return err
+	}
+	late := filepath.Join(dir, "late")
+	if err := os.Mkdir(late, 0o755); err != nil {
+		return err
+	}
+	for i := range 50 {
+		f, err := os.Create(filepath.Join(late, fmt.Sprintf("file-%02d", i)))
+		if err != nil {
+			return err
+		}
+		_, err = f.Write(canary(f.Name(), 0, 5000))
+		if i%10 == 0 {
+			err = errors.Join(err, f.Sync())
+		}
+		if err := errors.Join(err, f.Close()); err != nil {
+			return err
+		}
+	}
+	if err := syncFS(dir); err != nil {
+		return err
+	}
+	// One more change, in the fast-commit area where there is one.
+	f, err := os.OpenFile(filepath.Join(late, "file-00"), os.O_WRONLY|os.O_APPEND, 0)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	if _, err := f.Write(canary("file-00", 5000, 20000)); err != nil {
+		return err
+	}
+	if err := f.Sync(); err != nil {
+		return err
+	}
+	if fs.Journal != "" {
+		if err := sparseCopy(fs.Journal+".dirty", fs.Journal); err != nil {
+			return err
+		}
+	}
+	return sparseCopy(fs.Path+".dirty", fs.Path)
+}
+
+func syncFS(dir string) error {
+	f, err := os.Open(dir)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	return unix.Syncfs(int(f.Fd()))
+}

@@ -1,0 +1,279 @@
+// Package testfs makes ext2, ext3 and ext4 filesystems for tests with the
+// tools that everybody makes them with, and asks the tools that everybody
+// believes what they think of the result.
+//
+//	Spec ──► mke2fs ──► fill ──► debugfs ──► FS{Path} ──► dump, restore
+//	                     │                       │             │
+//	                     ├ loop mount (root)     └─► oracles ◄─┘
+//	                     └ mke2fs -d, e2fsck -D      e2fsck, dumpe2fs, debugfs,
+//	                                                 e2image, qemu-img, strace
+//
+// The contents of every file repeat Canary, so that file data is recognised
+// wherever it turns up; names, symlink targets, attribute values and the
+// contents of inline files are free of it.
+//
+// A tool that is missing fails the test. What only root can do is skipped for
+// an ordinary user.
+package testfs
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+)
+
+// Fill says what a filesystem holds and how that gets into it.
+type Fill int
+
+const (
+	Empty   Fill = iota // nothing but what mke2fs makes
+	Mounted             // a tree written by the kernel; root only, blocks of at most 4 KiB
+	Copied              // a tree written by mke2fs -d, its large directories indexed by e2fsck -D
+)
+
+// A Spec describes a filesystem. Equal Specs are made once and shared, so
+// what Make returns is never written to: tests that write do so on a Copy.
+type Spec struct {
+	// Mke2fs holds the options for mke2fs, separated by spaces.
+	Mke2fs string
+	// Size is the length of the file in bytes.
+	Size int64
+	Fill Fill
+
+	// Mount holds the mount options of a Mounted filesystem.
+	Mount string
+	// Inline says that small files may lie in their inodes, where no canary goes.
+	Inline bool
+	// FarOffset, if not 0, adds a file with a block at that offset, which on
+	// ext2 and ext3 asks for doubly and triply indirect blocks.
+	FarOffset int64
+	// Encrypt adds an encrypted folder to a Mounted filesystem.
+	Encrypt bool
+	// Dirty takes the image while it is mounted, after a sync: its journal
+	// has to be replayed and it has orphans. Mounted only.
+	Dirty bool
+	// JournalDevice, if not 0, is the size in bytes of an external journal. Root only.
+	JournalDevice int64
+
+	// Debugfs holds commands for debugfs -w, run when the filesystem is filled.
+	Debugfs []string
+	// Fsck runs e2fsck -fyD after debugfs, so that what debugfs left rough is made right.
+	Fsck bool
+}
+
+// An FS is a filesystem in a file.
+type FS struct {
+	Path    string
+	Journal string // the external journal, if Spec.JournalDevice asked for one
+	Spec    Spec
+}
+
+// FakeTime is the time, in seconds since 1970, that e2fsprogs is told it is.
+// It is later than what the kernel writes, else e2fsck finds times in the future.
+const FakeTime = "2000000000"
+
+// cache holds the filesystems in use by the running tests.
+var cache = struct {
+	sync.Mutex
+	entries map[string]*entry
+}{entries: map[string]*entry{}}
+
+type entry struct {
+	users int
+	once  sync.Once
+	dir   string
+	fs    *FS
+	err   error
+}
+
+// Make returns the filesystem that spec describes. It is shared with other
+// tests that ask for the same while this one runs, and must not be written to.
+func Make(t testing.TB, spec Spec) *FS {
+	t.Helper()
+	if spec.needsRoot() && os.Geteuid() != 0 {
+		t.Skip("needs root: mounts a filesystem")
+	}
+	key := fmt.Sprintf("%#v", spec)
+	cache.Lock()
+	e := cache.entries[key]
+	if e == nil {
+		e = &entry{}
+		cache.entries[key] = e
+	}
+	e.users++
+	cache.Unlock()
+	t.Cleanup(func() {
+		cache.Lock()
+		defer cache.Unlock()
+		if e.users--; e.users == 0 {
+			delete(cache.entries, key)
+			os.RemoveAll(e.dir)
+		}
+	})
+	e.once.Do(func() {
+		if e.dir, e.err = os.MkdirTemp(scratch(), "testfs-"); e.err == nil {
+			e.fs, e.err = build(e.dir, spec)
+		}
+	})
+	if e.err != nil {
+		t.Fatalf("making a filesystem with mke2fs %s: %v", spec.Mke2fs, e.err)
+	}
+	return e.fs
+}
+
+func (s Spec) needsRoot() bool {
+	return s.Fill == Mounted || s.JournalDevice != 0
+}
+
+// TempDir returns a folder for the images of one test, in memory where the
+// machine has a tmpfs, and removed with the test.
+func TempDir(t testing.TB) string {
+	t.Helper()
+	dir, err := os.MkdirTemp(scratch(), "testfs-")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { os.RemoveAll(dir) })
+	return dir
+}
+
+// scratch returns the parent of temporary folders: tmpfs takes the largest
+// sparse files and is not slowed down by fsync.
+func scratch() string {
+	const shm = "/dev/shm"
+	if info, err := os.Stat(shm); err == nil && info.IsDir() && info.Mode().Perm()&0o222 != 0 {
+		return shm
+	}
+	return os.TempDir()
+}
+
+// Copy returns the path of a sparse copy of the file that the test may write to.
+func Copy(t testing.TB, path string) string {
+	t.Helper()
+	to := filepath.Join(TempDir(t), filepath.Base(path))
+	if err := sparseCopy(to, path); err != nil {
+		t.Fatal(err)
+	}
+	return to
+}
+
+func sparseCopy(to, from string) error {
+	_, err := run("cp", "--sparse=always", "--", from, to)
+	return err
+}
+
+// build makes the filesystem in dir.
+func build(dir string, spec Spec) (*FS, error) {
+	fs := &FS{Path: filepath.Join(dir, "source.img"), Spec: spec}
+	options := append([]string{"-q", "-F", "-U", "6d796a20-6273-4d0a-9b74-a1f1d0bd5a55"}, strings.Fields(spec.Mke2fs)...)
+	if err := emptyFile(fs.Path, spec.Size); err != nil {
+		return nil, err
+	}
+	var journal *loop
+	if spec.JournalDevice != 0 {
+		fs.Journal = filepath.Join(dir, "journal.img")
+		var err error
+		if journal, err = makeJournal(fs.Journal, spec); err != nil {
+			return nil, err
+		}
+		defer journal.detach()
+		options = append(options, "-J", "device="+journal.device)
+	}
+	if spec.Fill == Copied {
+		tree := filepath.Join(dir, "tree")
+		if err := os.Mkdir(tree, 0o755); err != nil {
+			return nil, err
+		}
+		defer os.RemoveAll(tree)
+		if err := populate(tree, spec); err != nil {
+			return nil, err
+		}
+		options = append(options, "-d", tree)
+	}
+	if _, err := run("mke2fs", append(options, fs.Path)...); err != nil {
+		return nil, err
+	}
+	if spec.Fill == Mounted {
+		if err := fillMounted(fs, journal); err != nil {
+			return nil, err
+		}
+	}
+	if len(spec.Debugfs) > 0 {
+		if err := debugfsWrite(fs.Path, spec.Debugfs); err != nil {
+			return nil, err
+		}
+	}
+	if spec.Fsck {
+		if err := fsckRepair(fs.Path); err != nil {
+			return nil, err
+		}
+	}
+	return fs, nil
+}
+
+func emptyFile(path string, size int64) error {
+	f, err := os.Create(path)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	return f.Truncate(size)
+}
+
+func debugfsWrite(path string, commands []string) error {
+	cmd := command("debugfs", "-w", "-f", "-", path)
+	cmd.Stdin = strings.NewReader(strings.Join(commands, "\n") + "\n")
+	out, err := cmd.CombinedOutput()
+	if err != nil {
+		return fmt.Errorf("debugfs: %w\n%s", err, out)
+	}
+	return nil
+}
+
+// fsckRepair lets e2fsck correct and index the filesystem at path.
+func fsckRepair(path string) error {
+	out, err := command("e2fsck", "-fyD", path).CombinedOutput()
+	var exit *exec.ExitError
+	if errors.As(err, &exit) && exit.ExitCode() == 1 { // errors were corrected
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("e2fsck -fyD: %w\n%s", err, out)
+	}
+	return nil
+}
+
+// command returns a command whose output does not depend on the language, the
+// terminal or the time.
+func command(name string, args ...string) *exec.Cmd {
+	if _, err := exec.LookPath(name); err != nil { // an ordinary user's PATH may lack it
+		for _, dir := range []string{"/usr/sbin", "/sbin"} {
+			if path, err := exec.LookPath(filepath.Join(dir, name)); err == nil {
+				name = path
+				break
+			}
+		}
+	}
+	cmd := exec.Command(name, args...)
+	cmd.Env = append(os.Environ(), "LC_ALL=C", "E2FSCK_TIME="+FakeTime, "E2FSPROGS_FAKE_TIME="+FakeTime,
+		"MKE2FS_SKIP_PROGRESS=1", "DEBUGFS_PAGER=__none__")
+	return cmd
+}
+
+// run runs a command that has to succeed and returns what it printed on stdout.
+func run(name string, args ...string) ([]byte, error) {
+	cmd := command(name, args...)
+	var stderr bytes.Buffer
+	cmd.Stderr = &stderr
+	out, err := cmd.Output()
+	if err != nil {
+		return out, fmt.Errorf("%s %s: %w\n%s%s", name, strings.Join(args, " "), err, out, stderr.Bytes())
+	}
+	return out, nil
+}
