@@ -47,12 +47,12 @@ var modeFlags = []struct {
 func flags() []cli.Flag {
 	return []cli.Flag{
 		modeFlag(flagQCOW2, "Q", "write a qcow2 image of the metadata"),
-		modeFlag(flagRaw, "r", "write a raw image: of the metadata, or of a qcow2 image"),
+		modeFlag(flagRaw, "r", "write a raw image of the metadata, or of a qcow2 image"),
 		&cli.BoolFlag{Name: flagForce, Aliases: []string{"f"}, Usage: "read the source though it is mounted read-write"},
 		&cli.BoolFlag{Name: flagProgress, Aliases: []string{"p"}, Usage: "show progress though stderr is no terminal"},
 		&cli.StringFlag{Name: flagSuperblock, Aliases: []string{"b"}, Usage: "believe the superblock in `BLOCK`"},
 		&cli.StringFlag{Name: flagBlockSize, Aliases: []string{"B"}, Usage: "take blocks to be of `BYTES`"},
-		&cli.StringFlag{Name: flagBackups, Usage: "copies of superblock and descriptors: `WHICH` is all or none"},
+		&cli.StringFlag{Name: flagBackups, Usage: "copies of the descriptors: `WHICH` is all or none"},
 		&cli.StringFlag{Name: flagJournal, Usage: "`WHICH` is whole, live (what would be replayed) or none"},
 		&cli.BoolFlag{Name: flagOnlyAllocated, Usage: "with -r to a device, leave the rest of it as it is"},
 		&cli.BoolFlag{Name: flagOverwrite, Usage: "replace a target that holds something else"},
