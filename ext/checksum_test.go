@@ -88,6 +88,7 @@ func judge(t *testing.T, what string, b []byte, at []int, verify func([]byte) bo
 }
 
 func TestChecksumsAgainstMke2fs(t *testing.T) {
+	t.Parallel()
 	for _, c := range []struct {
 		name string
 		args []string
@@ -214,6 +215,7 @@ func (img *diskImage) judgeTrees(t *testing.T, seed uint32) {
 // TestMMPChecksum leaves the image as mke2fs made it: every tool that opens it
 // waits for ten seconds.
 func TestMMPChecksum(t *testing.T) {
+	t.Parallel()
 	img := newDiskImage(t, "4M", 1024, "-t", "ext4", "-O", "metadata_csum,mmp")
 	sb := img.read(1024, 1024)
 	seed := ChecksumSeed(sb[0x68:0x78])
@@ -223,6 +225,7 @@ func TestMMPChecksum(t *testing.T) {
 
 // TestDxNodeChecksum needs a hash tree of two levels, which only the kernel makes.
 func TestDxNodeChecksum(t *testing.T) {
+	t.Parallel()
 	img := newDiskImage(t, "16M", 1024, "-t", "ext4", "-O", "metadata_csum", "-N", "8192")
 	img.mounted(func(dir string) {
 		for i := range 6000 {

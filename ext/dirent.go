@@ -221,9 +221,7 @@ func (s *salvager) walk(off, moved int) {
 				d = Dirent{Offset: off, Inode: inode, RecLen: recLen, NameLen: h[6], Type: h[7], Name: name}
 				s.yield(&d)
 			}
-			if off == 0 && recLen > 2*direntMinLen && len(b) > direntMinLen+direntHeaderLen+1 &&
-				string(b[direntMinLen+direntHeaderLen:][:2]) == ".." {
-				// A "." that hides a ".." is cut to its proper length.
+			if off == 0 && recLen > 2*direntMinLen && hidesDotDot(b) {
 				s.walk(direntMinLen, moved)
 			}
 			prev = true
@@ -233,9 +231,21 @@ func (s *salvager) walk(off, moved int) {
 		case prev && recLen != 0 && recLen&3 == 0 && left >= 0:
 			off += recLen // the entry before absorbs this one
 		default:
-			return // and the rest of the chain is given up
+			// The rest of the chain is given up; but where all of it is, it
+			// becomes a "." that may hide a "..".
+			if off == 0 && room > 2*direntMinLen && hidesDotDot(b) {
+				s.walk(direntMinLen, moved)
+			}
+			return
 		}
 	}
+}
+
+// hidesDotDot reports whether a first entry that is too long has a ".." where
+// one of proper length would end: then e2fsck cuts it to that.
+func hidesDotDot(b []byte) bool {
+	const name = direntMinLen + direntHeaderLen
+	return len(b) >= name+2 && b[name] == '.' && b[name+1] == '.'
 }
 
 // LooksLikeDirectory reports whether block could be the first one of the

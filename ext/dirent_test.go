@@ -86,6 +86,7 @@ func (img *diskImage) list(dir string) []string {
 }
 
 func TestDirReaderAgainstDebugfs(t *testing.T) {
+	t.Parallel()
 	for _, c := range []struct {
 		blockSize int
 		files     int
@@ -144,6 +145,7 @@ func TestDirReaderAgainstDebugfs(t *testing.T) {
 }
 
 func TestInlineDirectoryAgainstKernel(t *testing.T) {
+	t.Parallel()
 	img := newDiskImage(t, "4M", 4096, "-t", "ext4", "-O", "inline_data", "-I", "512")
 	img.mounted(func(dir string) {
 		d := filepath.Join(dir, "d")
@@ -224,6 +226,7 @@ func TestDirReaderStops(t *testing.T) {
 // TestSalvageAgainstE2fsck damages a directory in many ways and compares with
 // what e2fsck keeps of it.
 func TestSalvageAgainstE2fsck(t *testing.T) {
+	t.Parallel()
 	for _, args := range [][]string{
 		{"-t", "ext2", "-O", "^dir_index", "-N", "64"},
 		{"-t", "ext4", "-O", "^has_journal,metadata_csum,^resize_inode", "-N", "64"},

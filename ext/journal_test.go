@@ -67,8 +67,8 @@ func (img *diskImage) recovered() []byte {
 	if ee := (*exec.ExitError)(nil); err != nil && !errors.As(err, &ee) {
 		img.t.Fatalf("e2fsck: %v\n%s", err, out)
 	}
-	after, err := os.ReadFile(img.path)
-	if err != nil {
+	after := img.read(0, len(saved)) // a damaged tag may have led far beyond
+	if err := os.Remove(img.path); err != nil {
 		img.t.Fatal(err)
 	}
 	if err := os.WriteFile(img.path, saved, 0o600); err != nil {
@@ -131,6 +131,7 @@ var journalForms = []struct {
 }
 
 func TestWalkJournalAgainstDebugfs(t *testing.T) {
+	t.Parallel()
 	for _, c := range journalForms {
 		t.Run(c.name, func(t *testing.T) {
 			img := journalImage(t, c.csum, c.args...)
@@ -191,7 +192,7 @@ func (img *diskImage) compareReplay(r *JournalRecovery) {
 	bs := img.blockSize
 	at := func(b []byte, n uint64) []byte { return b[n*uint64(bs):][:bs] }
 	for n, c := range r.Replay {
-		if (n+1)*uint64(bs) > uint64(len(after)) || n*uint64(bs) <= 1024 {
+		if n >= uint64(len(after)/bs) || n*uint64(bs) <= 1024 {
 			continue
 		}
 		want := bytes.Clone(at(before, blocks[c.Block]))
@@ -212,6 +213,7 @@ func (img *diskImage) compareReplay(r *JournalRecovery) {
 
 // TestWalkJournalDamaged compares with e2fsck on journals damaged at random.
 func TestWalkJournalDamaged(t *testing.T) {
+	t.Parallel()
 	for _, c := range journalForms {
 		t.Run(c.name, func(t *testing.T) {
 			img := journalImage(t, c.csum, c.args...)
@@ -252,6 +254,7 @@ func TestWalkJournalDamaged(t *testing.T) {
 }
 
 func TestJournalSuperblockCheck(t *testing.T) {
+	t.Parallel()
 	img := journalImage(t, 3, "-O", "metadata_csum")
 	first := img.block(img.journalBlocks()[0])
 	be := binary.BigEndian
@@ -297,6 +300,7 @@ func TestJournalSuperblockCheck(t *testing.T) {
 
 // TestWalkJournalAgainstKernel takes an image while it is mounted.
 func TestWalkJournalAgainstKernel(t *testing.T) {
+	t.Parallel()
 	for _, c := range []struct {
 		name string
 		args []string

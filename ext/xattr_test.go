@@ -51,6 +51,7 @@ func xattrImage(t testing.TB, args ...string) *diskImage {
 }
 
 func TestXattrReaderAgainstDebugfs(t *testing.T) {
+	t.Parallel()
 	for _, args := range [][]string{
 		{"-t", "ext2", "-I", "128"},
 		{"-t", "ext4", "-I", "256"},
@@ -116,6 +117,7 @@ func TestXattrReaderAgainstDebugfs(t *testing.T) {
 }
 
 func TestXattrBlockHashAgainstKernel(t *testing.T) {
+	t.Parallel()
 	img := newDiskImage(t, "4M", 4096, "-t", "ext4", "-I", "128")
 	img.mounted(func(dir string) {
 		f := filepath.Join(dir, "f")
