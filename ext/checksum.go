@@ -37,16 +37,18 @@ func CRC32C(crc uint32, b []byte) uint32 {
 	return ^crc32.Update(^crc, castagnoli, b)
 }
 
+// crc32cUint32 continues a checksum over four little-endian bytes. What
+// crc32.Update is given escapes to the heap; these do not.
 func crc32cUint32(crc, v uint32) uint32 {
-	var b [4]byte
-	binary.LittleEndian.PutUint32(b[:], v)
-	return CRC32C(crc, b[:])
+	crc ^= v
+	for range 4 {
+		crc = crc>>8 ^ castagnoli[uint8(crc)]
+	}
+	return crc
 }
 
 func crc32cUint64(crc uint32, v uint64) uint32 {
-	var b [8]byte
-	binary.LittleEndian.PutUint64(b[:], v)
-	return CRC32C(crc, b[:])
+	return crc32cUint32(crc32cUint32(crc, uint32(v)), uint32(v>>32))
 }
 
 var zeros [4]byte

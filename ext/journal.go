@@ -3,6 +3,7 @@ package ext
 import (
 	"encoding/binary"
 	"fmt"
+	"math/bits"
 )
 
 // The journal (JBD2) is a ring of blocks behind a superblock, all of it
@@ -390,9 +391,7 @@ func (j *JournalSuperblock) VerifyCommit(block []byte) bool {
 // TagChecksum computes the checksum of a copy as its tag has it: data is the
 // copy as the journal has it, escaped or not.
 func (j *JournalSuperblock) TagChecksum(sequence uint32, data []byte) uint32 {
-	var seq [4]byte
-	binary.BigEndian.PutUint32(seq[:], sequence)
-	sum := CRC32C(CRC32C(j.seed(), seq[:]), data)
+	sum := CRC32C(crc32cUint32(j.seed(), bits.ReverseBytes32(sequence)), data)
 	if j.Incompat&JournalIncompatCsumV3 == 0 {
 		sum &= 0xFFFF
 	}
