@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -8,10 +9,8 @@ import (
 
 	"e2qcow/internal/image"
 	"e2qcow/internal/progress"
-	"e2qcow/internal/raw"
 	"e2qcow/internal/source"
 	"e2qcow/internal/target"
-	"e2qcow/qcow2"
 	"e2qcow/scan"
 )
 
@@ -61,7 +60,8 @@ func (s *session) convert(ctx context.Context, o options) error {
 		if inner != nil {
 			d = inner
 		}
-		if w.scan, err = metadata(ctx, d, src.Name(), o, w.progress); err != nil {
+		w.scan, err = metadata(ctx, d, src.Name(), o, w.progress)
+		if err := cmp.Or(inner.damage(), err); err != nil {
 			return err
 		}
 		img = w.scan.View()
@@ -69,8 +69,8 @@ func (s *session) convert(ctx context.Context, o options) error {
 	if err := w.write(ctx, img); err != nil {
 		return err
 	}
-	if inner != nil && inner.damage() != nil {
-		return fmt.Errorf("%s: %w", src.Name(), inner.damage())
+	if err := inner.damage(); err != nil {
+		return err
 	}
 	if ctx.Err() != nil {
 		return context.Cause(ctx)
@@ -125,46 +125,4 @@ func (w *work) write(ctx context.Context, img image.Image) error {
 		return w.writeQCOW2(ctx, img)
 	}
 	return w.writeRaw(ctx, img)
-}
-
-func (w *work) writeQCOW2(ctx context.Context, img image.Image) error {
-	opt := qcow2.WriteOptions{
-		BlockSize: int(w.scan.BlockSize()),
-		Threads:   w.threads,
-		Dense:     w.target.Kind() == target.Device,
-		Progress:  w.progress.Phase("copy", progress.Bytes),
-	}
-	var (
-		stats qcow2.Stats
-		err   error
-	)
-	if w.target.Kind() == target.Stream {
-		stats, err = qcow2.WriteStream(ctx, w.target, img, opt)
-	} else {
-		stats, err = qcow2.WriteFile(ctx, w.target, img, opt)
-	}
-	w.imageBytes, w.dataBytes = stats.FileSize, stats.FileSize
-	return err
-}
-
-func (w *work) writeRaw(ctx context.Context, img image.Image) error {
-	opt := raw.Options{Threads: w.threads, Progress: w.progress.Phase("copy", progress.Bytes)}
-	var (
-		stats raw.Stats
-		err   error
-	)
-	switch kind := w.target.Kind(); {
-	case kind == target.Device && img.Size() > w.target.Size():
-		return fmt.Errorf("%s %w: it has %d bytes, the image %d", w.target.Name(), target.ErrTooSmall, w.target.Size(), img.Size())
-	case kind == target.Device && w.onlyAllocated:
-		stats, err = raw.WriteAllocated(ctx, w.target, img, opt)
-	case kind == target.Device:
-		stats, err = raw.WriteDevice(ctx, w.target, img, opt)
-	case kind == target.Stream:
-		stats, err = raw.WriteStream(ctx, w.target, img, opt)
-	default:
-		stats, err = raw.WriteFile(ctx, w.target, img, opt)
-	}
-	w.imageBytes, w.dataBytes = stats.Size, stats.Data
-	return err
 }

@@ -5,10 +5,11 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"sync"
 
+	"e2qcow/internal/image"
 	"e2qcow/internal/progress"
 	"e2qcow/internal/signature"
+	"e2qcow/internal/target"
 	"e2qcow/qcow2"
 	"e2qcow/scan"
 )
@@ -55,33 +56,23 @@ func (e *notExtError) Error() string {
 
 func (e *notExtError) Unwrap() error { return scan.ErrNotExt }
 
-// A guest is the disk in a qcow2 image. The scan takes what it cannot read for
-// bad sectors; that the image contradicts itself is something else, and
-// remembered here.
-type guest struct {
-	*qcow2.Image
-
-	mu  sync.Mutex
-	err error // the first such error
-}
-
-// ReadAt reads as io.ReaderAt does.
-func (g *guest) ReadAt(p []byte, off int64) (int, error) {
-	n, err := g.Image.ReadAt(p, off)
-	var corrupt *qcow2.CorruptError
-	if errors.As(err, &corrupt) || errors.Is(err, io.ErrUnexpectedEOF) {
-		g.mu.Lock()
-		if g.err == nil {
-			g.err = err
-		}
-		g.mu.Unlock()
+// writeQCOW2 writes img as a qcow2 image.
+func (w *work) writeQCOW2(ctx context.Context, img image.Image) error {
+	opt := qcow2.WriteOptions{
+		BlockSize: int(w.scan.BlockSize()),
+		Threads:   w.threads,
+		Dense:     w.target.Kind() == target.Device,
+		Progress:  w.progress.Phase("copy", progress.Bytes),
 	}
-	return n, err
-}
-
-// damage returns the first error of the image itself.
-func (g *guest) damage() error {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	return g.err
+	var (
+		stats qcow2.Stats
+		err   error
+	)
+	if w.target.Kind() == target.Stream {
+		stats, err = qcow2.WriteStream(ctx, w.target, img, opt)
+	} else {
+		stats, err = qcow2.WriteFile(ctx, w.target, img, opt)
+	}
+	w.imageBytes, w.dataBytes = stats.FileSize, stats.FileSize
+	return err
 }

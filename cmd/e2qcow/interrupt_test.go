@@ -1,0 +1,182 @@
+package main
+
+import (
+	"bytes"
+	"errors"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"e2qcow/internal/testfs"
+)
+
+// TestInterrupt ends a dump in the middle, each way that a person can. The
+// dump waits in the middle because nobody takes its progress report: the pipe
+// that is its stderr is full.
+func TestInterrupt(t *testing.T) {
+	for _, test := range []struct {
+		signal syscall.Signal
+		name   string
+		args   []string
+	}{
+		{syscall.SIGINT, "SIGINT", []string{"-p", "-Q"}},
+		{syscall.SIGTERM, "SIGTERM", []string{"-p", "-r"}},
+		{syscall.SIGHUP, "SIGHUP", []string{"-p", "-Q"}},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			dir := t.TempDir()
+			source := makeFilesystem(t)
+			target := filepath.Join(dir, "out")
+			if err := os.WriteFile(target, nil, 0o600); err != nil {
+				t.Fatal(err)
+			}
+			p := start(t, append(test.args, source, target)...)
+			p.waitFor(t, func() bool { return len(temporaries(t, dir)) == 1 })
+			p.signal(t, test.signal)
+			time.Sleep(100 * time.Millisecond) // for the signal to be taken
+			code, text := p.wait(t)
+			if want := "e2qcow: interrupted by " + test.name + "; nothing usable is left\n"; code != exitFailed || !strings.HasSuffix(text, want) {
+				t.Errorf("exit %d and %q, want 1 and %q", code, text, want)
+			}
+			if left := temporaries(t, dir); len(left) > 0 {
+				t.Errorf("left behind: %v", left)
+			}
+			if info, err := os.Stat(target); err != nil || info.Size() != 0 {
+				t.Errorf("the target is not as it was: %v, %v", info, err)
+			}
+		})
+	}
+}
+
+// TestInterruptStuck ends a restore that is stuck in writing to a pipe.
+func TestInterruptStuck(t *testing.T) {
+	dir := t.TempDir()
+	source := makeFilesystem(t)
+	fifo := filepath.Join(dir, "fifo")
+	if err := unix.Mkfifo(fifo, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	reader, err := os.OpenFile(fifo, os.O_RDWR, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer reader.Close()
+	p := start(t, "-r", source, fifo)
+	p.waitFor(t, func() bool {
+		n, err := unix.IoctlGetInt(int(reader.Fd()), unix.TIOCINQ)
+		return err == nil && n > 0
+	})
+	p.signal(t, syscall.SIGINT)
+	if code, text := p.wait(t); code != exitFailed || !strings.HasSuffix(text, "interrupted by SIGINT; nothing usable is left\n") {
+		t.Errorf("exit %d and %q", code, text)
+	}
+}
+
+// TestInterruptWaiting ends a restore that waits for the reader of a FIFO.
+func TestInterruptWaiting(t *testing.T) {
+	dir := t.TempDir()
+	source := makeFilesystem(t)
+	fifo := filepath.Join(dir, "fifo")
+	if err := unix.Mkfifo(fifo, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	p := start(t, "-r", source, fifo)
+	time.Sleep(100 * time.Millisecond) // to get there
+	p.signal(t, syscall.SIGTERM)
+	if code, text := p.wait(t); code != exitFailed || text != "e2qcow: interrupted by SIGTERM; nothing usable is left\n" {
+		t.Errorf("exit %d and %q", code, text)
+	}
+}
+
+func makeFilesystem(t *testing.T) string {
+	t.Helper()
+	return testfs.Make(t, testfs.Spec{Mke2fs: "-t ext4", Size: 32 << 20}).Path
+}
+
+// temporaries returns the files in dir that have a temporary name.
+func temporaries(t *testing.T, dir string) []string {
+	t.Helper()
+	list, err := filepath.Glob(filepath.Join(dir, ".*"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return list
+}
+
+// A process is a running e2qcow with a stderr that nobody reads till wait.
+type process struct {
+	cmd    *exec.Cmd
+	stderr *os.File
+	filler int // bytes in stderr that are not its own
+}
+
+func start(t *testing.T, args ...string) *process {
+	t.Helper()
+	r, w, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { r.Close() })
+	filler := fill(t, w)
+	cmd := exec.Command("e2qcow", args...)
+	cmd.Stderr = w
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	w.Close()
+	t.Cleanup(func() { _ = cmd.Process.Kill() })
+	return &process{cmd: cmd, stderr: r, filler: filler}
+}
+
+// fill writes to a pipe till it takes no more.
+func fill(t *testing.T, w *os.File) int {
+	t.Helper()
+	size, err := unix.FcntlInt(w.Fd(), unix.F_GETPIPE_SZ, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	n, err := w.Write(bytes.Repeat([]byte{'.'}, size))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return n
+}
+
+func (p *process) signal(t *testing.T, s syscall.Signal) {
+	t.Helper()
+	if err := p.cmd.Process.Signal(s); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func (p *process) waitFor(t *testing.T, done func() bool) {
+	t.Helper()
+	for deadline := time.Now().Add(20 * time.Second); !done(); time.Sleep(time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatal("it never came to the middle")
+		}
+	}
+}
+
+// wait reads what the process says till it ends.
+func (p *process) wait(t *testing.T) (code int, text string) {
+	t.Helper()
+	_ = p.stderr.SetReadDeadline(time.Now().Add(20 * time.Second))
+	said, err := io.ReadAll(p.stderr)
+	if err != nil {
+		t.Fatalf("it does not end: %v", err)
+	}
+	err = p.cmd.Wait()
+	var exit *exec.ExitError
+	if err != nil && !errors.As(err, &exit) {
+		t.Fatal(err)
+	}
+	return p.cmd.ProcessState.ExitCode(), string(said[p.filler:])
+}

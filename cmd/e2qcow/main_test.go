@@ -1,0 +1,38 @@
+package main
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"testing"
+)
+
+// TestMain runs the tests with a program e2qcow first in PATH: the test binary
+// itself, which under that name is the tool.
+func TestMain(m *testing.M) {
+	if filepath.Base(os.Args[0]) == name {
+		main()
+	}
+	os.Exit(withTool(m.Run))
+}
+
+func withTool(run func() int) int {
+	dir, err := os.MkdirTemp("", "e2qcow-test-")
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	defer os.RemoveAll(dir)
+	self, err := os.Executable()
+	if err == nil {
+		err = os.Symlink(self, filepath.Join(dir, name))
+	}
+	if err == nil {
+		err = os.Setenv("PATH", dir+":"+os.Getenv("PATH")+":/usr/sbin:/sbin")
+	}
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	return run()
+}
