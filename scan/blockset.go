@@ -109,3 +109,12 @@ func (s *blockSet) union(t *blockSet) {
 		s.bitmap(high, true).Or(t.low[i])
 	}
 }
+
+// remove takes all of t out of the set.
+func (s *blockSet) remove(t *blockSet) {
+	for i, high := range t.high {
+		if b := s.bitmap(high, false); b != nil {
+			b.AndNot(t.low[i])
+		}
+	}
+}

@@ -9,7 +9,8 @@ import (
 )
 
 // A fileMap is where the blocks of a file lie, in the order of the file. It is
-// made for the journal only; other trees are followed without their order.
+// made for the journal and for attribute values; other trees are followed
+// without their order.
 type fileMap []ext.Extent
 
 // maxMapNodes bounds the nodes of a tree that a fileMap is made of: enough for
@@ -109,7 +110,7 @@ func (m *mapper) extent(x ext.Extent) {
 	}
 	if n := len(m.found) - 1; n >= 0 {
 		last := &m.found[n]
-		if last.Logical+last.Len == x.Logical && last.Start+uint64(last.Len) == x.Start && uint64(last.Len)+uint64(x.Len) < 1<<32 {
+		if last.Logical+last.Len == x.Logical && last.Start+uint64(last.Len) == x.Start && last.Uninit == x.Uninit && uint64(last.Len)+uint64(x.Len) < 1<<32 {
 			last.Len += x.Len
 			return
 		}

@@ -40,6 +40,9 @@ func (s *scanner) contentOf(ino uint32, in ext.Inode) content {
 	case ext.ModeRegular:
 		return contentData
 	case ext.ModeSymlink:
+		if in.Flags()&ext.FlagEncrypt != 0 {
+			return contentEncrypted
+		}
 		return contentSymlink
 	}
 	return contentProbe
@@ -58,7 +61,7 @@ func (s *scanner) visitContent(b *batch, ino uint32, in ext.Inode, c content) {
 	switch {
 	case c == contentProbe && !mayBeDir(in):
 		return
-	case c == contentSymlink && in.IsFastSymlink(s.wide):
+	case (c == contentSymlink || c == contentEncrypted) && in.IsFastSymlink(s.wide):
 		return
 	}
 	s.visitTree(b, ino, in.IBlock(), flags&ext.FlagExtents != 0, c)
@@ -197,9 +200,37 @@ func (s *scanner) visitAgain(b *batch, r revisit, block uint64, in ext.Inode) {
 		s.visitContent(b, r.ino, in, contentDir)
 	case asValue:
 		b.mark(InodeTable, block, 1)
-		if in.Size() == uint64(r.size) {
-			s.visitContent(b, r.ino, in, contentValue)
+		if in.Size() == uint64(r.size) && in.Size() <= maxValue {
+			s.visitValue(b, r.ino, in)
 		}
+	}
+}
+
+// maxValue is the size in bytes of the largest attribute value that e2fsck
+// reads (EXT2_XATTR_SIZE_MAX).
+const maxValue = 1 << 24
+
+// visitValue takes in the value of an extended attribute that fills an inode
+// of its own, up to its size: what lies behind is nobody's to read.
+func (s *scanner) visitValue(b *batch, ino uint32, in ext.Inode) {
+	extents := in.Flags()&ext.FlagExtents != 0
+	s.visitTree(b, ino, in.IBlock(), extents, contentData)
+	bs := uint64(s.geo.BlockSize)
+	last := (in.Size() + bs - 1) / bs // blocks
+	for _, x := range s.mapFile(in.IBlock(), extents) {
+		if x.Uninit || uint64(x.Logical) >= last {
+			continue
+		}
+		n := min(uint64(x.Len), last-uint64(x.Logical))
+		start, n, ok := s.validRun(x.Start, n)
+		if !ok {
+			continue
+		}
+		if part := in.Size() % bs; part != 0 && uint64(x.Logical)+n == last {
+			n--
+			b.ends = append(b.ends, valueEnd{start + n, uint32(part)})
+		}
+		b.mark(XattrValue, start, n)
 	}
 }
 

@@ -202,7 +202,7 @@ func (s *scanner) scanFastCommits(ctx context.Context, jsb *ext.JournalSuperbloc
 				contents[t.Inode] = s.contentOf(t.Inode, in)
 				s.visitInode(b, t.Inode, in)
 			case ext.FastCommitAddRange:
-				s.visitLeaf(b, t.Inode, contents[t.Inode], uint64(t.Logical), t.Physical, uint64(t.Count), t.Unwritten)
+				s.visitLeaf(b, t.Inode, contents[t.Inode], uint64(t.Logical), t.Physical, uint64(t.Count))
 			}
 		})
 	}

@@ -16,6 +16,16 @@ type Run struct {
 // are scattered, a few bytes a run where they lie together.
 type Map struct {
 	sets [kinds]blockSet
+
+	// ends holds the last blocks of attribute values that do not fill them.
+	ends []valueEnd
+}
+
+// A valueEnd says how many bytes of a block belong to the attribute value
+// that ends in it.
+type valueEnd struct {
+	block uint64
+	bytes uint32
 }
 
 func (m *Map) add(kind Kind, start, n uint64) { m.sets[kind].add(start, n) }

@@ -128,11 +128,13 @@ func Scan(ctx context.Context, r io.ReaderAt, size int64, opt Options) (*Result,
 	return res, nil
 }
 
+// freeze makes the view of the finished map.
 func (r *Result) freeze(blockSize uint32) {
-	all := r.Map.all()
+	slack := newSlackIndex(r.Map)
 	r.view = &View{
 		dev:       r.dev,
-		runs:      newRunIndex(all.runs()),
+		runs:      newRunIndex(r.Map.all().runs()),
+		slack:     slack,
 		blockSize: int64(blockSize),
 		size:      r.dev.size &^ (sector - 1),
 	}
@@ -214,5 +216,8 @@ func (m *Map) addScaled(from *Map, fromSize, toSize uint32) {
 			hi := (end*uint64(fromSize) + uint64(toSize) - 1) / uint64(toSize)
 			m.add(Kind(k), lo, hi-lo)
 		}
+	}
+	for _, e := range from.ends {
+		m.add(XattrValue, e.block*uint64(fromSize)/uint64(toSize), max(1, uint64(fromSize)/uint64(toSize)))
 	}
 }

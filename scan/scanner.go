@@ -46,7 +46,6 @@ type scanner struct {
 	asked    map[revisit]struct{} // revisits asked for so far
 	located  blockSet             // bitmaps and tables, to find those that overlap
 	descBad  bool                 // e2fsck would not believe this descriptor table
-	suspect  int64                // bytes of blocks taken in only because of damage
 }
 
 // A role is what a gathered block is to be read as.
@@ -71,11 +70,11 @@ const (
 	contentData content = iota // file contents: never taken
 	contentDir
 	contentSymlink
-	contentProbe // an inode of no known type: its first block may be a directory's
+	contentEncrypted // a symlink's target, encrypted
+	contentProbe     // an inode of no known type: its first block may be a directory's
 	contentJournal
 	contentQuota
 	contentOrphan
-	contentValue // of an extended attribute
 	contents
 )
 
@@ -109,15 +108,18 @@ type batch struct {
 	marks    []Run
 	named    []uint32
 	revisits []revisit
+	ends     []valueEnd
 	problems []Problem
-	suspect  int64
 }
 
 func (b *batch) full() bool {
-	return len(b.items)+len(b.marks)+len(b.named)+len(b.revisits)+len(b.problems) >= 1024
+	return len(b.items)+len(b.marks)+len(b.named)+len(b.revisits)+len(b.ends)+len(b.problems) >= 1024
 }
 
 func (b *batch) mark(kind Kind, start, n uint64) {
+	if n == 0 {
+		return
+	}
 	if i := len(b.marks) - 1; i >= 0 && b.marks[i].Kind == kind && b.marks[i].Start+b.marks[i].Count == start {
 		b.marks[i].Count += n
 		return
@@ -170,8 +172,8 @@ func (s *scanner) merge(b *batch) {
 	for _, p := range b.problems {
 		s.problems.add(p)
 	}
-	s.suspect += b.suspect
-	*b = batch{items: b.items[:0], marks: b.marks[:0], named: b.named[:0], revisits: b.revisits[:0], problems: b.problems[:0]}
+	s.out.ends = append(s.out.ends, b.ends...)
+	*b = batch{items: b.items[:0], marks: b.marks[:0], named: b.named[:0], revisits: b.revisits[:0], ends: b.ends[:0], problems: b.problems[:0]}
 }
 
 // maxPending bounds how many blocks are gathered before they are read: more

@@ -45,7 +45,7 @@ func (s *scanner) visitExtentNode(b *batch, ino uint32, block uint64, node ext.E
 	if node.Depth() == 0 {
 		for i := range count {
 			x := node.Extent(i)
-			s.visitLeaf(b, ino, c, uint64(x.Logical), x.Start, uint64(x.Len), x.Uninit)
+			s.visitLeaf(b, ino, c, uint64(x.Logical), x.Start, uint64(x.Len))
 		}
 		return
 	}
@@ -69,9 +69,8 @@ func (s *scanner) visitBlockMap(b *batch, ino uint32, iblock []byte, c content) 
 		switch {
 		case block == 0:
 		case n < ext.NDirBlocks:
-			s.visitLeaf(b, ino, c, uint64(n), block, 1, false)
-		case c == contentProbe || c == contentSymlink:
-			// Only the first block counts.
+			s.visitLeaf(b, ino, c, uint64(n), block, 1)
+		case c.firstOnly():
 		default:
 			s.visitPointer(b, ino, block, roleInd1+role(n-ext.NDirBlocks), c)
 		}
@@ -97,7 +96,7 @@ func (s *scanner) visitIndirectBlock(b *batch, it *item, block uint64, data []by
 		case it.role == roleInd1:
 			// Where in the file a leaf lies matters to none of the contents
 			// that indirect blocks are followed for.
-			s.visitLeaf(b, it.ino, it.content, ext.NDirBlocks, p, 1, false)
+			s.visitLeaf(b, it.ino, it.content, ext.NDirBlocks, p, 1)
 		default:
 			s.visitPointer(b, it.ino, p, it.role-1, it.content)
 		}
@@ -106,11 +105,11 @@ func (s *scanner) visitIndirectBlock(b *batch, it *item, block uint64, data []by
 
 // visitLeaf takes in n blocks of a file from block start, the first of which
 // is logical block logical, if its contents are structure.
-func (s *scanner) visitLeaf(b *batch, ino uint32, c content, logical, start, n uint64, uninit bool) {
+func (s *scanner) visitLeaf(b *batch, ino uint32, c content, logical, start, n uint64) {
 	if c == contentData || n == 0 {
 		return
 	}
-	if c == contentSymlink || c == contentProbe {
+	if c.firstOnly() {
 		if logical != 0 {
 			return
 		}
@@ -130,6 +129,8 @@ func (s *scanner) visitLeaf(b *batch, ino uint32, c content, logical, start, n u
 		s.items(b, ino, first, 1, roleProbe)
 	case contentSymlink:
 		b.mark(Symlink, first, 1)
+	case contentEncrypted:
+		b.mark(EncryptedSymlink, first, 1)
 	case contentJournal:
 		if s.journal == JournalWhole {
 			b.mark(Journal, first, count)
@@ -139,11 +140,12 @@ func (s *scanner) visitLeaf(b *batch, ino uint32, c content, logical, start, n u
 	case contentOrphan:
 		b.mark(OrphanFile, first, count)
 		s.items(b, ino, first, count, roleOrphan)
-	case contentValue:
-		if !uninit {
-			b.mark(XattrValue, first, count)
-		}
 	}
+}
+
+// firstOnly tells of which contents only the first block is of interest.
+func (c content) firstOnly() bool {
+	return c == contentProbe || c == contentSymlink || c == contentEncrypted
 }
 
 // items gathers a run of blocks to be read.

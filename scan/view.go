@@ -9,6 +9,7 @@ import (
 type View struct {
 	dev       *device
 	runs      *runIndex
+	slack     *slackIndex
 	blockSize int64
 	size      int64
 }
@@ -59,6 +60,7 @@ func (v *View) ReadAt(p []byte, off int64) (n int, err error) {
 // short gaps keep apart, in one go, then clears the gaps. It returns where
 // the span ends. p[0] is the byte at off.
 func (v *View) readSpan(p []byte, off, start, stop, end int64) int64 {
+	from := start
 	type gap struct{ start, end int64 }
 	var buf [64]gap
 	gaps := buf[:0]
@@ -81,5 +83,6 @@ func (v *View) readSpan(p []byte, off, start, stop, end int64) int64 {
 	for _, g := range gaps {
 		clear(p[g.start-off : g.end-off])
 	}
+	v.clearSlack(p[from-off:stop-off], from)
 	return stop
 }

@@ -1,0 +1,89 @@
+package scan
+
+import (
+	"bytes"
+	"cmp"
+	"encoding/binary"
+	"slices"
+)
+
+// A slackIndex finds the blocks whose end belongs to nobody and may hold what
+// was deleted: those of symlinks behind the target, and the last of each
+// attribute value. A block that is something else as well is left whole.
+type slackIndex struct {
+	blocks    *runIndex
+	encrypted *blockSet  // those of encrypted symlinks
+	ends      []valueEnd // ascending
+}
+
+// newSlackIndex finishes the map: the last blocks of attribute values join
+// their kind.
+func newSlackIndex(m *Map) *slackIndex {
+	ends := m.ends
+	slices.SortFunc(ends, func(a, b valueEnd) int {
+		return cmp.Or(cmp.Compare(a.block, b.block), -cmp.Compare(a.bytes, b.bytes))
+	})
+	ends = slices.CompactFunc(ends, func(a, b valueEnd) bool { return a.block == b.block })
+	var partial blockSet
+	partial.union(&m.sets[Symlink])
+	partial.union(&m.sets[EncryptedSymlink])
+	for _, e := range ends {
+		partial.add(e.block, 1)
+	}
+	for k := range m.sets {
+		switch Kind(k) {
+		case Symlink, EncryptedSymlink:
+		default:
+			partial.remove(&m.sets[k])
+		}
+	}
+	for _, e := range ends {
+		m.add(XattrValue, e.block, 1)
+	}
+	return &slackIndex{newRunIndex(partial.runs()), &m.sets[EncryptedSymlink], ends}
+}
+
+// used returns how many bytes of a block are somebody's.
+func (x *slackIndex) used(block uint64, data []byte) int {
+	i, ok := slices.BinarySearchFunc(x.ends, block, func(e valueEnd, b uint64) int { return cmp.Compare(e.block, b) })
+	switch {
+	case ok:
+		return min(int(x.ends[i].bytes), len(data))
+	case x.encrypted.contains(block):
+		// struct fscrypt_symlink_data
+		return min(2+int(binary.LittleEndian.Uint16(data)), len(data))
+	}
+	if n := bytes.IndexByte(data, 0); n >= 0 {
+		return n
+	}
+	return len(data)
+}
+
+// clearSlack zeroes the slack in p, the bytes of the view from off.
+func (v *View) clearSlack(p []byte, off int64) {
+	end := off + int64(len(p))
+	for at := off; at < end; {
+		first, stop, ok := v.slack.blocks.next(uint64(at / v.blockSize))
+		if !ok || int64(first)*v.blockSize >= end {
+			return
+		}
+		for block := max(first, uint64(at/v.blockSize)); block < stop && int64(block)*v.blockSize < end; block++ {
+			v.clearBlockSlack(p, off, block)
+		}
+		at = int64(stop) * v.blockSize
+	}
+}
+
+// clearBlockSlack zeroes the slack of one block as far as it lies in p.
+func (v *View) clearBlockSlack(p []byte, off int64, block uint64) {
+	start := int64(block) * v.blockSize
+	from, to := max(start-off, 0), min(start+v.blockSize-off, int64(len(p)))
+	data := p[from:to]
+	if int64(len(data)) < v.blockSize {
+		data = make([]byte, v.blockSize)
+		v.dev.read(data, start)
+	}
+	if used := start + int64(v.slack.used(block, data)) - off; used < to {
+		clear(p[max(used, from):to])
+	}
+}
