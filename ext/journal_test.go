@@ -10,7 +10,9 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 )
@@ -258,6 +260,84 @@ func TestWalkJournalDamaged(t *testing.T) {
 	}
 }
 
+var preadLine = regexp.MustCompile(`pread64\(\d+, .*, (\d+), (\d+)\) += \d`)
+
+// journalReads lists the blocks of the journal that e2fsck reads when it
+// replays, and leaves the image replayed.
+func (img *diskImage) journalReads() []uint32 {
+	img.t.Helper()
+	index := map[uint64]uint32{}
+	for i, n := range img.journalBlocks() {
+		index[n] = uint32(i)
+	}
+	trace := filepath.Join(img.t.TempDir(), "trace")
+	out, err := exec.Command("strace", "-s", "1", "-e", "trace=pread64", "-o", trace, "e2fsck", "-y", "-E", "journal_only", img.path).CombinedOutput()
+	if ee := (*exec.ExitError)(nil); err != nil && !errors.As(err, &ee) {
+		img.t.Fatalf("strace: %v\n%s", err, out)
+	}
+	b, err := os.ReadFile(trace)
+	if err != nil {
+		img.t.Fatal(err)
+	}
+	var reads []uint32
+	for _, m := range preadLine.FindAllSubmatch(b, -1) {
+		size, err1 := strconv.ParseUint(string(m[1]), 10, 64)
+		off, err2 := strconv.ParseUint(string(m[2]), 10, 64)
+		if err := errors.Join(err1, err2); err != nil {
+			img.t.Fatal(err)
+		}
+		for n := off / uint64(img.blockSize); n*uint64(img.blockSize) < off+size; n++ {
+			if i, ok := index[n]; ok {
+				reads = append(reads, i)
+			}
+		}
+	}
+	return reads
+}
+
+// TestWalkJournalLive holds what is called live to what e2fsck reads.
+func TestWalkJournalLive(t *testing.T) {
+	t.Parallel()
+	for _, c := range journalForms {
+		t.Run(c.name, func(t *testing.T) {
+			img := journalImage(t, c.csum, c.args...)
+			sound, err := os.ReadFile(img.path)
+			if err != nil {
+				t.Fatal(err)
+			}
+			blocks := img.journalBlocks()
+			for _, damaged := range []int{0, 1, 5, 22, 23, 24, 25, 30, 36, 37} {
+				if err := os.WriteFile(img.path, sound, 0o600); err != nil {
+					t.Fatal(err)
+				}
+				if damaged > 0 {
+					at := int64(blocks[damaged])*1024 + 18
+					b := img.read(at, 1)
+					b[0] ^= 1
+					img.write(at, b)
+				}
+				j, n, read := img.journalOf()
+				live := map[uint32]bool{0: true}
+				if _, err := WalkJournal(j, n, read, func(n uint32, _ JournalBlockKind) { live[n] = true }); err != nil {
+					t.Fatal(err)
+				}
+				if len(live) > 50 {
+					t.Errorf("%d live blocks", len(live))
+				}
+				reads := img.journalReads()
+				if len(reads) < 2 {
+					t.Errorf("e2fsck reads %d", reads)
+				}
+				for _, n := range reads {
+					if !live[n] {
+						t.Errorf("block %d damaged: e2fsck reads block %d", damaged, n)
+					}
+				}
+			}
+		})
+	}
+}
+
 func TestJournalSuperblockCheck(t *testing.T) {
 	t.Parallel()
 	img := journalImage(t, 3, "-O", "metadata_csum")
@@ -364,7 +444,8 @@ func TestWalkJournalAgainstKernel(t *testing.T) {
 			if j.Start == 0 {
 				t.Fatal("the journal is clean")
 			}
-			r, err := WalkJournal(j, n, read, nil)
+			live := map[uint32]bool{0: true}
+			r, err := WalkJournal(j, n, read, func(n uint32, _ JournalBlockKind) { live[n] = true })
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -375,6 +456,11 @@ func TestWalkJournalAgainstKernel(t *testing.T) {
 				dirty.checkFastCommits(j, r, read)
 			} else {
 				dirty.compareReplay(r)
+			}
+			for _, n := range dirty.journalReads() {
+				if !live[n] {
+					t.Errorf("e2fsck reads block %d", n)
+				}
 			}
 		})
 	}
