@@ -34,6 +34,9 @@ const (
 	incompatExtendedL2  = 1 << 4
 )
 
+// autoclearBitmaps says that the bitmaps extension is up to date.
+const autoclearBitmaps = 1 << 0
+
 // Bits of the entries of L1 and L2 tables.
 const (
 	entryCopied     = 1 << 63 // the refcount is exactly 1
@@ -93,6 +96,7 @@ type Header struct {
 
 	featureNames map[feature]string
 	info         []byte
+	bitmaps      []byte
 }
 
 // A feature is a bit of one of the three feature fields: type 0 is
@@ -182,7 +186,7 @@ func readHeader(r io.ReaderAt, size int64) (*Header, error) {
 		return nil, corrupt("header", 24, "virtual size %d does not fit an L1 table of %d bytes", vsize, maxL1Size)
 	}
 	h.Size = int64(vsize)
-	if err := h.checkTables(size); err != nil {
+	if err := h.checkTables(); err != nil {
 		return nil, err
 	}
 	if err := h.readRest(r, size, backingOffset, backingLength); err != nil {
@@ -194,8 +198,9 @@ func readHeader(r io.ReaderAt, size int64) (*Header, error) {
 // maxVirtualSize returns the size that an L1 table of the largest size maps.
 func maxVirtualSize(h *Header) uint64 { return (maxL1Size / 8) << h.l2CoverBits() }
 
-// checkTables checks place and size of the L1 and refcount tables.
-func (h *Header) checkTables(size int64) error {
+// checkTables checks place and size of the L1 and refcount tables, but not
+// whether the file is as long.
+func (h *Header) checkTables() error {
 	cluster := uint64(h.ClusterSize())
 	cover := h.l2CoverBits()
 	switch need := (uint64(h.Size) + 1<<cover - 1) >> cover; {
@@ -203,10 +208,8 @@ func (h *Header) checkTables(size int64) error {
 		return corrupt("header", 36, "L1 table of %d entries is too large", h.L1Entries)
 	case uint64(h.L1Entries) < need:
 		return corrupt("header", 36, "L1 table of %d entries is too small for %d bytes", h.L1Entries, h.Size)
-	case h.L1Offset%cluster != 0:
+	case h.L1Offset%cluster != 0 || h.L1Offset > 1<<62:
 		return corrupt("header", 40, "L1 table offset %#x is not aligned", h.L1Offset)
-	case h.L1Offset > uint64(size) || uint64(h.L1Entries)*8 > uint64(size)-h.L1Offset:
-		return corrupt("header", 40, "L1 table of %d entries at %#x lies beyond the end of the file", h.L1Entries, h.L1Offset)
 	case uint64(h.RefcountTableLength)*cluster > maxRefcountSize:
 		return corrupt("header", 56, "refcount table of %d clusters is too large", h.RefcountTableLength)
 	case h.RefcountTableOffset%cluster != 0 || h.RefcountTableOffset > 1<<62:
@@ -219,6 +222,7 @@ func (h *Header) checkTables(size int64) error {
 const (
 	extensionEnd           = 0
 	extensionBackingFormat = 0xe2792aca
+	extensionBitmaps       = 0x23852875
 	extensionFeatureNames  = 0x6803f857
 	extensionInfo          = 0x65327163 // "e2qc": ours
 )
@@ -257,6 +261,8 @@ func (h *Header) readRest(r io.ReaderAt, size int64, backingOffset uint64, backi
 			h.readFeatureNames(data)
 		case extensionInfo:
 			h.info = data
+		case extensionBitmaps:
+			h.bitmaps = data
 		}
 		pos += 8 + (length+7)&^7
 	}

@@ -82,6 +82,9 @@ func (m *Image) readL1() error {
 	h := m.header
 	cover := h.l2CoverBits()
 	n := (uint64(h.Size) + 1<<cover - 1) >> cover
+	if h.L1Offset > uint64(m.fileSize) || n*8 > uint64(m.fileSize)-h.L1Offset {
+		return corrupt("header", 40, "L1 table of %d entries at %#x lies beyond the end of the file, %#x", n, h.L1Offset, m.fileSize)
+	}
 	m.l1 = make([]uint64, 0, n)
 	buf := make([]byte, min(n*8, 64<<10))
 	for off := h.L1Offset; uint64(len(m.l1)) < n; off += uint64(len(buf)) {
