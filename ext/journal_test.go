@@ -633,30 +633,3 @@ func FuzzWalkJournal(f *testing.F) {
 		}
 	})
 }
-
-func FuzzFastCommitScan(f *testing.F) {
-	b := make([]byte, 1024)
-	le := binary.LittleEndian
-	le.PutUint16(b, uint16(FastCommitHead))
-	le.PutUint16(b[2:], 8)
-	le.PutUint32(b[8:], 7)
-	le.PutUint16(b[12:], uint16(FastCommitAddRange))
-	le.PutUint16(b[14:], 16)
-	le.PutUint16(b[32:], uint16(FastCommitTail))
-	le.PutUint16(b[34:], 1024-36)
-	le.PutUint32(b[36:], 7)
-	le.PutUint32(b[40:], CRC32C(0, b[:40]))
-	f.Add(b)
-	f.Fuzz(func(t *testing.T, b []byte) {
-		s := NewFastCommitScan(7)
-		tags := uint32(0)
-		for range 4 {
-			if !s.Block(b, func(*FastCommitTag) { tags++ }) {
-				break
-			}
-		}
-		if s.Tags() > tags || s.Blocks() > 4 {
-			t.Fatalf("%d tags in %d blocks, %d seen", s.Tags(), s.Blocks(), tags)
-		}
-	})
-}
