@@ -55,6 +55,11 @@ func (sb *Superblock) Geometry() (*Geometry, error) {
 		return bad("s_log_block_size", sb.d.SLogBlockSize)
 	}
 	g.ClusterSize = g.BlockSize
+	if sb.HasIncompat(IncompatJournalDev) {
+		// No groups, no inodes: a superblock and a journal.
+		g.BlocksPerGroup, g.InodesPerGroup, g.GroupCount = 8*g.BlockSize, 8*g.BlockSize, 0
+		return g, nil
+	}
 	if sb.HasRoCompat(RoCompatBigalloc) {
 		if sb.d.SLogClusterSize > 20 || sb.d.SLogClusterSize < sb.d.SLogBlockSize {
 			return bad("s_log_cluster_size", sb.d.SLogClusterSize)
@@ -107,6 +112,8 @@ func (sb *Superblock) Geometry() (*Geometry, error) {
 // still can: it then turns to a backup. The error is a *CorruptError.
 func (sb *Superblock) Verify(g *Geometry) error {
 	switch {
+	case sb.HasIncompat(IncompatJournalDev):
+		return nil
 	case uint64(g.GroupCount)*uint64(g.InodesPerGroup) != uint64(g.InodesCount):
 		return &CorruptError{What: fmt.Sprintf("superblock: s_inodes_count %d where %d groups hold %d each", g.InodesCount, g.GroupCount, g.InodesPerGroup)}
 	case sb.HasIncompat(IncompatMetaBg) && sb.d.SFirstMetaBg > g.DescBlocks:

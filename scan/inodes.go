@@ -14,7 +14,8 @@ func (s *scanner) visitInode(b *batch, ino uint32, in ext.Inode) {
 		return
 	}
 	s.visitXattrs(b, ino, in)
-	s.visitContent(b, ino, in, s.contentOf(ino, in))
+	s.visitContent(b, ino, in, contentOf(ino, in))
+	s.visitSpecial(b, ino, in)
 }
 
 // reserved tells whether e2fsck looks at an inode whatever its links count.
@@ -22,16 +23,9 @@ func (s *scanner) reserved(ino uint32) bool {
 	return ino < s.geo.FirstInode || ino == s.sb.JournalInode() || ino == s.orphanFile || slices.Contains(s.quotas[:], ino)
 }
 
-// contentOf says what the blocks of an inode hold.
-func (s *scanner) contentOf(ino uint32, in ext.Inode) content {
-	switch {
-	case ino == s.sb.JournalInode():
-		return contentJournal
-	case slices.Contains(s.quotas[:], ino):
-		return contentQuota
-	case ino == s.orphanFile:
-		return contentOrphan
-	case ino == ext.BadInode || ino == ext.ResizeInode:
+// contentOf says what the blocks of an inode hold, by its mode.
+func contentOf(ino uint32, in ext.Inode) content {
+	if ino == ext.BadInode || ino == ext.ResizeInode {
 		return contentData
 	}
 	switch in.Type() {
@@ -65,6 +59,45 @@ func (s *scanner) visitContent(b *batch, ino uint32, in ext.Inode, c content) {
 		return
 	}
 	s.visitTree(b, ino, in.IBlock(), flags&ext.FlagExtents != 0, c)
+}
+
+// Files that the superblock names are taken in up to a size that none of them
+// has when sound, so that a wrong inode number does not take in a large file.
+const (
+	maxQuotaFile  = 256 << 20
+	maxOrphanFile = 8 << 20 // EXT4_MAX_ORPHAN_FILE_SIZE of e2fsprogs
+)
+
+// visitSpecial takes in the blocks of an inode that the superblock names. The
+// journal's are left to scanJournal.
+func (s *scanner) visitSpecial(b *batch, ino uint32, in ext.Inode) {
+	switch {
+	case ino == s.sb.JournalInode():
+		s.visitTree(b, ino, in.IBlock(), in.Flags()&ext.FlagExtents != 0, contentData)
+	case slices.Contains(s.quotas[:], ino):
+		s.visitMapped(b, ino, in, maxQuotaFile, func(start, n uint64, _ uint32) { b.mark(Quota, start, n) })
+	case ino == s.orphanFile:
+		s.visitMapped(b, ino, in, maxOrphanFile, func(start, n uint64, _ uint32) {
+			b.mark(OrphanFile, start, n)
+			s.items(b, ino, start, n, roleOrphan)
+		})
+	}
+}
+
+// visitMapped takes in the tree of a file, and calls leaf for each run of
+// blocks that hold its first limit bytes, with the logical block they begin at.
+func (s *scanner) visitMapped(b *batch, ino uint32, in ext.Inode, limit uint64, leaf func(start, n uint64, logical uint32)) {
+	extents := in.Flags()&ext.FlagExtents != 0
+	s.visitTree(b, ino, in.IBlock(), extents, contentData)
+	end := (limit + uint64(s.geo.BlockSize) - 1) / uint64(s.geo.BlockSize)
+	for _, x := range s.mapFile(in.IBlock(), extents) {
+		if uint64(x.Logical) >= end {
+			break
+		}
+		if start, n, ok := s.validRun(x.Start, min(uint64(x.Len), end-uint64(x.Logical))); ok {
+			leaf(start, n, x.Logical)
+		}
+	}
 }
 
 // mayBeDir tells whether e2fsck looks if an inode, which is neither directory
@@ -192,7 +225,7 @@ func (s *scanner) visitAgain(b *batch, r revisit, block uint64, in ext.Inode) {
 	case asOrphan:
 		b.mark(InodeTable, block, 1)
 		s.visitXattrs(b, r.ino, in)
-		s.visitContent(b, r.ino, in, s.contentOf(r.ino, in))
+		s.visitContent(b, r.ino, in, contentOf(r.ino, in))
 		if next := in.Dtime(); s.geo.ValidInode(next) {
 			s.orphan(b, next)
 		}
@@ -213,25 +246,14 @@ const maxValue = 1 << 24
 // visitValue takes in the value of an extended attribute that fills an inode
 // of its own, up to its size: what lies behind is nobody's to read.
 func (s *scanner) visitValue(b *batch, ino uint32, in ext.Inode) {
-	extents := in.Flags()&ext.FlagExtents != 0
-	s.visitTree(b, ino, in.IBlock(), extents, contentData)
 	bs := uint64(s.geo.BlockSize)
-	last := (in.Size() + bs - 1) / bs // blocks
-	for _, x := range s.mapFile(in.IBlock(), extents) {
-		if x.Uninit || uint64(x.Logical) >= last {
-			continue
-		}
-		n := min(uint64(x.Len), last-uint64(x.Logical))
-		start, n, ok := s.validRun(x.Start, n)
-		if !ok {
-			continue
-		}
-		if part := in.Size() % bs; part != 0 && uint64(x.Logical)+n == last {
+	s.visitMapped(b, ino, in, in.Size(), func(start, n uint64, logical uint32) {
+		if part := in.Size() % bs; part != 0 && uint64(logical)+n == in.Size()/bs+1 {
 			n--
 			b.ends = append(b.ends, valueEnd{start + n, uint32(part)})
 		}
 		b.mark(XattrValue, start, n)
-	}
+	})
 }
 
 // inodeBlock returns the block of the inode table that an inode stands in.

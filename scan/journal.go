@@ -17,18 +17,21 @@ func (s *scanner) markJournalDevice() {
 	s.out.add(Superblock, first, 1)
 	if start, n, ok := s.validRun(first+1, s.geo.BlocksCount-first-1); ok {
 		s.journalFile = fileMap{{Start: start, Len: uint32(min(n, 1<<32-1))}}
-		s.markJournal()
+		s.markJournalBlock(0)
+		buf := make([]byte, s.geo.BlockSize)
+		s.dev.read(buf, int64(start)*int64(s.geo.BlockSize))
+		jsb, err := ext.DecodeJournalSuperblock(buf)
+		if err != nil {
+			s.problems.add(Problem{Kind: BadJournal, What: err.Error(), Block: start})
+			s.markWholeJournal()
+			return
+		}
+		s.markJournal(jsb)
 	}
 }
 
-// seedJournalBackup takes in the journal by the copy of its inode's i_block in
-// the superblock, which e2fsck turns to when the inode is bad.
-func (s *scanner) seedJournalBackup(b *batch) {
-	if iblock, ok := s.journalBackup(); ok {
-		s.visitTree(b, s.sb.JournalInode(), iblock, ext.ExtentNode(iblock).Sound(), contentJournal)
-	}
-}
-
+// journalBackup returns the copy of the journal inode's i_block that the
+// superblock holds, which e2fsck turns to when the inode is bad.
 func (s *scanner) journalBackup() ([]byte, bool) {
 	iblock, ok := s.sb.JournalBackup()
 	if ext.ExtentNode(iblock[:]).Valid() && !ext.ExtentNode(iblock[:]).Sound() {
@@ -37,43 +40,30 @@ func (s *scanner) journalBackup() ([]byte, bool) {
 	return iblock[:], ok && s.sb.JournalInode() != 0
 }
 
-// readJournal finds the journal and decodes its superblock. Where the inode
-// does not lead to one, the copy in the filesystem's superblock may.
-func (s *scanner) readJournal() (*ext.JournalSuperblock, error) {
-	try := func(iblock []byte, extents bool) (*ext.JournalSuperblock, error) {
-		s.journalFile = s.mapFile(iblock, extents)
-		buf := make([]byte, s.geo.BlockSize)
-		if err := s.readJournalBlock(0, buf); err != nil {
-			return nil, err
-		}
-		return ext.DecodeJournalSuperblock(buf)
-	}
-	ino := s.sb.JournalInode()
-	g, index := uint32(0), uint32(0)
-	if s.geo.ValidInode(ino) {
-		g, index = s.geo.InodePlace(ino)
-	}
-	err := errNoJournal
-	if s.geo.ValidInode(ino) && g < s.groups && s.tables[g] != 0 {
-		var jsb *ext.JournalSuperblock
-		in := make(ext.Inode, s.geo.InodeSize)
-		s.dev.read(in, int64(s.tables[g])*int64(s.geo.BlockSize)+int64(index)*int64(s.geo.InodeSize))
-		if jsb, err = try(in.IBlock(), in.Flags()&ext.FlagExtents != 0); err == nil {
-			return jsb, nil
+var errJournalHole = errors.New("the journal has a hole")
+
+// A journalRoot is where a journal may be found: an i_block.
+type journalRoot struct {
+	iblock  []byte
+	extents bool
+}
+
+// journalRoots returns the journal inode's i_block and its copy in the
+// superblock, as far as there are any.
+func (s *scanner) journalRoots() []journalRoot {
+	var roots []journalRoot
+	if ino := s.sb.JournalInode(); s.geo.ValidInode(ino) {
+		if g, index := s.geo.InodePlace(ino); g < s.groups && s.tables[g] != 0 {
+			in := make(ext.Inode, s.geo.InodeSize)
+			s.dev.read(in, int64(s.tables[g])*int64(s.geo.BlockSize)+int64(index)*int64(s.geo.InodeSize))
+			roots = append(roots, journalRoot{in.IBlock(), in.Flags()&ext.FlagExtents != 0})
 		}
 	}
 	if iblock, ok := s.journalBackup(); ok {
-		if jsb, err := try(iblock, ext.ExtentNode(iblock).Sound()); err == nil {
-			return jsb, nil
-		}
+		roots = append(roots, journalRoot{iblock, ext.ExtentNode(iblock).Sound()})
 	}
-	return nil, err
+	return roots
 }
-
-var (
-	errNoJournal   = errors.New("no such inode")
-	errJournalHole = errors.New("the journal has a hole")
-)
 
 func (s *scanner) readJournalBlock(n uint32, buf []byte) error {
 	block, ok := s.journalFile.block(n)
@@ -84,49 +74,71 @@ func (s *scanner) readJournalBlock(n uint32, buf []byte) error {
 	return nil
 }
 
-// markJournal takes in what of the journal was asked for and is not taken in
-// with its inode: nothing of one taken whole, else its superblock and, of a
-// live one, what recovery would read. It returns what recovery would do, nil
-// where there is nothing to recover.
-func (s *scanner) markJournal() *ext.JournalRecovery {
+// findJournal makes journalFile the first of the places for a journal where
+// one is found, and decodes its superblock. The trees of all are taken in, and
+// the first block of each: e2fsck looks there too.
+func (s *scanner) findJournal() (*ext.JournalSuperblock, error) {
+	var found *ext.JournalSuperblock
+	var firstErr error
+	var file fileMap
+	b := new(batch)
 	buf := make([]byte, s.geo.BlockSize)
-	mark := func(n uint32) {
-		if block, ok := s.journalFile.block(n); ok {
-			s.out.add(Journal, block, 1)
+	for _, root := range s.journalRoots() {
+		s.visitTree(b, s.sb.JournalInode(), root.iblock, root.extents, contentData)
+		if found != nil {
+			continue
+		}
+		s.journalFile = s.mapFile(root.iblock, root.extents)
+		s.markJournalBlock(0)
+		err := s.readJournalBlock(0, buf)
+		if err == nil {
+			found, err = ext.DecodeJournalSuperblock(buf)
+		}
+		if err != nil && firstErr == nil {
+			firstErr, file = err, s.journalFile
 		}
 	}
-	whole := func(err error) *ext.JournalRecovery {
-		// What cannot be walked is not cut down.
-		if err != nil {
-			s.problems.add(Problem{Kind: BadJournal, What: err.Error(), Inode: s.sb.JournalInode()})
+	s.merge(b)
+	if found == nil {
+		s.journalFile = file
+		if firstErr == nil {
+			firstErr = errors.New("there is no such inode")
 		}
-		if s.journal != JournalNone {
-			for _, x := range s.journalFile {
-				s.out.add(Journal, x.Start, uint64(x.Len))
-			}
-		}
-		return nil
+		return nil, firstErr
 	}
-	mark(0)
-	if err := s.readJournalBlock(0, buf); err != nil {
-		return whole(err)
+	return found, nil
+}
+
+func (s *scanner) markJournalBlock(n uint32) {
+	if block, ok := s.journalFile.block(n); ok {
+		s.out.add(Journal, block, 1)
 	}
-	jsb, err := ext.DecodeJournalSuperblock(buf)
-	if err != nil {
-		return whole(err)
+}
+
+func (s *scanner) markWholeJournal() {
+	for _, x := range s.journalFile {
+		s.out.add(Journal, x.Start, uint64(x.Len))
 	}
+}
+
+// markJournal takes in what of the journal was asked for, and returns what
+// recovery would do: nil where there is nothing to recover.
+func (s *scanner) markJournal(jsb *ext.JournalSuperblock) *ext.JournalRecovery {
 	if s.journal == JournalWhole {
-		whole(nil)
+		s.markWholeJournal()
 	}
 	if jsb.Start == 0 || s.journal == JournalNone {
 		return nil
 	}
-	recovery, err := ext.WalkJournal(jsb, s.journalFile.blocks(), s.readJournalBlock, func(n uint32, _ ext.JournalBlockKind) { mark(n) })
-	if err != nil {
-		return whole(err)
+	recovery, err := ext.WalkJournal(jsb, s.journalFile.blocks(), s.readJournalBlock,
+		func(n uint32, _ ext.JournalBlockKind) { s.markJournalBlock(n) })
+	if err == nil {
+		err = recovery.Err
+	} else {
+		s.markWholeJournal() // what cannot be walked is not cut down
 	}
-	if recovery.Err != nil {
-		s.problems.add(Problem{Kind: BadJournal, What: recovery.Err.Error(), Inode: s.sb.JournalInode()})
+	if err != nil {
+		s.problems.add(Problem{Kind: BadJournal, What: err.Error(), Inode: s.sb.JournalInode()})
 	}
 	return recovery
 }
@@ -134,15 +146,22 @@ func (s *scanner) markJournal() *ext.JournalRecovery {
 // scanJournal takes in the journal and, where there is something to recover,
 // goes through the filesystem once more as it would be after that.
 func (s *scanner) scanJournal(ctx context.Context) error {
-	if s.sb.JournalInode() == 0 {
+	ino := s.sb.JournalInode()
+	if ino == 0 {
 		return nil
 	}
-	jsb, err := s.readJournal()
+	jsb, err := s.findJournal()
 	if err != nil {
-		s.problems.add(Problem{Kind: BadJournal, What: err.Error(), Inode: s.sb.JournalInode()})
-		return nil
+		s.problems.add(Problem{Kind: BadJournal, What: err.Error(), Inode: ino})
+		if ino < s.geo.FirstInode && s.journal != JournalNone {
+			s.markWholeJournal() // damaged, but no user's file
+		}
+		return s.scanAll(ctx)
 	}
-	recovery := s.markJournal()
+	recovery := s.markJournal(jsb)
+	if err := s.scanAll(ctx); err != nil {
+		return err
+	}
 	if recovery == nil || len(recovery.Replay) == 0 && recovery.FastCommits == 0 {
 		return nil
 	}
@@ -199,7 +218,7 @@ func (s *scanner) scanFastCommits(ctx context.Context, jsb *ext.JournalSuperbloc
 			case ext.FastCommitInode:
 				in := ext.Inode(append(make([]byte, 0, s.geo.InodeSize), t.Raw...))
 				in = in[:cap(in)]
-				contents[t.Inode] = s.contentOf(t.Inode, in)
+				contents[t.Inode] = contentOf(t.Inode, in)
 				s.visitInode(b, t.Inode, in)
 			case ext.FastCommitAddRange:
 				s.visitLeaf(b, t.Inode, contents[t.Inode], uint64(t.Logical), t.Physical, uint64(t.Count))

@@ -72,9 +72,6 @@ const (
 	contentSymlink
 	contentEncrypted // a symlink's target, encrypted
 	contentProbe     // an inode of no known type: its first block may be a directory's
-	contentJournal
-	contentQuota
-	contentOrphan
 	contents
 )
 
@@ -187,7 +184,6 @@ func (s *scanner) run(ctx context.Context) error {
 	}
 	b := new(batch)
 	s.seedOrphans(b)
-	s.seedJournalBackup(b)
 	s.merge(b)
 	return s.scanAll(ctx)
 }

@@ -5,15 +5,19 @@ import (
 	"cmp"
 	"encoding/binary"
 	"slices"
+
+	"e2qcow/ext"
 )
 
 // A slackIndex finds the blocks whose end belongs to nobody and may hold what
-// was deleted: those of symlinks behind the target, and the last of each
-// attribute value. A block that is something else as well is left whole.
+// was there before: those of superblocks, those of symlinks behind the target,
+// and the last of each attribute value. A block that is something else as well
+// is left whole.
 type slackIndex struct {
-	blocks    *runIndex
-	encrypted *blockSet  // those of encrypted symlinks
-	ends      []valueEnd // ascending
+	blocks      *runIndex
+	superblocks *blockSet
+	encrypted   *blockSet  // those of encrypted symlinks
+	ends        []valueEnd // ascending
 }
 
 // newSlackIndex finishes the map: the last blocks of attribute values join
@@ -24,23 +28,27 @@ func newSlackIndex(m *Map) *slackIndex {
 		return cmp.Or(cmp.Compare(a.block, b.block), -cmp.Compare(a.bytes, b.bytes))
 	})
 	ends = slices.CompactFunc(ends, func(a, b valueEnd) bool { return a.block == b.block })
-	var partial blockSet
-	partial.union(&m.sets[Symlink])
-	partial.union(&m.sets[EncryptedSymlink])
+	var last, partial blockSet
 	for _, e := range ends {
-		partial.add(e.block, 1)
+		last.add(e.block, 1)
 	}
+	var others []*blockSet
 	for k := range m.sets {
-		switch Kind(k) {
-		case Symlink, EncryptedSymlink:
-		default:
-			partial.remove(&m.sets[k])
+		others = append(others, &m.sets[k])
+	}
+	others = append(others, &last)
+	for _, set := range []*blockSet{&m.sets[Superblock], &m.sets[Symlink], &m.sets[EncryptedSymlink], &last} {
+		var only blockSet
+		only.union(set)
+		for _, o := range others {
+			if o != set {
+				only.remove(o)
+			}
 		}
+		partial.union(&only)
 	}
-	for _, e := range ends {
-		m.add(XattrValue, e.block, 1)
-	}
-	return &slackIndex{newRunIndex(partial.runs()), &m.sets[EncryptedSymlink], ends}
+	m.sets[XattrValue].union(&last)
+	return &slackIndex{newRunIndex(partial.runs()), &m.sets[Superblock], &m.sets[EncryptedSymlink], ends}
 }
 
 // used returns how many bytes of a block are somebody's.
@@ -49,6 +57,11 @@ func (x *slackIndex) used(block uint64, data []byte) int {
 	switch {
 	case ok:
 		return min(int(x.ends[i].bytes), len(data))
+	case x.superblocks.contains(block):
+		if block == 0 {
+			return min(ext.SuperblockOffset+ext.SuperblockSize, len(data)) // behind the boot sector
+		}
+		return min(ext.SuperblockSize, len(data))
 	case x.encrypted.contains(block):
 		// struct fscrypt_symlink_data
 		return min(2+int(binary.LittleEndian.Uint16(data)), len(data))

@@ -131,15 +131,6 @@ func (s *scanner) visitLeaf(b *batch, ino uint32, c content, logical, start, n u
 		b.mark(Symlink, first, 1)
 	case contentEncrypted:
 		b.mark(EncryptedSymlink, first, 1)
-	case contentJournal:
-		if s.journal == JournalWhole {
-			b.mark(Journal, first, count)
-		}
-	case contentQuota:
-		b.mark(Quota, first, count)
-	case contentOrphan:
-		b.mark(OrphanFile, first, count)
-		s.items(b, ino, first, count, roleOrphan)
 	}
 }
 
