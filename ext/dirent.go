@@ -150,8 +150,17 @@ func (r *DirReader) Err() error {
 	return r.err
 }
 
+// Suspect reports, once Next has returned false, whether e2fsck could find
+// entries in the chain that Next did not, so that [SalvageDirents] is worth
+// its time: the chain broke off, or its first entry is so long that it may
+// hide the "..", which breaks no rule.
+func (r *DirReader) Suspect() bool {
+	return r.err != nil || len(r.chain) >= direntHeaderLen && hidesDotDot(r.chain) &&
+		RecLen(binary.LittleEndian.Uint16(r.chain[4:]), r.blockSize) > 2*direntMinLen
+}
+
 // SalvageDirents calls yield for every entry with an inode number that any
-// repair by e2fsck could keep in a chain that DirReader finds broken. What it
+// repair by e2fsck could keep in a chain that DirReader finds suspect. What it
 // yields includes every entry before the damage, may include entries that no
 // single repair keeps together, and may repeat one. Entries come with their
 // offsets as of the repair: where e2fsck closes a hole of eight bytes, what
