@@ -30,9 +30,9 @@ const mib = 1 << 20
 
 // Why e2image is not asked about some filesystems.
 const (
-	dumpsClusters  = "it dumps whole clusters, file contents with them"
-	refusesDevice  = "it refuses a filesystem with an external journal"
-	missesBlockOne = "it mistakes the place of the descriptors"
+	dumpsClusters = "it dumps whole clusters, file contents with them"
+	dumpsSlack    = "it dumps what lies behind the end of symlinks and attribute values"
+	refusesDevice = "it refuses a filesystem with an external journal"
 )
 
 // matrix returns filesystems over all that mke2fs can make.
@@ -49,8 +49,8 @@ func matrix() []matrixCase {
 	}
 	short := func(c *matrixCase) { c.short = true }
 	dirty := func(c *matrixCase) { c.Dirty = true }
-	inline := func(c *matrixCase) { c.Inline = true }
 	clusters := func(c *matrixCase) { c.e2imageFails = dumpsClusters }
+	stale := func(c *matrixCase) { c.Stale = true; c.e2imageFails = dumpsSlack }
 	far := func(offset int64) func(*matrixCase) { return func(c *matrixCase) { c.FarOffset = offset } }
 	const (
 		past1K = 12 + 256 + 256*256 + 5    // a triply indirect block of 1 KiB
@@ -68,7 +68,7 @@ func matrix() []matrixCase {
 		mounted("ext2,revision-0,4k", "-t ext2 -b 4096 -r 0 -g 4096"),
 		mounted("ext2,^sparse_super", "-t ext2 -b 1024 -O ^sparse_super,^resize_inode"),
 		mounted("ext2,^filetype,^dir_index", "-t ext2 -b 1024 -O ^filetype,^dir_index,^large_file"),
-		mounted("ext2,hurd", "-t ext2 -b 4096 -g 4096 -o linux -I 128"),
+		copied("ext2,hurd", "-t ext2 -b 4096 -g 4096 -o hurd -I 128", 40*mib),
 		with(mounted("ext3,1k", "-t ext3 -b 1024"), far(past1K<<10)),
 		mounted("ext3,4k,128-byte-inodes", "-t ext3 -b 4096 -g 4096 -I 128"),
 		with(mounted("ext3,dirty", "-t ext3 -b 1024"), dirty),
@@ -117,10 +117,10 @@ func matrix() []matrixCase {
 		with(mounted("ext4,bigalloc,1k,^64bit,dirty", "-t ext4 -b 1024 -O bigalloc,^64bit -C 4096"), func(c *matrixCase) { clusters(c); dirty(c); c.Size = 64 * mib }),
 
 		// What inodes and directories can hold.
-		with(mounted("ext4,inline_data", "-t ext4 -b 1024 -O inline_data"), func(c *matrixCase) { inline(c); short(c) }),
-		with(mounted("ext4,inline_data,1024-byte-inodes", "-t ext4 -b 4096 -g 4096 -O inline_data -I 1024"), inline),
+		with(mounted("ext4,inline_data", "-t ext4 -b 1024 -O inline_data"), short),
+		mounted("ext4,inline_data,1024-byte-inodes", "-t ext4 -b 4096 -g 4096 -O inline_data -I 1024"),
 		with(mounted("ext4,ea_inode", "-t ext4 -b 1024 -O ea_inode"), short),
-		with(mounted("ext4,ea_inode,inline_data,4k", "-t ext4 -b 4096 -g 4096 -O ea_inode,inline_data"), inline),
+		mounted("ext4,ea_inode,inline_data,4k", "-t ext4 -b 4096 -g 4096 -O ea_inode,inline_data"),
 		mounted("ext4,large_dir", "-t ext4 -b 1024 -O large_dir"),
 		mounted("ext4,^dir_index", "-t ext4 -b 1024 -O ^dir_index"),
 		with(mounted("ext4,encrypt", "-t ext4 -b 4096 -g 4096 -O encrypt"), func(c *matrixCase) { c.Encrypt = true }),
@@ -132,8 +132,8 @@ func matrix() []matrixCase {
 		}),
 
 		// Special inodes.
-		mounted("ext4,quota", "-t ext4 -b 1024 -O quota"),
-		mounted("ext4,quota,project", "-t ext4 -b 1024 -O quota,project -E quotatype=usrquota:grpquota:prjquota"),
+		copied("ext4,quota", "-t ext4 -b 1024 -O quota", 40*mib),
+		copied("ext4,quota,project", "-t ext4 -b 1024 -O quota,project -E quotatype=usrquota:grpquota:prjquota", 40*mib),
 		with(copied("ext4,mmp", "-t ext4 -b 1024 -O mmp", 40*mib), short),
 		with(mounted("ext4,orphan_file", "-t ext4 -b 1024 -O orphan_file"), short),
 		with(mounted("ext4,orphan_file,dirty", "-t ext4 -b 1024 -O orphan_file"), dirty),
@@ -154,10 +154,16 @@ func matrix() []matrixCase {
 			dirty(c)
 		}),
 
+		// On a device that was in use before.
+		with(mounted("ext4,stale-device", "-t ext4 -b 4096 -g 4096 -E lazy_itable_init=1"), func(c *matrixCase) { stale(c); short(c); c.Mount = "noinit_itable" }),
+		with(mounted("ext4,stale-device,bigalloc", "-t ext4 -b 4096 -O bigalloc -C 65536 -g 4096"), stale),
+		with(mounted("ext4,stale-device,ea_inode,^metadata_csum,1k", "-t ext4 -b 1024 -O ^metadata_csum,uninit_bg,ea_inode"), stale),
+		with(mounted("ext3,stale-device", "-t ext3 -b 1024"), stale),
+
 		// With nothing in them.
 		with(mounted("ext4,empty", "-t ext4 -b 1024"), func(c *matrixCase) { c.Fill = testfs.Empty; short(c) }),
 		with(mounted("ext4,empty,bigalloc,1k", "-t ext4 -b 1024 -O bigalloc"), func(c *matrixCase) { c.Fill = testfs.Empty; clusters(c) }),
-		with(mounted("ext2,empty,smallest", "-t ext2 -b 1024"), func(c *matrixCase) { c.Fill = testfs.Empty; c.Size = 64 << 10 }),
+		with(mounted("ext2,empty,smallest", "-t ext2 -b 1024 -I 128 -N 16"), func(c *matrixCase) { c.Fill = testfs.Empty; c.Size = 64 << 10 }),
 		with(mounted("ext4,empty,uninitialised-tables", "-t ext4 -b 4096 -g 4096 -E lazy_itable_init=1,lazy_journal_init=1"), func(c *matrixCase) { c.Fill = testfs.Empty }),
 	}
 	return cases
@@ -186,11 +192,16 @@ func TestMatrix(t *testing.T) {
 			fs := testfs.Make(t, c.Spec)
 			restored := roundTrip(t, tool, fs.Path, c.e2imageFails == "")
 			sameVerdicts(t, fs.Path, restored)
-			readsAreThere(t, fs.Path, restored)
+			if v := testfs.Fsck(t, fs.Path, "-fn"); v.Exit != 0 && !c.Dirty {
+				t.Errorf("the source is not sound, e2fsck -fn: exit %d\n%s", v.Exit, v.Text)
+			}
+			if !c.Stale { // else e2fsck reads more than it looks at
+				readsAreThere(t, fs.Path, restored)
+				backupsAlike(t, fs.Path, restored)
+			}
 			if c.Dirty {
 				repairsAlike(t, fs.Path, restored)
 			}
-			backupsAlike(t, fs.Path, restored)
 			noFileData(t, restored, c.dataInJournal)
 			if fs.Journal != "" {
 				journalDevice(t, tool, fs, restored)
@@ -277,6 +288,32 @@ func backupsAlike(t *testing.T, source, restored string) {
 	testfs.Erase(t, a, 1024, 2048)
 	testfs.Erase(t, b, 1024, 2048)
 	same(t, "e2fsck -fn without the primary superblock", testfs.Fsck(t, a, "-fn"), testfs.Fsck(t, b, "-fn"))
+}
+
+// TestWithoutPrimary dumps filesystems that have lost their primary superblock.
+// e2fsck then believes no descriptor that says a table was never written.
+func TestWithoutPrimary(t *testing.T) {
+	tool := testfs.Build(t)
+	for name, spec := range map[string]testfs.Spec{
+		"ext2,1k":                     {Mke2fs: "-t ext2 -b 1024", Size: 40 * mib},
+		"ext3,2k":                     {Mke2fs: "-t ext3 -b 2048", Size: 100 * mib},
+		"ext4,4k":                     {Mke2fs: "-t ext4 -b 4096", Size: 400 * mib},
+		"ext4,meta_bg,1k":             {Mke2fs: "-t ext4 -b 1024 -O meta_bg,^resize_inode", Size: 40 * mib},
+		"ext4,sparse_super2,1k":       {Mke2fs: "-t ext4 -b 1024 -O sparse_super2,^resize_inode", Size: 40 * mib},
+		"ext4,uninit_bg,stale,1k":     {Mke2fs: "-t ext4 -b 1024 -O ^metadata_csum,uninit_bg", Size: 40 * mib, Stale: true},
+		"ext4,metadata_csum,stale,1k": {Mke2fs: "-t ext4 -b 1024", Size: 40 * mib, Stale: true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			spec.Fill = testfs.Mounted
+			source := testfs.Copy(t, testfs.Make(t, spec).Path)
+			testfs.Erase(t, source, 1024, 2048)
+			restored := filepath.Join(testfs.TempDir(t), "restored.img")
+			tool.Restore(t, source, restored)
+			same(t, "e2fsck -fn", testfs.Fsck(t, source, "-fn"), testfs.Fsck(t, restored, "-fn"))
+			repairsAlike(t, source, restored)
+		})
+	}
 }
 
 // noFileData checks that the contents of files are not in the restored image,

@@ -11,7 +11,7 @@ import (
 )
 
 // step is how much of two files is compared at a time.
-const step = 1 << 20
+const step = 64 << 10
 
 // A sparse is a file whose holes are skipped.
 type sparse struct {

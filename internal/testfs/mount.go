@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"runtime"
 	"strings"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -74,10 +75,7 @@ func fillPrivately(fs *FS, journal *loop) error {
 		return err
 	}
 	err := fillTree(fs, dir)
-	if umount := unix.Unmount(dir, 0); umount != nil && err == nil {
-		err = fmt.Errorf("unmounting: %w", umount)
-	}
-	if err != nil {
+	if err := errors.Join(err, unmount(dir)); err != nil {
 		return err
 	}
 	if fs.Spec.Dirty {
@@ -91,23 +89,23 @@ func fillPrivately(fs *FS, journal *loop) error {
 	return nil
 }
 
+// unmount unmounts dir. Children that another thread is just starting hold our
+// files open till they exec, so that it may take more than one try.
+func unmount(dir string) error {
+	for deadline := time.Now().Add(10 * time.Second); ; time.Sleep(10 * time.Millisecond) {
+		err := unix.Unmount(dir, 0)
+		if err == nil {
+			return nil
+		}
+		if !errors.Is(err, unix.EBUSY) || time.Now().After(deadline) {
+			return fmt.Errorf("unmounting: %w", err)
+		}
+	}
+}
+
 // fillTree writes the tree into the mounted filesystem, and for a dirty one
 // takes its copy.
 func fillTree(fs *FS, dir string) error {
-	// What was deleted first leaves its contents under what is made later.
-	stale := filepath.Join(dir, "stale")
-	if err := os.WriteFile(stale, canary("stale", 0, 2<<20), 0o644); err != nil {
-		return err
-	}
-	if err := syncFS(dir); err != nil {
-		return err
-	}
-	if err := os.Remove(stale); err != nil {
-		return err
-	}
-	if err := syncFS(dir); err != nil {
-		return err
-	}
 	if err := preallocate(filepath.Join(dir, "prealloc")); err != nil {
 		return err
 	}

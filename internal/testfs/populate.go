@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"golang.org/x/sys/unix"
@@ -53,6 +54,11 @@ func populate(dir string, spec Spec) error {
 	p.special()
 	p.deleted()
 	return p.err
+}
+
+// has tells whether mke2fs is asked for the feature.
+func (s Spec) has(feature string) bool {
+	return slices.Contains(strings.FieldsFunc(s.Mke2fs, func(r rune) bool { return r == ' ' || r == ',' }), feature)
 }
 
 // blockSize returns the -b option of mke2fs.
@@ -124,7 +130,7 @@ func (p *populator) plain() {
 	p.mkdir("plain")
 	for i := range 40 {
 		name := fmt.Sprintf("plain/file-%03d", i)
-		if p.spec.Inline {
+		if p.spec.has("inline_data") {
 			p.do(func() error { return os.WriteFile(p.path(name), []byte(strings.Repeat("inline ", i)), 0o644) })
 			continue
 		}
@@ -160,7 +166,7 @@ func (p *populator) directories() {
 	// index block can hold, one with an index of two levels in small blocks.
 	p.mkdir("htree")
 	p.mkdir("htree2")
-	p.write("htree/first", 100, 0)
+	p.write("htree/first", 3000, 0)
 	for i := range 300 {
 		p.do(func() error { return os.Link(p.path("htree/first"), p.path(fmt.Sprintf("htree/link-%05d", i))) })
 	}
@@ -192,7 +198,9 @@ func (p *populator) attributes() {
 	set("attr/block", "user.second", strings.Repeat("second ", 10))
 	set("attr/shared-1", "user.shared", strings.Repeat("shared ", 50))
 	set("attr/shared-2", "user.shared", strings.Repeat("shared ", 50))
-	set("attr/value-inode", "user.large", strings.Repeat("value in an inode ", 1000))
+	if p.spec.has("ea_inode") {
+		set("attr/value-inode", "user.large", strings.Repeat("value in an inode ", 1000))
+	}
 	acl := string(posixACL())
 	set("attr/acl", "system.posix_acl_access", acl)
 	p.mkdir("attr/default-acl")

@@ -48,8 +48,9 @@ type Spec struct {
 
 	// Mount holds the mount options of a Mounted filesystem.
 	Mount string
-	// Inline says that small files may lie in their inodes, where no canary goes.
-	Inline bool
+	// Stale has file contents lie in every block that neither mke2fs nor the
+	// kernel writes, as on a device that was in use before.
+	Stale bool
 	// FarOffset, if not 0, adds a file with a block at that offset, which on
 	// ext2 and ext3 asks for doubly and triply indirect blocks.
 	FarOffset int64
@@ -174,6 +175,12 @@ func build(dir string, spec Spec) (*FS, error) {
 	options := append([]string{"-q", "-F", "-U", "6d796a20-6273-4d0a-9b74-a1f1d0bd5a55"}, strings.Fields(spec.Mke2fs)...)
 	if err := emptyFile(fs.Path, spec.Size); err != nil {
 		return nil, err
+	}
+	if spec.Stale {
+		if err := os.WriteFile(fs.Path, canary("stale", 0, int(spec.Size)), 0o644); err != nil {
+			return nil, err
+		}
+		options = append(options, "-E", "nodiscard")
 	}
 	var journal *loop
 	if spec.JournalDevice != 0 {
