@@ -211,3 +211,6 @@ func name(parts ...any) string {
 	}
 	return b.String()
 }
+
+// noBacking opens every backing file as an empty disk.
+func noBacking(name, format string) (image.Image, error) { return &disk{}, nil }
