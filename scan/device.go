@@ -59,16 +59,21 @@ func (d *device) read(p []byte, off int64) {
 			err = io.ErrUnexpectedEOF
 		}
 		// What came before the failure is good up to a sector's border.
-		good := n &^ (sector - 1)
-		p, off = p[good:], off+int64(good)
-		if errors.Is(err, io.EOF) || len(p) <= sector || d.giveUp() {
+		end := off + int64(len(p))
+		good := max((off+int64(n))&^(sector-1)-off, 0)
+		p, off = p[good:], off+good
+		last := (end - 1) &^ (sector - 1) // where the last sector begins
+		if good > 0 && off >= last && !errors.Is(err, io.EOF) {
+			continue // a sector that has not been read by itself
+		}
+		if errors.Is(err, io.EOF) || off >= last || d.giveUp() {
 			clear(p)
-			d.lose(off, off+int64(len(p)))
+			d.lose(off, end)
 			return
 		}
-		half := (len(p)/2 + sector - 1) &^ (sector - 1)
+		half := min((off+int64(len(p)/2)+sector-1)&^(sector-1), last) - off
 		d.read(p[:half], off)
-		p, off = p[half:], off+int64(half)
+		p, off = p[half:], off+half
 	}
 }
 

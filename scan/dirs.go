@@ -6,28 +6,37 @@ import (
 	"e2qcow/ext"
 )
 
-// visitDirBlock takes in the inodes that a directory block names.
+// visitDirBlock takes in a directory block and the inodes that it names.
 func (s *scanner) visitDirBlock(b *batch, ino uint32, block uint64, data []byte) {
-	s.visitDirents(b, ino, block, data)
+	if s.visitDirents(b, ino, block, data) {
+		b.mark(Directory, block, 1)
+	} else {
+		b.mark(Claimed, block, 1)
+	}
 }
 
 // visitDirents takes in the inodes named in a chain of directory entries, in
-// all that e2fsck might salvage of it where it is broken.
-func (s *scanner) visitDirents(b *batch, ino uint32, block uint64, chain []byte) {
+// all that e2fsck might salvage of it where it is broken. It tells whether at
+// least the first entry is one.
+func (s *scanner) visitDirents(b *batch, ino uint32, block uint64, chain []byte) bool {
+	entries := 0
 	r := ext.NewDirReader(chain, int(s.geo.BlockSize))
-	for r.Next() {
+	for ; r.Next(); entries++ {
 		if n := r.Entry().Inode; n != 0 && s.geo.ValidInode(n) {
 			s.name(b, n)
 		}
 	}
 	if err := r.Err(); err != nil {
 		b.problem(BadDirectory, ino, block, err.Error())
+	}
+	if r.Suspect() {
 		ext.SalvageDirents(chain, int(s.geo.BlockSize), s.geo.InodesCount, true, func(d *ext.Dirent) {
 			if s.geo.ValidInode(d.Inode) {
 				s.name(b, d.Inode)
 			}
 		})
 	}
+	return entries > 0
 }
 
 // visitOrphanBlock takes in the inodes that a block of the orphan file names:

@@ -155,9 +155,11 @@ func (s *scanner) visitXattrs(b *batch, ino uint32, in ext.Inode) {
 
 func (s *scanner) visitXattrBlock(b *batch, ino uint32, block uint64, data []byte) {
 	if h, ok := ext.DecodeXattrHeader(data); !ok || !h.Valid() {
+		b.mark(Claimed, block, 1)
 		b.problem(BadXattr, ino, block, "no header")
 		return
 	}
+	b.mark(Xattr, block, 1)
 	r := ext.NewXattrBlockReader(data)
 	s.visitXattrEntries(b, &r)
 	if err := r.Err(); err != nil {

@@ -108,3 +108,32 @@ func firstRun(cur *[kinds]cursor, at uint64) (Run, bool) {
 	}
 	return run, true
 }
+
+// maxClaimed bounds how many bytes are taken in that only damage makes
+// structure.
+const maxClaimed = 256 << 20
+
+// boundClaimed drops the last of the blocks that are in the map only as
+// Claimed, so that no more than limit remain, and returns how many it dropped.
+func (m *Map) boundClaimed(limit uint64) (dropped uint64) {
+	var only blockSet
+	only.union(&m.sets[Claimed])
+	for k := range m.sets {
+		if Kind(k) != Claimed {
+			only.remove(&m.sets[k])
+		}
+	}
+	if only.count() <= limit {
+		return 0
+	}
+	var keep blockSet
+	left := limit
+	for start, end := range only.runs() {
+		n := min(end-start, left)
+		keep.add(start, n)
+		dropped += end - start - n
+		left -= n
+	}
+	m.sets[Claimed] = keep
+	return dropped
+}

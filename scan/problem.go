@@ -1,7 +1,9 @@
 package scan
 
 import (
+	"cmp"
 	"fmt"
+	"slices"
 	"strings"
 	"sync"
 )
@@ -21,10 +23,10 @@ const (
 	BadXattr
 	BadJournal
 	BadOrphan
-	InodePastUnused
+	InodePastUnused // named by something, though its descriptor says it was never used
 	UnknownFeature
-	SizeMismatch
-	Unbounded
+	SizeMismatch // between filesystem and device
+	Unbounded    // damage that claims more than is taken
 	problemKinds
 )
 
@@ -48,7 +50,7 @@ type Problem struct {
 	Group uint32
 	Inode uint32
 	Block uint64
-	Count uint64 // how often damage of this kind was met
+	Count uint64 // of Result.Problems: how often damage of this kind was met
 }
 
 func (p Problem) String() string {
@@ -66,46 +68,65 @@ func (p Problem) String() string {
 	return b.String()
 }
 
-// problems counts damage and keeps the first of each kind. The first is the
-// least by group, inode and block, so that it does not depend on the order in
-// which workers come across it.
+// maxProblems is how many problems of a kind are kept.
+const maxProblems = 256
+
+// problems counts damage and keeps the first of each kind: the least by group,
+// inode and block, so that what is kept does not depend on the order in which
+// workers come across it.
 type problems struct {
 	mu    sync.Mutex
-	first [problemKinds]Problem
+	kinds [problemKinds]struct {
+		count uint64
+		list  []Problem // up to twice maxProblems, unsorted
+	}
 }
 
 func (s *problems) add(p Problem) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	old := &s.first[p.Kind]
-	p.Count = old.Count + 1
-	if old.Count == 0 || p.before(old) {
-		*old = p
-	} else {
-		old.Count = p.Count
+	k := &s.kinds[p.Kind]
+	k.count++
+	k.list = append(k.list, p)
+	if len(k.list) >= 2*maxProblems {
+		k.list = leastProblems(k.list)
 	}
 }
 
-func (p *Problem) before(q *Problem) bool {
-	switch {
-	case p.Group != q.Group:
-		return p.Group < q.Group
-	case p.Inode != q.Inode:
-		return p.Inode < q.Inode
-	case p.Block != q.Block:
-		return p.Block < q.Block
-	}
-	return p.What < q.What
+// leastProblems sorts list and cuts it to maxProblems.
+func leastProblems(list []Problem) []Problem {
+	slices.SortFunc(list, func(a, b Problem) int {
+		return cmp.Or(cmp.Compare(a.Group, b.Group), cmp.Compare(a.Inode, b.Inode), cmp.Compare(a.Block, b.Block), cmp.Compare(a.What, b.What))
+	})
+	list = slices.Compact(list)
+	return list[:min(len(list), maxProblems)]
 }
 
+// list returns the first problem of each kind, with the count of all.
 func (s *problems) list() []Problem {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	var list []Problem
-	for _, p := range s.first {
-		if p.Count > 0 {
+	for i := range s.kinds {
+		if k := &s.kinds[i]; k.count > 0 {
+			k.list = leastProblems(k.list)
+			p := k.list[0]
+			p.Count = k.count
 			list = append(list, p)
 		}
+	}
+	return list
+}
+
+// all returns the problems that were kept.
+func (s *problems) all() []Problem {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var list []Problem
+	for i := range s.kinds {
+		k := &s.kinds[i]
+		k.list = leastProblems(k.list)
+		list = append(list, k.list...)
 	}
 	return list
 }

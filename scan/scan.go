@@ -78,6 +78,9 @@ func (r *Result) MetadataBytes() int64 { return int64(r.view.runs.blocks) * r.vi
 // all.
 func (r *Result) Problems() []Problem { return r.problems.list() }
 
+// AllProblems returns all damage met, up to 256 of each kind.
+func (r *Result) AllProblems() []Problem { return r.problems.all() }
+
 // Unreadable returns what could not be read, in ascending order. Reading the
 // view may add to it.
 func (r *Result) Unreadable() []Range { return r.dev.unreadable() }
@@ -123,6 +126,9 @@ func Scan(ctx context.Context, r io.ReaderAt, size int64, opt Options) (*Result,
 			// e2fsck would not believe these descriptors, and turn to a backup.
 			readings = append(readings, backupReadings(res.dev, opt, rd.sb)...)
 		}
+	}
+	if n := res.Map.boundClaimed(maxClaimed / uint64(blockSize)); n > 0 {
+		res.problems.add(Problem{Kind: Unbounded, What: fmt.Sprintf("%d blocks that only damage makes structure are left out", n)})
 	}
 	res.freeze(blockSize)
 	return res, nil

@@ -3,6 +3,7 @@ package scan
 import (
 	"cmp"
 	"context"
+	"fmt"
 	"slices"
 	"sync"
 
@@ -36,16 +37,18 @@ type scanner struct {
 	tables []uint64 // by group: first block of the inode table, 0 where unusable
 	limits []uint32 // by group: how many inodes of the table have been visited
 
-	mu       sync.Mutex // guards what follows while workers merge
-	out      *Map
-	problems *problems
-	visited  [roles][contents]blockSet
-	pending  []item
-	named    *roaring.Bitmap // inodes that a directory or the orphan list names beyond what was visited
-	revisits []revisit
-	asked    map[revisit]struct{} // revisits asked for so far
-	located  blockSet             // bitmaps and tables, to find those that overlap
-	descBad  bool                 // e2fsck would not believe this descriptor table
+	mu           sync.Mutex // guards what follows while workers merge
+	out          *Map
+	problems     *problems
+	visited      [roles][contents]blockSet
+	pending      []item
+	suspects     []item
+	named        *roaring.Bitmap // inodes that a directory or the orphan list names beyond what was visited
+	revisits     []revisit
+	asked        map[revisit]struct{} // revisits asked for so far
+	located      blockSet             // bitmaps and tables, to find those that overlap
+	suspectBytes int64                // of suspects that were followed
+	descBad      bool                 // e2fsck would not believe this descriptor table
 }
 
 // A role is what a gathered block is to be read as.
@@ -102,6 +105,7 @@ const (
 // A batch is what one worker found and has not handed over yet.
 type batch struct {
 	items    []item
+	suspects []item // what a block points to that does not look like what it is claimed to be
 	marks    []Run
 	named    []uint32
 	revisits []revisit
@@ -110,7 +114,7 @@ type batch struct {
 }
 
 func (b *batch) full() bool {
-	return len(b.items)+len(b.marks)+len(b.named)+len(b.revisits)+len(b.ends)+len(b.problems) >= 1024
+	return len(b.items)+len(b.suspects)+len(b.marks)+len(b.named)+len(b.revisits)+len(b.ends)+len(b.problems) >= 1024
 }
 
 func (b *batch) mark(kind Kind, start, n uint64) {
@@ -135,12 +139,32 @@ func (s *scanner) merge(b *batch) {
 	for _, m := range b.marks {
 		s.out.add(m.Kind, m.Start, m.Count)
 	}
-	for _, it := range b.items {
-		seen := &s.visited[it.role][it.content]
-		if it.count == 1 {
-			seen.claim(it.block, 1, func(uint64) { s.pending = append(s.pending, it) })
+	s.claim(b.items)
+	s.suspects = append(s.suspects, b.suspects...)
+	for _, ino := range b.named {
+		s.named.Add(ino)
+	}
+	for _, r := range b.revisits {
+		if _, ok := s.asked[r]; !ok && s.geo.ValidInode(r.ino) {
+			s.asked[r] = struct{}{}
+			s.revisits = append(s.revisits, r)
+		}
+	}
+	for _, p := range b.problems {
+		s.problems.add(p)
+	}
+	s.out.ends = append(s.out.ends, b.ends...)
+	*b = batch{items: b.items[:0], suspects: b.suspects[:0], marks: b.marks[:0], named: b.named[:0], revisits: b.revisits[:0], ends: b.ends[:0], problems: b.problems[:0]}
+}
+
+// claim gathers what of items has not been visited in its role.
+func (s *scanner) claim(items []item) {
+	for _, it := range items {
+		if it.role == roleProbe {
+			s.pending = append(s.pending, it) // what is looked for depends on the inode
 			continue
 		}
+		seen := &s.visited[it.role][it.content]
 		run := it
 		run.count = 0
 		seen.claim(it.block, uint64(it.count), func(block uint64) {
@@ -157,20 +181,31 @@ func (s *scanner) merge(b *batch) {
 			s.pending = append(s.pending, run)
 		}
 	}
-	for _, ino := range b.named {
-		s.named.Add(ino)
-	}
-	for _, r := range b.revisits {
-		if _, ok := s.asked[r]; !ok && s.geo.ValidInode(r.ino) {
-			s.asked[r] = struct{}{}
-			s.revisits = append(s.revisits, r)
+}
+
+// claimSuspects gathers what was put off because blocks that do not look like
+// structure point to it: the first of it, as far as maxClaimed goes, so that
+// what is taken does not depend on the order of work.
+func (s *scanner) claimSuspects() {
+	list := s.suspects
+	s.suspects = nil
+	slices.SortFunc(list, compareItems)
+	bs := int64(s.geo.BlockSize)
+	for i, it := range list {
+		if s.suspectBytes >= maxClaimed {
+			s.problems.add(Problem{Kind: Unbounded, What: fmt.Sprintf("damaged trees claim more than %d bytes as structure: not followed further", int64(maxClaimed)), Inode: it.ino, Block: it.block})
+			return
+		}
+		before := len(s.pending)
+		s.claim(list[i : i+1])
+		for _, it := range s.pending[before:] {
+			s.suspectBytes += int64(it.count) * bs
 		}
 	}
-	for _, p := range b.problems {
-		s.problems.add(p)
-	}
-	s.out.ends = append(s.out.ends, b.ends...)
-	*b = batch{items: b.items[:0], marks: b.marks[:0], named: b.named[:0], revisits: b.revisits[:0], ends: b.ends[:0], problems: b.problems[:0]}
+}
+
+func compareItems(a, b item) int {
+	return cmp.Or(cmp.Compare(a.block, b.block), cmp.Compare(a.role, b.role), cmp.Compare(a.content, b.content), cmp.Compare(a.ino, b.ino))
 }
 
 // maxPending bounds how many blocks are gathered before they are read: more
@@ -213,12 +248,13 @@ func (s *scanner) scanAll(ctx context.Context) error {
 // scanLevels reads what has been gathered, and what that leads to, until
 // nothing is left.
 func (s *scanner) scanLevels(ctx context.Context) error {
-	for len(s.pending) > 0 {
+	for len(s.pending) > 0 || len(s.suspects) > 0 {
+		if len(s.pending) == 0 {
+			s.claimSuspects()
+		}
 		level := s.pending
 		s.pending = nil
-		slices.SortFunc(level, func(a, b item) int {
-			return cmp.Or(cmp.Compare(a.block, b.block), cmp.Compare(a.role, b.role), cmp.Compare(a.content, b.content))
-		})
+		slices.SortFunc(level, compareItems)
 		err := s.sweep(ctx, len(level),
 			func(i int) (uint64, uint64) { return level[i].block, uint64(level[i].count) },
 			func(b *batch, i int, block uint64, data []byte) {
@@ -237,13 +273,10 @@ func (s *scanner) scanLevels(ctx context.Context) error {
 func (s *scanner) visit(b *batch, it *item, block uint64, data []byte) {
 	switch it.role {
 	case roleExtent:
-		b.mark(ExtentNode, block, 1)
 		s.visitExtentBlock(b, it, block, data)
 	case roleInd1, roleInd2, roleInd3:
-		b.mark(IndirectBlock, block, 1)
 		s.visitIndirectBlock(b, it, block, data)
 	case roleDir:
-		b.mark(Directory, block, 1)
 		s.visitDirBlock(b, it.ino, block, data)
 	case roleProbe:
 		b.mark(Claimed, block, 1)
@@ -251,7 +284,6 @@ func (s *scanner) visit(b *batch, it *item, block uint64, data []byte) {
 			b.revisits = append(b.revisits, revisit{ino: it.ino, why: asDir})
 		}
 	case roleXattr:
-		b.mark(Xattr, block, 1)
 		s.visitXattrBlock(b, it.ino, block, data)
 	case roleOrphan:
 		s.visitOrphanBlock(b, data)

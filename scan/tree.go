@@ -2,6 +2,7 @@ package scan
 
 import (
 	"encoding/binary"
+	"fmt"
 
 	"e2qcow/ext"
 )
@@ -29,9 +30,11 @@ func (s *scanner) visitTree(b *batch, ino uint32, iblock []byte, extents bool, c
 func (s *scanner) visitExtentBlock(b *batch, it *item, block uint64, data []byte) {
 	node := ext.ExtentNode(data)
 	if !node.Valid() {
+		b.mark(Claimed, block, 1)
 		b.problem(BadExtentNode, it.ino, block, "no extent header")
 		return
 	}
+	b.mark(ExtentNode, block, 1)
 	s.visitExtentNode(b, it.ino, block, node, it.content)
 }
 
@@ -85,20 +88,43 @@ func (s *scanner) visitPointer(b *batch, ino uint32, block uint64, r role, c con
 	b.items = append(b.items, item{block: block, ino: ino, count: 1, role: r, content: c})
 }
 
+// tooManyBad is how many block numbers outside the filesystem make e2fsck
+// give an inode up.
+const tooManyBad = 12
+
 func (s *scanner) visitIndirectBlock(b *batch, it *item, block uint64, data []byte) {
+	bad := 0
+	for p := data; len(p) >= 4; p = p[4:] {
+		if n := uint64(binary.LittleEndian.Uint32(p)); n != 0 && !s.validBlock(n) {
+			bad++
+		}
+	}
+	items := len(b.items)
+	if bad > 0 {
+		b.problem(BadBlockPointer, it.ino, block, fmt.Sprintf("an indirect block holds %d numbers outside the filesystem", bad))
+	}
+	if bad > tooManyBad {
+		b.mark(Claimed, block, 1)
+		defer func() {
+			b.suspects = append(b.suspects, b.items[items:]...)
+			b.items = b.items[:items]
+		}()
+	} else {
+		b.mark(IndirectBlock, block, 1)
+	}
 	if it.role == roleInd1 && it.content == contentData {
 		return // it points to nothing but file contents
 	}
 	for ; len(data) >= 4; data = data[4:] {
 		p := uint64(binary.LittleEndian.Uint32(data))
 		switch {
-		case p == 0:
+		case p == 0 || !s.validBlock(p):
 		case it.role == roleInd1:
 			// Where in the file a leaf lies matters to none of the contents
 			// that indirect blocks are followed for.
 			s.visitLeaf(b, it.ino, it.content, ext.NDirBlocks, p, 1)
 		default:
-			s.visitPointer(b, it.ino, p, it.role-1, it.content)
+			b.items = append(b.items, item{block: p, ino: it.ino, count: 1, role: it.role - 1, content: it.content})
 		}
 	}
 }
