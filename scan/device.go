@@ -59,19 +59,18 @@ func (d *device) read(p []byte, off int64) {
 			err = io.ErrUnexpectedEOF
 		}
 		// What came before the failure is good up to a sector's border.
-		end := off + int64(len(p))
-		good := max((off+int64(n))&^(sector-1)-off, 0)
+		good := max(int64(n)-(off+int64(n))%sector, 0)
 		p, off = p[good:], off+good
-		last := (end - 1) &^ (sector - 1) // where the last sector begins
-		if good > 0 && off >= last && !errors.Is(err, io.EOF) {
-			continue // a sector that has not been read by itself
-		}
-		if errors.Is(err, io.EOF) || off >= last || d.giveUp() {
+		end := off + int64(len(p))
+		if errors.Is(err, io.EOF) || off/sector == (end-1)/sector || d.giveUp() {
 			clear(p)
 			d.lose(off, end)
 			return
 		}
-		half := min((off+int64(len(p)/2)+sector-1)&^(sector-1), last) - off
+		half := (off+int64(len(p)/2)+sector-1)&^(sector-1) - off
+		if half == int64(len(p)) {
+			half = sector - off%sector
+		}
 		d.read(p[:half], off)
 		p, off = p[half:], off+half
 	}
@@ -84,7 +83,9 @@ func (d *device) giveUp() bool {
 	return d.failed > maxFailedReads
 }
 
+// lose lists the sectors that [start, end) lies in.
 func (d *device) lose(start, end int64) {
+	start, end = start&^(sector-1), (end+sector-1)&^(sector-1)
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if n := len(d.lost); n > 0 && d.lost[n-1].End == start {

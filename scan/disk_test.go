@@ -108,7 +108,7 @@ func (d *badDisk) ReadAt(p []byte, off int64) (int, error) {
 	return n, err
 }
 
-// countingDisk counts the reads of every block.
+// A countingDisk counts reads and bytes.
 type countingDisk struct {
 	io.ReaderAt
 	reads, bytes atomic.Int64
@@ -242,7 +242,9 @@ func (s *synthetic) realDescSize() uint32 {
 }
 
 // super changes a field of the superblock.
-func (s *synthetic) super(off int64, v uint32) { s.put(ext.SuperblockOffset+off, le.AppendUint32(nil, v)) }
+func (s *synthetic) super(off int64, v uint32) {
+	s.put(ext.SuperblockOffset+off, le.AppendUint32(nil, v))
+}
 
 // setDesc writes where a group's bitmaps and inode table are.
 func (s *synthetic) setDesc(group uint64, blockBitmap, inodeBitmap, inodeTable uint64) {

@@ -40,7 +40,7 @@ func TestMapRunsProperty(t *testing.T) {
 			m := new(Map)
 			first := make(map[uint64]Kind)
 			for k := range kinds {
-				for _, run := range randomRuns(r, base)[:] {
+				for _, run := range randomRuns(r, base) {
 					m.add(k, run[0], run[1])
 					for b := run[0]; b < run[0]+run[1]; b++ {
 						if _, ok := first[b]; !ok {

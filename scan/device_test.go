@@ -1,0 +1,224 @@
+package scan
+
+import (
+	"bytes"
+	"io"
+	"math/rand/v2"
+	"slices"
+	"testing"
+)
+
+// noise returns bytes none of which is zero.
+func noise(n int, seed uint64) []byte {
+	r := rand.New(rand.NewPCG(seed, seed))
+	b := make([]byte, n)
+	for i := range b {
+		b[i] = byte(1 + r.IntN(255))
+	}
+	return b
+}
+
+// without returns b, the bytes from off, with bad sectors zeroed.
+func without(b []byte, off int64, bad []int64) []byte {
+	b = slices.Clone(b)
+	for _, s := range bad {
+		if from, to := max(s-off, 0), min(s+sector-off, int64(len(b))); from < to {
+			clear(b[from:to])
+		}
+	}
+	return b
+}
+
+// Only the bad sectors are lost, wherever they lie and however the source
+// fails, and they are listed exactly.
+func TestDeviceLosesSectors(t *testing.T) {
+	const size = 64 * sector
+	data := noise(size, 1)
+	r := rand.New(rand.NewPCG(2, 2))
+	for _, nothing := range []bool{false, true} {
+		for first := range int64(size / sector) {
+			bad := []int64{first * sector}
+			for range r.IntN(4) {
+				bad = append(bad, r.Int64N(size/sector)*sector)
+			}
+			slices.Sort(bad)
+			bad = slices.Compact(bad)
+			d := &device{r: &badDisk{ReaderAt: bytes.NewReader(data), bad: bad, nothing: nothing}, size: size}
+			got := make([]byte, size)
+			d.read(got, 0)
+			if !bytes.Equal(got, without(data, 0, bad)) {
+				t.Fatalf("bad sectors %v: the bytes read are not the good ones", bad)
+			}
+			var want []Range
+			for _, s := range bad {
+				if n := len(want) - 1; n >= 0 && want[n].End == s {
+					want[n].End += sector
+				} else {
+					want = append(want, Range{s, s + sector})
+				}
+			}
+			for range 2 { // what is read twice is listed once
+				if lost := d.unreadable(); !slices.Equal(lost, want) {
+					t.Fatalf("bad sectors %v: %v listed", bad, lost)
+				}
+				d.read(got[:size/2], 0)
+				d.read(got[size/2:], size/2)
+			}
+		}
+	}
+}
+
+// A device that errors everywhere is given up after a bounded count of reads,
+// and all that was asked for is listed.
+func TestDeviceGivesUp(t *testing.T) {
+	const requests, length = 400, 1 << 20
+	var bad []int64
+	for off := int64(0); off < requests*length; off += sector {
+		bad = append(bad, off)
+	}
+	for _, nothing := range []bool{false, true} {
+		src := &badDisk{ReaderAt: newDisk(requests * length), bad: bad, nothing: nothing}
+		d := &device{r: src, size: requests * length}
+		buf := make([]byte, length)
+		for i := range int64(requests) {
+			buf[0] = 1
+			d.read(buf, i*length)
+			if buf[0] != 0 {
+				t.Fatal("what cannot be read is not zero")
+			}
+		}
+		// Each failure that is halved leads to two more reads at most.
+		if n := src.reads.Load(); n > 3*maxFailedReads+2*requests {
+			t.Errorf("%d reads of a device that errors everywhere", n)
+		}
+		if lost := d.unreadable(); !slices.Equal(lost, []Range{{0, requests * length}}) {
+			t.Errorf("%d ranges listed, the first %v", len(lost), lost[0])
+		}
+	}
+}
+
+// After it has given up, a device still reads what can be read whole.
+func TestDeviceReadsOnAfterGivingUp(t *testing.T) {
+	data := noise(8*sector, 3)
+	d := &device{r: &badDisk{ReaderAt: bytes.NewReader(data), bad: []int64{5 * sector}, nothing: true}, size: int64(len(data)), failed: maxFailedReads}
+	got := make([]byte, 4*sector)
+	d.read(got, 0)
+	if !bytes.Equal(got, data[:4*sector]) || len(d.unreadable()) != 0 {
+		t.Error("good sectors were not read")
+	}
+	d.read(got, 4*sector)
+	if want := []Range{{4 * sector, 8 * sector}}; !slices.Equal(d.unreadable(), want) {
+		t.Errorf("%v listed, want %v", d.unreadable(), want)
+	}
+}
+
+// A chunkReader gives at most n bytes a read, with or without an error.
+type chunkReader struct {
+	io.ReaderAt
+	n   int
+	err error
+}
+
+func (c chunkReader) ReadAt(p []byte, off int64) (int, error) {
+	if len(p) <= c.n {
+		return c.ReaderAt.ReadAt(p, off)
+	}
+	n, _ := c.ReaderAt.ReadAt(p[:c.n], off)
+	return n, c.err
+}
+
+// A source that breaks the contract of io.ReaderAt and reads short is read to
+// the end all the same.
+func TestDeviceShortReads(t *testing.T) {
+	data := noise(32*sector, 4)
+	for _, err := range []error{nil, errIO, io.ErrUnexpectedEOF} {
+		for _, n := range []int{3 * sector, 3*sector + 100, 7 * sector} {
+			d := &device{r: chunkReader{bytes.NewReader(data), n, err}, size: int64(len(data))}
+			got := make([]byte, len(data))
+			d.read(got, 0)
+			if !bytes.Equal(got, data) || len(d.unreadable()) != 0 {
+				t.Errorf("reads of %d bytes with error %v: lost %v", n, err, d.unreadable())
+			}
+		}
+	}
+	// Less than a sector at a time is a source that is lost, not one to hang on.
+	for _, n := range []int{0, 100} {
+		d := &device{r: chunkReader{bytes.NewReader(data), n, nil}, size: int64(len(data))}
+		got := make([]byte, len(data))
+		d.read(got, 0)
+		if want := []Range{{0, int64(len(data))}}; !slices.Equal(d.unreadable(), want) {
+			t.Errorf("reads of %d bytes: lost %v, want %v", n, d.unreadable(), want)
+		}
+	}
+}
+
+func TestDeviceEnd(t *testing.T) {
+	data := noise(5*sector+100, 5)
+	size := int64(len(data))
+	d := &device{r: bytes.NewReader(data), size: size}
+	got := noise(4*sector, 6)
+	d.read(got, 4*sector)
+	if want := append(slices.Clone(data[4*sector:]), make([]byte, 8*sector-size)...); !bytes.Equal(got, want) {
+		t.Error("a read across the end is not what is left and zeros")
+	}
+	got = noise(sector, 7)
+	for _, off := range []int64{size, size + 1, 1 << 62} {
+		d.read(got, off)
+		if !bytes.Equal(got, make([]byte, sector)) {
+			t.Errorf("a read at %d, beyond the end, is not zero", off)
+		}
+		copy(got, data)
+	}
+	if lost := d.unreadable(); len(lost) != 0 {
+		t.Errorf("beyond the end %v is listed", lost)
+	}
+	for _, c := range []struct {
+		off int64
+		n   int
+		ok  bool
+	}{{0, len(data), true}, {0, len(data) + 1, false}, {1, len(data), false}, {-1, 1, false}, {size, 0, true}, {1<<63 - 1, 1, false}} {
+		if d.tryRead(make([]byte, c.n), c.off) != c.ok {
+			t.Errorf("tryRead of %d bytes at %d: %v", c.n, c.off, !c.ok)
+		}
+	}
+
+	// A source shorter than it said is lost from its end on.
+	d = &device{r: bytes.NewReader(data), size: 16 * sector}
+	got = noise(16*sector, 8)
+	d.read(got, 0)
+	if want := append(slices.Clone(data[:5*sector]), make([]byte, 11*sector)...); !bytes.Equal(got, want) {
+		t.Error("the sectors that a shorter source has were not kept")
+	}
+	if want := []Range{{5 * sector, 16 * sector}}; !slices.Equal(d.unreadable(), want) {
+		t.Errorf("%v listed, want %v", d.unreadable(), want)
+	}
+}
+
+// Ranges listed in any order come out ascending and merged.
+func TestDeviceMergesRanges(t *testing.T) {
+	r := rand.New(rand.NewPCG(13, 14))
+	for range 200 {
+		d := &device{size: 70 * sector}
+		bad := make(map[int64]bool)
+		for range r.IntN(30) {
+			start, n := r.Int64N(60), 1+r.Int64N(8)
+			d.lose(start*sector, (start+n)*sector)
+			for s := start; s < start+n; s++ {
+				bad[s] = true
+			}
+		}
+		var want []Range
+		for s := range int64(70) {
+			switch n := len(want) - 1; {
+			case !bad[s]:
+			case n >= 0 && want[n].End == s*sector:
+				want[n].End += sector
+			default:
+				want = append(want, Range{s * sector, (s + 1) * sector})
+			}
+		}
+		if got := d.unreadable(); !slices.Equal(got, want) {
+			t.Fatalf("merged to %v, want %v", got, want)
+		}
+	}
+}
