@@ -173,6 +173,9 @@ func matrix() []matrixCase {
 // compared without regard to case, indexed by the e2fsck that follows.
 func casefolded() []string {
 	commands := []string{"mkdir /casefold", "sif /casefold flags 0x40080000", "cd /casefold"}
+	for range 16 {
+		commands = append(commands, "expand_dir /casefold")
+	}
 	for i := range 200 {
 		commands = append(commands, fmt.Sprintf("ln /plain/file-000 /casefold/Name-With-Case-%03d", i))
 	}
@@ -192,7 +195,7 @@ func TestMatrix(t *testing.T) {
 			fs := testfs.Make(t, c.Spec)
 			restored := roundTrip(t, tool, fs.Path, c.e2imageFails == "")
 			sameVerdicts(t, fs.Path, restored)
-			if v := testfs.Fsck(t, fs.Path, "-fn"); v.Exit != 0 && !c.Dirty {
+			if v := testfs.Fsck(t, fs.Path, "-fn"); v.Exit != 0 && !c.Dirty && fs.Journal == "" {
 				t.Errorf("the source is not sound, e2fsck -fn: exit %d\n%s", v.Exit, v.Text)
 			}
 			if !c.Stale { // else e2fsck reads more than it looks at

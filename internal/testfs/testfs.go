@@ -240,6 +240,11 @@ func debugfsWrite(path string, commands []string) error {
 	if err != nil {
 		return fmt.Errorf("debugfs: %w\n%s", err, out)
 	}
+	for line := range strings.Lines(string(out)) { // a command that fails says so, but the exit status is 0
+		if !strings.HasPrefix(line, "debugfs") && !strings.HasPrefix(line, "Allocated inode") {
+			return fmt.Errorf("debugfs: %s", out)
+		}
+	}
 	return nil
 }
 
