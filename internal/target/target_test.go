@@ -1,0 +1,281 @@
+package target
+
+import (
+	"context"
+	"errors"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"e2qcow/internal/storage"
+)
+
+// folder returns an empty folder and what it holds by now, temporary names shown as "~".
+func folder(t *testing.T) (dir string, list func() string) {
+	t.Helper()
+	dir = t.TempDir()
+	return dir, func() string {
+		t.Helper()
+		entries, err := os.ReadDir(dir)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var names []string
+		for _, e := range entries {
+			if strings.HasPrefix(e.Name(), ".") {
+				names = append(names, "~")
+			} else {
+				names = append(names, e.Name())
+			}
+		}
+		return strings.Join(names, " ")
+	}
+}
+
+func open(t *testing.T, name string) *Target {
+	t.Helper()
+	target, err := Open(t.Context(), name, Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(target.Close)
+	return target
+}
+
+func put(t *testing.T, target *Target, text string) {
+	t.Helper()
+	if _, err := target.WriteAt([]byte(text), 0); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestFileAppearsWhole(t *testing.T) {
+	dir, list := folder(t)
+	name := filepath.Join(dir, "out")
+	target := open(t, name)
+	put(t, target, "new")
+	if got := list(); got != "~" {
+		t.Errorf("before it is whole there is %q", got)
+	}
+	if err := target.Commit(); err != nil {
+		t.Fatal(err)
+	}
+	target.Close()
+	if got := list(); got != "out" {
+		t.Errorf("then there is %q", got)
+	}
+	info, err := os.Stat(name)
+	if err != nil || info.Mode() != 0o600 {
+		t.Errorf("mode %v, %v", info.Mode(), err)
+	}
+	if b, err := os.ReadFile(name); err != nil || string(b) != "new" {
+		t.Errorf("content %q, %v", b, err)
+	}
+}
+
+func TestFileGivenUp(t *testing.T) {
+	dir, list := folder(t)
+	name := filepath.Join(dir, "out")
+	if err := os.WriteFile(name, nil, 0o640); err != nil {
+		t.Fatal(err)
+	}
+	target := open(t, name)
+	put(t, target, "new")
+	target.Close()
+	target.Close()
+	if got := list(); got != "out" {
+		t.Errorf("there is %q", got)
+	}
+	if info, err := os.Stat(name); err != nil || info.Size() != 0 || info.Mode() != 0o640 {
+		t.Errorf("the old file has changed: %v, %v", info, err)
+	}
+	if err := target.Commit(); !errors.Is(err, os.ErrClosed) {
+		t.Errorf("committed after Close: %v", err)
+	}
+}
+
+func TestCommitFails(t *testing.T) {
+	dir, list := folder(t)
+	name := filepath.Join(dir, "out")
+	target := open(t, name)
+	put(t, target, "new")
+	if err := os.Mkdir(name, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if err := target.Commit(); err == nil || !strings.Contains(err.Error(), name+":") || strings.Contains(err.Error(), "/.") {
+		t.Errorf("error %v does not name the target alone", err)
+	}
+	if got := list(); got != "out" {
+		t.Errorf("there is %q", got)
+	}
+}
+
+// TestCloseRaces has Close come while another goroutine commits, as a signal
+// has it: the file is there whole or not at all.
+func TestCloseRaces(t *testing.T) {
+	for range 50 {
+		dir, list := folder(t)
+		target := open(t, filepath.Join(dir, "out"))
+		put(t, target, "new")
+		var both sync.WaitGroup
+		both.Go(target.Close)
+		var err error
+		both.Go(func() { err = target.Commit() })
+		both.Wait()
+		want := ""
+		if err == nil {
+			want = "out"
+		}
+		if got := list(); got != want {
+			t.Fatalf("after Commit returned %v there is %q", err, got)
+		}
+	}
+}
+
+func TestSymlink(t *testing.T) {
+	dir, _ := folder(t)
+	for _, d := range []string{"a", "b", "b/c"} {
+		if err := os.Mkdir(filepath.Join(dir, d), 0o700); err != nil {
+			t.Fatal(err)
+		}
+	}
+	// Through a folder that is a symlink, so that ".." is not what it looks like.
+	for name, to := range map[string]string{"a/dir": "../b/c", "b/c/one": "../two", "b/two": "three"} {
+		if err := os.Symlink(to, filepath.Join(dir, name)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	target := open(t, filepath.Join(dir, "a/dir/one"))
+	put(t, target, "new")
+	if err := target.Commit(); err != nil {
+		t.Fatal(err)
+	}
+	info, err := os.Lstat(filepath.Join(dir, "b/three"))
+	if err != nil || !info.Mode().IsRegular() || info.Size() != 3 {
+		t.Errorf("it did not arrive: %v, %v", info, err)
+	}
+}
+
+func TestLongName(t *testing.T) {
+	dir, list := folder(t)
+	long := strings.Repeat("x", maxName)
+	target := open(t, filepath.Join(dir, long))
+	if err := target.Commit(); err != nil {
+		t.Fatal(err)
+	}
+	if got := list(); got != long {
+		t.Errorf("there is %q", got)
+	}
+}
+
+func TestRefusals(t *testing.T) {
+	dir, _ := folder(t)
+	write := func(name, text string) string {
+		t.Helper()
+		name = filepath.Join(dir, name)
+		if err := os.WriteFile(name, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		return name
+	}
+	text, qcow2, empty := write("text", "text"), write("qcow2", "QFI\xfb"), write("empty", "")
+	f, err := os.Open(text)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	textRegion, err := storage.Of(f)
+	if err != nil {
+		t.Fatal(err)
+	}
+	tests := []struct {
+		what string
+		name string
+		opt  Options
+		want error
+	}{
+		{"text for qcow2", text, Options{}, ErrExists},
+		{"text for qcow2, allowed", text, Options{Overwrite: true}, nil},
+		{"text for raw", text, Options{Format: Raw}, nil},
+		{"qcow2 for qcow2", qcow2, Options{}, nil},
+		{"qcow2 for raw", qcow2, Options{Format: Raw}, ErrExists},
+		{"qcow2 for raw, allowed", qcow2, Options{Format: Raw, Overwrite: true}, nil},
+		{"empty for qcow2", empty, Options{}, nil},
+		{"empty for raw", empty, Options{Format: Raw}, nil},
+		{"new", filepath.Join(dir, "new"), Options{}, nil},
+		{"the source", text, Options{Source: textRegion, Overwrite: true}, ErrSame},
+		{"a folder", dir, Options{}, ErrDirectory},
+		{"a name that only a folder has", filepath.Join(dir, "new") + "/", Options{}, ErrDirectory},
+		{"no name", "", Options{}, ErrDirectory},
+		{"in no folder", filepath.Join(dir, "nowhere", "new"), Options{}, fs.ErrNotExist},
+		{"in a file", filepath.Join(text, "new"), Options{}, unix.ENOTDIR},
+	}
+	for _, test := range tests {
+		t.Run(test.what, func(t *testing.T) {
+			target, err := Open(t.Context(), test.name, test.opt)
+			if err == nil {
+				target.Close()
+			}
+			if !errors.Is(err, test.want) {
+				t.Errorf("got %v, want %v", err, test.want)
+			}
+		})
+	}
+}
+
+func TestWaitForReaderEnds(t *testing.T) {
+	dir, _ := folder(t)
+	fifo := filepath.Join(dir, "fifo")
+	if err := unix.Mkfifo(fifo, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+	defer cancel()
+	if _, err := Open(ctx, fifo, Options{}); !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("got %v", err)
+	}
+}
+
+// TestZeroOut zeroes parts of a file, which like some devices cannot do it by
+// itself.
+func TestZeroOut(t *testing.T) {
+	const size = 3*zeroSize + 100
+	for _, part := range [][2]int64{{0, size}, {1, 1}, {4095, 2}, {512, zeroSize}, {4096, 2 * zeroSize}, {100, 0}} {
+		dir, _ := folder(t)
+		target := open(t, filepath.Join(dir, "out"))
+		put(t, target, strings.Repeat("x", size))
+		var told int64
+		if err := target.ZeroOut(t.Context(), part[0], part[1], func(n int64) { told += n }); err != nil {
+			t.Fatal(err)
+		}
+		if told != part[1] {
+			t.Errorf("%v: told of %d bytes", part, told)
+		}
+		got, err := os.ReadFile(target.temp)
+		if err != nil {
+			t.Fatal(err)
+		}
+		want := []byte(strings.Repeat("x", size))
+		clear(want[part[0] : part[0]+part[1]])
+		if string(got) != string(want) {
+			t.Errorf("%v: not what was to be zeroed", part)
+		}
+	}
+}
+
+func TestZeroOutEnds(t *testing.T) {
+	dir, _ := folder(t)
+	target := open(t, filepath.Join(dir, "out"))
+	ctx, cancel := context.WithCancelCause(t.Context())
+	why := errors.New("enough")
+	err := target.ZeroOut(ctx, 0, 1<<40, func(int64) { cancel(why) })
+	if !errors.Is(err, why) {
+		t.Errorf("got %v", err)
+	}
+}
