@@ -1,6 +1,7 @@
 package scan
 
 import (
+	"cmp"
 	"encoding/binary"
 	"slices"
 	"sort"
@@ -47,7 +48,7 @@ func (s *scanner) mapFile(iblock []byte, extents bool) fileMap {
 			m.pointers(m.buf, next.level-1, next.logical)
 		}
 	}
-	slices.SortStableFunc(m.found, func(a, b ext.Extent) int { return int(int64(a.Logical) - int64(b.Logical)) })
+	slices.SortStableFunc(m.found, func(a, b ext.Extent) int { return cmp.Compare(a.Logical, b.Logical) })
 	return m.found
 }
 
