@@ -1,0 +1,272 @@
+package scan
+
+import (
+	"bytes"
+	"cmp"
+	"context"
+	"errors"
+	"io"
+	"math/rand/v2"
+	"slices"
+	"sync"
+	"testing"
+	"time"
+
+	"e2qcow/ext"
+)
+
+// scannerOf returns a scanner of the filesystem on r, ready to scan.
+func scannerOf(t testing.TB, r io.ReaderAt, size int64) *scanner {
+	t.Helper()
+	dev := &device{r: r, size: size}
+	sb, err := readSuperblock(dev, ext.SuperblockOffset)
+	if err != nil {
+		t.Fatal(err)
+	}
+	geo, err := sb.Geometry()
+	if err != nil {
+		t.Fatal(err)
+	}
+	blocks := (uint64(size) + uint64(geo.BlockSize) - 1) / uint64(geo.BlockSize)
+	s := newScanner(reading{sb: sb, geo: geo, believed: true}, dev, blocks, new(Map), new(problems))
+	s.threads = 2
+	return s
+}
+
+// A blockRun is what sweep is given: first block and count.
+type blockRun struct{ block, count uint64 }
+
+// randomSweep returns ascending runs that overlap, repeat, touch, are empty,
+// leave short and long gaps, and may end beyond the device.
+func randomSweep(r *rand.Rand, blocks uint64) []blockRun {
+	runs := make([]blockRun, r.IntN(60))
+	for i := range runs {
+		runs[i] = blockRun{r.Uint64N(blocks + blocks/8), r.Uint64N(1 + r.Uint64N(1+r.Uint64N(blocks)))}
+	}
+	slices.SortFunc(runs, func(a, b blockRun) int { return cmp.Compare(a.block, b.block) })
+	return runs
+}
+
+func (r blockRun) onDevice(blocks uint64) (start, end uint64) {
+	return min(r.block, blocks), min(r.block+r.count, blocks)
+}
+
+// Every block of every run is requested once, in requests of bounded length
+// that are not longer than the runs and the short gaps within them ask for.
+func TestRequestsProperty(t *testing.T) {
+	r := rand.New(rand.NewPCG(21, 22))
+	for _, bs := range []uint32{1024, 4096, 65536} {
+		const size = 64 << 20
+		fs := newSynthetic(layout{blockSize: bs, blocks: size / uint64(bs)})
+		s := scannerOf(t, fs, size)
+		for range 150 {
+			runs := randomSweep(r, s.deviceBlocks)
+			want := make([][]uint64, len(runs)) // by run: blocks not requested yet
+			for i, run := range runs {
+				start, end := run.onDevice(s.deviceBlocks)
+				for ; start < end; start++ {
+					want[i] = append(want[i], start)
+				}
+			}
+			next := s.requests(len(runs), func(i int) (uint64, uint64) { return runs[i].block, runs[i].count })
+			var req request
+			for next(&req) {
+				checkRequest(t, s, &req)
+				for _, p := range req.pieces {
+					for block := p.block; block < p.block+uint64(p.count); block++ {
+						if len(want[p.tag]) == 0 || want[p.tag][0] != block {
+							t.Fatalf("block size %d, runs %v: block %d of run %d requested twice or out of turn", bs, runs, block, p.tag)
+						}
+						want[p.tag] = want[p.tag][1:]
+					}
+				}
+			}
+			for i := range want {
+				if len(want[i]) > 0 {
+					t.Fatalf("block size %d, runs %v: blocks %v of run %d never requested", bs, runs, want[i], i)
+				}
+			}
+			if next(&req) {
+				t.Fatal("a request after the last")
+			}
+		}
+	}
+}
+
+func checkRequest(t *testing.T, s *scanner, req *request) {
+	t.Helper()
+	bs := int64(s.geo.BlockSize)
+	if req.length <= 0 || req.length > requestSize || len(req.pieces) == 0 {
+		t.Fatalf("a request of %d bytes, %d pieces", req.length, len(req.pieces))
+	}
+	covered := req.off
+	for _, p := range req.pieces {
+		start, end := int64(p.block)*bs, (int64(p.block)+int64(p.count))*bs
+		if p.count == 0 || start < req.off || end > req.off+int64(req.length) {
+			t.Fatalf("piece %v lies outside its request, %d bytes at %d", p, req.length, req.off)
+		}
+		if start-covered > bridge {
+			t.Fatalf("a request bridges a gap of %d bytes", start-covered)
+		}
+		covered = max(covered, end)
+	}
+	if covered != req.off+int64(req.length) {
+		t.Fatalf("a request ends at %d, its pieces at %d", req.off+int64(req.length), covered)
+	}
+}
+
+// What a sweep visits has the bytes of the source, each block of each run once.
+func TestSweep(t *testing.T) {
+	const bs, blocks = 1024, 5000
+	r := rand.New(rand.NewPCG(23, 24))
+	fs := newSynthetic(layout{blockSize: bs, blocks: blocks})
+	fs.fill(64*bs, blocks*bs, noise(blocks*bs, 1))
+	s := scannerOf(t, fs, blocks*bs-300) // the last block is cut short
+	want := make([]byte, blocks*bs)
+	if _, err := fs.ReadAt(want, 0); err != nil {
+		t.Fatal(err)
+	}
+	clear(want[len(want)-300:])
+	for round := range 40 {
+		s.threads = 1 + round%4
+		runs := randomSweep(r, blocks)
+		var mu sync.Mutex
+		visits := make(map[[2]uint64]int) // tag and block
+		err := s.sweep(context.Background(), len(runs),
+			func(i int) (uint64, uint64) { return runs[i].block, runs[i].count },
+			func(_ *batch, tag int, block uint64, data []byte) {
+				mu.Lock()
+				defer mu.Unlock()
+				for ; len(data) > 0; data, block = data[bs:], block+1 {
+					visits[[2]uint64{uint64(tag), block}]++
+					if !bytes.Equal(data[:bs], want[block*bs:][:bs]) {
+						t.Errorf("block %d has other bytes", block)
+					}
+				}
+			})
+		if err != nil {
+			t.Fatal(err)
+		}
+		total := 0
+		for tag, run := range runs {
+			start, end := run.onDevice(blocks)
+			for ; start < end; start++ {
+				total++
+				if n := visits[[2]uint64{uint64(tag), start}]; n != 1 {
+					t.Fatalf("runs %v: block %d of run %d visited %d times", runs, start, tag, n)
+				}
+			}
+		}
+		if len(visits) != total {
+			t.Fatalf("runs %v: %d visits, want %d", runs, len(visits), total)
+		}
+	}
+	if lost := s.dev.unreadable(); len(lost) != 0 {
+		t.Errorf("%v listed", lost)
+	}
+}
+
+// A bad sector between pieces is no loss; one in a piece is zero and listed.
+func TestSweepBadSectors(t *testing.T) {
+	const bs, blocks = 1024, 64
+	fs := newSynthetic(layout{blockSize: bs, blocks: blocks})
+	fs.fill(0, blocks*bs, noise(bs, 1))
+	runs := []blockRun{{20, 4}, {22, 1}, {26, 2}, {26, 2}, {40, 3}}
+	for bad := int64(18 * bs); bad < 46*bs; bad += sector {
+		s := scannerOf(t, &badDisk{ReaderAt: fs, bad: []int64{bad}}, blocks*bs)
+		var mu sync.Mutex
+		zeros := 0
+		err := s.sweep(context.Background(), len(runs),
+			func(i int) (uint64, uint64) { return runs[i].block, runs[i].count },
+			func(_ *batch, _ int, block uint64, data []byte) {
+				mu.Lock()
+				defer mu.Unlock()
+				zeros += bytes.Count(data, []byte{0})
+			})
+		if err != nil {
+			t.Fatal(err)
+		}
+		var want []Range
+		hits := 0
+		for _, run := range runs {
+			if block := uint64(bad / bs); block >= run.block && block < run.block+run.count {
+				want, hits = []Range{{bad, bad + sector}}, hits+1
+			}
+		}
+		if lost := s.dev.unreadable(); !slices.Equal(lost, want) || zeros != hits*sector {
+			t.Errorf("bad sector at %d: %d zeros, %v listed, want %d and %v", bad, zeros, lost, hits*sector, want)
+		}
+	}
+}
+
+func TestSweepEndsWithContext(t *testing.T) {
+	fs := newSynthetic(layout{blocks: 1 << 20})
+	s := scannerOf(t, fs, fs.size)
+	ctx, cancel := context.WithCancel(context.Background())
+	visits := 0
+	s.threads = 1
+	err := s.sweep(ctx, 1, func(int) (uint64, uint64) { return 0, 1 << 20 }, func(*batch, int, uint64, []byte) {
+		visits++
+		cancel()
+	})
+	if !errors.Is(err, context.Canceled) || visits != 1 {
+		t.Errorf("%d visits, %v", visits, err)
+	}
+	if _, err := Scan(ctx, fs, fs.size, Options{}); !errors.Is(err, context.Canceled) {
+		t.Errorf("Scan: %v", err)
+	}
+}
+
+// A slowDisk takes its time, so that workers overlap.
+type slowDisk struct{ io.ReaderAt }
+
+func (d slowDisk) ReadAt(p []byte, off int64) (int, error) {
+	time.Sleep(time.Millisecond)
+	return d.ReaderAt.ReadAt(p, off)
+}
+
+// Workers read at the same time.
+func TestSweepIsParallel(t *testing.T) {
+	fs := newSynthetic(layout{blocks: 1 << 16})
+	s := scannerOf(t, slowDisk{fs}, fs.size)
+	var mu sync.Mutex
+	inside, most := 0, 0
+	s.threads = 4
+	err := s.sweep(context.Background(), 1, func(int) (uint64, uint64) { return 0, 1 << 14 }, func(*batch, int, uint64, []byte) {
+		mu.Lock()
+		inside++
+		most = max(most, inside)
+		mu.Unlock()
+		time.Sleep(time.Millisecond)
+		mu.Lock()
+		inside--
+		mu.Unlock()
+	})
+	if err != nil || most < 2 {
+		t.Errorf("%d visits at once, %v", most, err)
+	}
+}
+
+func BenchmarkSweep(b *testing.B) {
+	const bs = 4096
+	fs := newSynthetic(layout{blocks: 1 << 18})
+	s := scannerOf(b, fs, fs.size)
+	for _, c := range []struct {
+		name         string
+		count, pitch uint64
+	}{{"whole", 1 << 14, 1 << 14}, {"each-fourth", 1, 4}, {"each-64th", 1, 64}} {
+		b.Run(c.name, func(b *testing.B) {
+			n := int((1 << 14) / c.pitch)
+			b.SetBytes(int64(n) * int64(c.count) * bs)
+			b.ReportAllocs()
+			for b.Loop() {
+				err := s.sweep(context.Background(), n,
+					func(i int) (uint64, uint64) { return uint64(i) * c.pitch, c.count },
+					func(*batch, int, uint64, []byte) {})
+				if err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
+	}
+}
