@@ -31,6 +31,7 @@ import (
 // Fill says what a filesystem holds and how that gets into it.
 type Fill int
 
+// The kinds of Fill.
 const (
 	Empty   Fill = iota // nothing but what mke2fs makes
 	Mounted             // a tree written by the kernel; root only, blocks of at most 4 KiB
@@ -170,7 +171,7 @@ func sparseCopy(to, from string) error {
 }
 
 // build makes the filesystem in dir.
-func build(dir string, spec Spec) (*FS, error) {
+func build(dir string, spec Spec) (_ *FS, err error) {
 	fs := &FS{Path: filepath.Join(dir, "source.img"), Spec: spec}
 	options := append([]string{"-q", "-F", "-U", "6d796a20-6273-4d0a-9b74-a1f1d0bd5a55"}, strings.Fields(spec.Mke2fs)...)
 	if err := emptyFile(fs.Path, spec.Size); err != nil {
@@ -185,11 +186,10 @@ func build(dir string, spec Spec) (*FS, error) {
 	var journal *loop
 	if spec.JournalDevice != 0 {
 		fs.Journal = filepath.Join(dir, "journal.img")
-		var err error
 		if journal, err = makeJournal(fs.Journal, spec); err != nil {
 			return nil, err
 		}
-		defer journal.detach()
+		defer func() { err = errors.Join(err, journal.detach()) }()
 		options = append(options, "-J", "device="+journal.device)
 	}
 	if spec.Fill == Copied {
