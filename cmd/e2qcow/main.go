@@ -43,7 +43,7 @@ func (s *session) exitCode(err error) int {
 		return exitUnreadable
 	case errors.As(err, &usage):
 		s.say("%v", usage)
-		fmt.Fprintf(s.stderr, "Try %q for help.\n", name+" --help")
+		_, _ = fmt.Fprintf(s.stderr, "Try %q for help.\n", name+" --help")
 		return exitUsage
 	}
 	s.say("%s", explain(err))

@@ -28,7 +28,7 @@ func newSession(stderr *os.File) *session { return &session{stdout: os.Stdout, s
 
 // say writes a line to the person.
 func (s *session) say(format string, args ...any) {
-	fmt.Fprintf(s.stderr, "%s: %s\n", name, printable(fmt.Sprintf(format, args...)))
+	_, _ = fmt.Fprintf(s.stderr, "%s: %s\n", name, printable(fmt.Sprintf(format, args...)))
 }
 
 // guard has f called if the session has to end at once.

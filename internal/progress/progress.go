@@ -126,7 +126,7 @@ func (r *Reporter) line(now time.Time) {
 			text += fmt.Sprintf(", %v left", left.Round(time.Second))
 		}
 	}
-	fmt.Fprintln(r.w, text)
+	_, _ = fmt.Fprintln(r.w, text)
 	r.shown = true
 }
 

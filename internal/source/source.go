@@ -115,5 +115,5 @@ func (s *Source) WritableMount() (point string, err error) {
 // Signature returns what the source holds as far as well-known bytes tell.
 func (s *Source) Signature() (signature.Signature, bool, error) { return signature.Find(s, s.size) }
 
-// Close closes the source.
-func (s *Source) Close() error { return s.f.Close() }
+// Close closes the source. Nothing was written, so nothing can fail.
+func (s *Source) Close() { s.f.Close() }

@@ -85,11 +85,11 @@ func partition(dir string) (disk, start, size uint64, ok bool) {
 	const sector = 512 // what sysfs counts in, whatever the device does
 	start, startOK := sysNumber(filepath.Join(dir, "start"))
 	size, sizeOK := sysNumber(filepath.Join(dir, "size"))
-	real, err := filepath.EvalSymlinks(dir)
+	path, err := filepath.EvalSymlinks(dir)
 	if err != nil || !startOK || !sizeOK || start > math.MaxUint64/sector || size > math.MaxUint64/sector {
 		return 0, 0, 0, false
 	}
-	disk, ok = sysDevice(filepath.Dir(real))
+	disk, ok = sysDevice(filepath.Dir(path))
 	return disk, start * sector, size * sector, ok
 }
 
@@ -116,15 +116,15 @@ func loopBacking(dir string, rdev uint64) (file fileID, start, size uint64, ok b
 // loopStatus asks the loop device itself, which knows the file behind it also
 // by another name or none.
 func loopStatus(dir string, rdev uint64) (file fileID, start, size uint64, ok bool) {
-	real, err := filepath.EvalSymlinks(dir)
+	path, err := filepath.EvalSymlinks(dir)
 	if err != nil {
 		return fileID{}, 0, 0, false
 	}
-	fd, err := unix.Open(filepath.Join("/dev", filepath.Base(real)), unix.O_RDONLY|unix.O_CLOEXEC|unix.O_NONBLOCK, 0)
+	fd, err := unix.Open(filepath.Join("/dev", filepath.Base(path)), unix.O_RDONLY|unix.O_CLOEXEC|unix.O_NONBLOCK, 0)
 	if err != nil {
 		return fileID{}, 0, 0, false
 	}
-	defer unix.Close(fd)
+	defer func() { _ = unix.Close(fd) }()
 	var st unix.Stat_t
 	//nolint:unconvert // Rdev is narrower on some architectures.
 	if err := unix.Fstat(fd, &st); err != nil || st.Mode&unix.S_IFMT != unix.S_IFBLK || uint64(st.Rdev) != rdev {
