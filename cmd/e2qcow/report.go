@@ -4,9 +4,11 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"strconv"
 	"strings"
 	"time"
 	"unicode"
+	"unicode/utf8"
 
 	"github.com/dustin/go-humanize"
 	"golang.org/x/sys/unix"
@@ -161,5 +163,19 @@ func explain(err error) string {
 	return err.Error() + "; " + text
 }
 
-// unprintable tells what changes a line or a terminal rather than show itself.
-func unprintable(r rune) bool { return !unicode.IsPrint(r) }
+// printable escapes what would change the line or the terminal rather than
+// show itself, and bytes that are no text.
+func printable(s string) string {
+	var b strings.Builder
+	for len(s) > 0 {
+		r, n := utf8.DecodeRuneInString(s)
+		if r == utf8.RuneError && n == 1 || !unicode.IsPrint(r) {
+			quoted := strconv.Quote(s[:n])
+			b.WriteString(quoted[1 : len(quoted)-1])
+		} else {
+			b.WriteString(s[:n])
+		}
+		s = s[n:]
+	}
+	return b.String()
+}

@@ -6,7 +6,6 @@ import (
 	"io"
 	"os"
 	"os/signal"
-	"strings"
 	"sync"
 	"syscall"
 	"time"
@@ -86,21 +85,4 @@ func (s *session) interruptible() (ctx context.Context, stop func()) {
 		os.Exit(s.exitCode(err))
 	}()
 	return ctx, func() { close(ended) }
-}
-
-// printable escapes what would change the line or the terminal.
-func printable(s string) string {
-	if !strings.ContainsFunc(s, unprintable) {
-		return s
-	}
-	var b strings.Builder
-	for _, r := range s {
-		if unprintable(r) {
-			quoted := fmt.Sprintf("%+q", r) // in single quotes
-			b.WriteString(quoted[1 : len(quoted)-1])
-		} else {
-			b.WriteRune(r)
-		}
-	}
-	return b.String()
 }
