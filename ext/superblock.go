@@ -114,9 +114,6 @@ func (sb *Superblock) BlockSize() uint32 {
 	return MinBlockSize << sb.d.SLogBlockSize
 }
 
-// BlocksPerGroup returns s_blocks_per_group as it is.
-func (sb *Superblock) BlocksPerGroup() uint32 { return sb.d.SBlocksPerGroup }
-
 // Group returns s_block_group_nr, the group that this copy was written for.
 func (sb *Superblock) Group() uint32 { return uint32(sb.d.SBlockGroupNr) }
 
@@ -143,6 +140,23 @@ func (sb *Superblock) DescChecksumOK(group uint32, d GroupDesc) bool {
 		return VerifyGroupDesc16(sb.d.SUuid[:], group, d)
 	}
 	return true
+}
+
+// A Hint says where a superblock too damaged to be decoded suggests that
+// groups begin. It is zero where the fields make no sense.
+type Hint struct {
+	BlockSize      uint32 // bytes
+	BlocksPerGroup uint32
+}
+
+// GeometryHint takes a hint from the SuperblockSize bytes where a superblock
+// should stand, whether they have its magic number or not.
+func GeometryHint(b []byte) Hint {
+	var d ext4.SuperblockData
+	if _, err := binary.Decode(b, binary.LittleEndian, &d); err != nil || d.SLogBlockSize > 6 || d.SBlocksPerGroup < 8 {
+		return Hint{}
+	}
+	return Hint{MinBlockSize << d.SLogBlockSize, d.SBlocksPerGroup}
 }
 
 // Revision returns s_rev_level.

@@ -2,18 +2,24 @@ package scan
 
 import (
 	"cmp"
-	"errors"
 	"io"
+	"math"
 	"slices"
+	"sort"
 	"sync"
+	"time"
 )
 
 // sector is the smallest piece that a read which failed is broken into.
 const sector = 512
 
-// maxFailedReads bounds how many reads may fail before whatever cannot be
-// read whole is given up whole: a device that errors everywhere ends soon.
-const maxFailedReads = 4096
+// Failing reads take a dying disk seconds each. When breakUpTime has gone into
+// them, a read that fails is no longer broken up; when nothing but failures
+// has come for deadTime, nothing more is read at all.
+const (
+	breakUpTime = 15 * time.Minute
+	deadTime    = 2 * time.Minute
+)
 
 // A Range is a range of bytes [Start, End).
 type Range struct {
@@ -23,21 +29,54 @@ type Range struct {
 // A device reads the source. What cannot be read is read again in halves down
 // to a sector; what is lost is zero, and listed. So no read fails.
 type device struct {
-	r    io.ReaderAt
-	size int64
+	r       io.ReaderAt
+	size    int64
+	retries int     // more tries for a sector that cannot be read
+	bad     []Range // not to be read: known to be bad; ascending, disjoint
 
 	mu     sync.Mutex
 	lost   []Range
-	failed int
+	wasted time.Duration // on failed reads
+	barren time.Duration // on failed reads since one succeeded
 }
 
 // tryRead fills p from off if that can be done in one go.
 func (d *device) tryRead(p []byte, off int64) bool {
-	if off < 0 || off > d.size-int64(len(p)) {
+	if off < 0 || off > d.size-int64(len(p)) || len(d.bad) > 0 && d.nextBad(off).Start < off+int64(len(p)) {
 		return false
 	}
-	n, _ := d.r.ReadAt(p, off)
+	n, _ := d.readOnce(p, off)
 	return n == len(p)
+}
+
+// readOnce asks the source once, and keeps account of failures.
+func (d *device) readOnce(p []byte, off int64) (int, error) {
+	start := time.Now()
+	n, err := d.r.ReadAt(p, off)
+	if n == len(p) {
+		err = nil
+	} else if err == nil {
+		err = io.ErrUnexpectedEOF
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if err == nil {
+		d.barren = 0
+	} else {
+		took := time.Since(start)
+		d.wasted += took
+		d.barren += took
+	}
+	return n, err
+}
+
+// nextBad returns the first range known to be bad that ends behind off.
+func (d *device) nextBad(off int64) Range {
+	i := sort.Search(len(d.bad), func(i int) bool { return d.bad[i].End > off })
+	if i == len(d.bad) {
+		return Range{math.MaxInt64, math.MaxInt64}
+	}
+	return d.bad[i]
 }
 
 // read fills p from off. Beyond the end of the source all is zero.
@@ -51,18 +90,41 @@ func (d *device) read(p []byte, off int64) {
 		p = p[:rest]
 	}
 	for len(p) > 0 {
-		n, err := d.r.ReadAt(p, off)
-		if n == len(p) {
+		bad := d.nextBad(off)
+		if n := min(max(bad.Start-off, 0), int64(len(p))); n > 0 {
+			d.readGood(p[:n], off)
+			p, off = p[n:], off+n
+		}
+		if n := min(bad.End-off, int64(len(p))); n > 0 {
+			clear(p[:n])
+			d.lose(off, off+n)
+			p, off = p[n:], off+n
+		}
+	}
+}
+
+// readGood fills p from off, which lies within the source.
+func (d *device) readGood(p []byte, off int64) {
+	tries := 0
+	for len(p) > 0 {
+		if d.dead() {
+			clear(p)
+			d.lose(off, off+int64(len(p)))
 			return
 		}
-		if n > 0 && err == nil {
-			err = io.ErrUnexpectedEOF
+		n, err := d.readOnce(p, off)
+		if err == nil {
+			return
 		}
 		// What came before the failure is good up to a sector's border.
 		good := max(int64(n)-(off+int64(n))%sector, 0)
 		p, off = p[good:], off+good
 		end := off + int64(len(p))
-		if errors.Is(err, io.EOF) || off/sector == (end-1)/sector || d.giveUp() {
+		if oneSector := off/sector == (end-1)/sector; oneSector || d.giveUp() {
+			if oneSector && (good > 0 || tries < d.retries) {
+				tries++
+				continue
+			}
 			clear(p)
 			d.lose(off, end)
 			return
@@ -71,16 +133,23 @@ func (d *device) read(p []byte, off int64) {
 		if half == int64(len(p)) {
 			half = sector - off%sector
 		}
-		d.read(p[:half], off)
+		d.readGood(p[:half], off)
 		p, off = p[half:], off+half
 	}
 }
 
+// giveUp tells whether failed reads are no longer broken up.
 func (d *device) giveUp() bool {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	d.failed++
-	return d.failed > maxFailedReads
+	return d.wasted > breakUpTime
+}
+
+// dead tells whether nothing more is read.
+func (d *device) dead() bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.barren > deadTime
 }
 
 // lose lists the sectors that [start, end) lies in.

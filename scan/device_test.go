@@ -68,39 +68,44 @@ func TestDeviceLosesSectors(t *testing.T) {
 	}
 }
 
-// A device that errors everywhere is given up after a bounded count of reads,
+// A device that has given nothing but errors for long is not read any more,
 // and all that was asked for is listed.
-func TestDeviceGivesUp(t *testing.T) {
+func TestDeviceDies(t *testing.T) {
 	const requests, length = 400, 1 << 20
-	var bad []int64
-	for off := int64(0); off < requests*length; off += sector {
-		bad = append(bad, off)
+	src := &badDisk{ReaderAt: newDisk(requests * length)}
+	d := &device{r: src, size: requests * length, barren: deadTime + 1, wasted: deadTime + 1}
+	buf := make([]byte, length)
+	for i := range int64(requests) {
+		buf[0] = 1
+		d.read(buf, i*length)
+		if buf[0] != 0 {
+			t.Fatal("what cannot be read is not zero")
+		}
 	}
-	for _, nothing := range []bool{false, true} {
-		src := &badDisk{ReaderAt: newDisk(requests * length), bad: bad, nothing: nothing}
-		d := &device{r: src, size: requests * length}
-		buf := make([]byte, length)
-		for i := range int64(requests) {
-			buf[0] = 1
-			d.read(buf, i*length)
-			if buf[0] != 0 {
-				t.Fatal("what cannot be read is not zero")
-			}
-		}
-		// Each failure that is halved leads to two more reads at most.
-		if n := src.reads.Load(); n > 3*maxFailedReads+2*requests {
-			t.Errorf("%d reads of a device that errors everywhere", n)
-		}
-		if lost := d.unreadable(); !slices.Equal(lost, []Range{{0, requests * length}}) {
-			t.Errorf("%d ranges listed, the first %v", len(lost), lost[0])
-		}
+	if n := src.reads.Load(); n != 0 {
+		t.Errorf("%d reads of a dead device", n)
+	}
+	if lost := d.unreadable(); !slices.Equal(lost, []Range{{0, requests * length}}) {
+		t.Errorf("%d ranges listed, the first %v", len(lost), lost[0])
 	}
 }
 
-// After it has given up, a device still reads what can be read whole.
+// A read that succeeds gives a device more time.
+func TestDeviceRevives(t *testing.T) {
+	data := noise(8*sector, 3)
+	d := &device{r: bytes.NewReader(data), size: int64(len(data)), barren: deadTime}
+	got := make([]byte, len(data))
+	d.read(got, 0)
+	if !bytes.Equal(got, data) || d.barren != 0 {
+		t.Errorf("after a good read %v are held against the device", d.barren)
+	}
+}
+
+// After much time has gone into errors, a device still reads what can be read
+// whole, but does not break up what cannot.
 func TestDeviceReadsOnAfterGivingUp(t *testing.T) {
 	data := noise(8*sector, 3)
-	d := &device{r: &badDisk{ReaderAt: bytes.NewReader(data), bad: []int64{5 * sector}, nothing: true}, size: int64(len(data)), failed: maxFailedReads}
+	d := &device{r: &badDisk{ReaderAt: bytes.NewReader(data), bad: []int64{5 * sector}, nothing: true}, size: int64(len(data)), wasted: breakUpTime + 1}
 	got := make([]byte, 4*sector)
 	d.read(got, 0)
 	if !bytes.Equal(got, data[:4*sector]) || len(d.unreadable()) != 0 {
@@ -110,6 +115,57 @@ func TestDeviceReadsOnAfterGivingUp(t *testing.T) {
 	if want := []Range{{4 * sector, 8 * sector}}; !slices.Equal(d.unreadable(), want) {
 		t.Errorf("%v listed, want %v", d.unreadable(), want)
 	}
+}
+
+// What is known to be bad is not read, and listed where it is asked for.
+func TestDeviceBadMap(t *testing.T) {
+	data := noise(16*sector, 5)
+	src := &badDisk{ReaderAt: bytes.NewReader(data), bad: []int64{3 * sector, 4 * sector, 9 * sector}}
+	d := &device{r: src, size: int64(len(data)), bad: []Range{{3 * sector, 5 * sector}, {9 * sector, 10 * sector}, {15 * sector, 20 * sector}}}
+	got := make([]byte, len(data))
+	if d.tryRead(got[:4*sector], 0) || !d.tryRead(got[:4*sector], 5*sector) {
+		t.Error("a read in one go is for good sectors only")
+	}
+	d.read(got, 0)
+	want := bytes.Clone(data)
+	for _, r := range d.bad {
+		clear(want[r.Start:min(r.End, int64(len(want)))])
+	}
+	if !bytes.Equal(got, want) {
+		t.Error("wrong bytes")
+	}
+	if lost := d.unreadable(); !slices.Equal(lost, []Range{{3 * sector, 5 * sector}, {9 * sector, 10 * sector}, {15 * sector, 16 * sector}}) {
+		t.Errorf("%v listed", lost)
+	}
+	if src.failed.Load() != 0 {
+		t.Errorf("%d reads of bad sectors", src.failed.Load())
+	}
+}
+
+// A sector that fails is tried again as often as asked.
+func TestDeviceRetries(t *testing.T) {
+	for _, tt := range []struct{ retries, fails int64 }{{0, 1}, {2, 2}, {2, 3}, {2, 4}} {
+		data := noise(sector, 7)
+		d := &device{r: &flakyReader{ReaderAt: bytes.NewReader(data), fails: tt.fails}, size: sector, retries: int(tt.retries)}
+		got := make([]byte, sector)
+		d.read(got, 0)
+		if recovered := bytes.Equal(got, data); recovered != (tt.fails <= tt.retries) {
+			t.Errorf("%d retries of a sector that fails %d times: recovered %v", tt.retries, tt.fails, recovered)
+		}
+	}
+}
+
+// A flakyReader fails a number of times, then reads.
+type flakyReader struct {
+	io.ReaderAt
+	fails int64
+}
+
+func (f *flakyReader) ReadAt(p []byte, off int64) (int, error) {
+	if f.fails--; f.fails >= 0 {
+		return 0, io.ErrUnexpectedEOF
+	}
+	return f.ReaderAt.ReadAt(p, off)
 }
 
 // A chunkReader gives at most n bytes a read, with or without an error.

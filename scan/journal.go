@@ -181,10 +181,10 @@ func (s *scanner) replayed(recovery *ext.JournalRecovery) *scanner {
 		}
 	}
 	slices.SortFunc(over.blocks, func(a, b replacement) int { return cmp.Compare(a.block, b.block) })
-	dev := &device{r: over, size: s.dev.size}
+	dev := &device{r: over, size: s.dev.size, retries: s.dev.retries, bad: s.dev.bad}
 	rd := reading{sb: s.sb, geo: s.geo, group: s.descGroup, believed: s.trustFlags}
 	// The superblock itself may be among what is replaced.
-	if sb, err := readSuperblock(dev, ext.SuperblockOffset); err == nil && s.descGroup == 0 {
+	if sb, err := ext.DecodeSuperblock(readPrimary(dev)); err == nil && s.descGroup == 0 {
 		if geo, err := sb.Geometry(); err == nil && geo.BlockSize == s.geo.BlockSize {
 			rd.sb, rd.geo = sb, geo
 		}

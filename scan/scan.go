@@ -43,11 +43,24 @@ const (
 
 // Options are the choices of a scan.
 type Options struct {
-	Superblock uint64      // block number of the superblock to use; 0 finds one
-	BlockSize  uint32      // block size in bytes; 0 finds it
-	Backups    Backups     //
-	Journal    JournalMode //
-	Threads    int         // workers; 0 is runtime.GOMAXPROCS
+	// Superblock is the number of the block whose superblock is to be used,
+	// BlockSize the block size in bytes. 0 finds them.
+	Superblock uint64
+	BlockSize  uint32
+
+	Backups Backups
+	Journal JournalMode
+
+	// Threads is how many workers there are; 0 is runtime.GOMAXPROCS.
+	Threads int
+
+	// Retries is how often a sector that cannot be read is tried again.
+	Retries int
+
+	// Bad lists what is known to be unreadable, ascending and disjoint. It is
+	// not read, and listed as unreadable where it is metadata.
+	Bad []Range
+
 	// Progress is told how many of all block groups have been scanned. It is
 	// called from one goroutine at a time, and may be nil.
 	Progress func(done, total int64)
@@ -92,7 +105,7 @@ func Scan(ctx context.Context, r io.ReaderAt, size int64, opt Options) (*Result,
 	if opt.Threads <= 0 {
 		opt.Threads = runtime.GOMAXPROCS(0)
 	}
-	res := &Result{Map: new(Map), dev: &device{r: r, size: size}, problems: new(problems)}
+	res := &Result{Map: new(Map), dev: &device{r: r, size: size, retries: opt.Retries, bad: opt.Bad}, problems: new(problems)}
 	readings, err := findReadings(res.dev, opt, res.problems)
 	if err != nil {
 		return nil, err
@@ -124,7 +137,7 @@ func Scan(ctx context.Context, r io.ReaderAt, size int64, opt Options) (*Result,
 		}
 		if more && len(readings) == 1 {
 			// e2fsck would not believe these descriptors, and turn to a backup.
-			readings = append(readings, backupReadings(res.dev, opt, rd.sb)...)
+			readings = append(readings, backupReadings(res.dev, opt, ext.GeometryHint(rd.sb.Bytes()))...)
 		}
 	}
 	if n := res.Map.boundClaimed(maxClaimed / uint64(blockSize)); n > 0 {

@@ -15,13 +15,22 @@ type reading struct {
 	believed bool   // e2fsck would use it without turning to a backup
 }
 
-// readSuperblock decodes the superblock at a byte offset.
-func readSuperblock(dev *device, off int64) (*ext.Superblock, error) {
+// readPrimary reads the primary superblock as far as it can be read.
+func readPrimary(dev *device) []byte {
+	buf := make([]byte, ext.SuperblockSize)
+	if dev.size >= ext.SuperblockOffset+ext.SuperblockSize {
+		dev.read(buf, ext.SuperblockOffset)
+	}
+	return buf
+}
+
+// readCopy decodes the copy of the superblock that may stand at a byte offset.
+// A place that cannot be read holds none: it need not be metadata at all.
+func readCopy(dev *device, off int64) (*ext.Superblock, error) {
 	var buf [ext.SuperblockSize]byte
-	if off < 0 || off > dev.size-int64(len(buf)) {
+	if !dev.tryRead(buf[:], off) {
 		return nil, ErrNotExt
 	}
-	dev.read(buf[:], off)
 	return ext.DecodeSuperblock(buf[:])
 }
 
@@ -33,7 +42,8 @@ func findReadings(dev *device, opt Options, pr *problems) ([]reading, error) {
 	if opt.Superblock != 0 {
 		return chosenReading(dev, opt)
 	}
-	sb, err := readSuperblock(dev, ext.SuperblockOffset)
+	primary := readPrimary(dev)
+	sb, err := ext.DecodeSuperblock(primary)
 	var readings []reading
 	if err == nil {
 		geo, gerr := sb.Geometry()
@@ -55,7 +65,10 @@ func findReadings(dev *device, opt Options, pr *problems) ([]reading, error) {
 			pr.add(Problem{Kind: BadSuperblock, What: gerr.Error()})
 		}
 	}
-	backups := backupReadings(dev, opt, sb)
+	backups := backupReadings(dev, opt, ext.GeometryHint(primary))
+	if len(backups) == 0 && len(readings) == 0 {
+		backups = searchBackup(dev, opt)
+	}
 	if sb == nil && len(backups) == 0 {
 		return nil, ErrNotExt
 	}
@@ -86,7 +99,7 @@ func chosenReading(dev *device, opt Options) ([]reading, error) {
 // backupAt reads the superblock copy at a block, if a usable one with that
 // block size stands there.
 func backupAt(dev *device, block uint64, blockSize uint32) (reading, bool) {
-	sb, err := readSuperblock(dev, int64(block)*int64(blockSize))
+	sb, err := readCopy(dev, int64(block)*int64(blockSize))
 	if err != nil || sb.BlockSize() != blockSize {
 		return reading{}, false
 	}
@@ -103,10 +116,9 @@ func backupAt(dev *device, block uint64, blockSize uint32) (reading, bool) {
 
 // backupReadings looks for a copy of the superblock where e2fsck would: for
 // each block size at the start of groups 1, 3, 5, 7, 9 and so on of the size
-// that mke2fs gives them, and where the primary, bad as it may be, says that
-// groups begin. It returns the first that is valid, and the first of those
-// that e2fsck would find by the primary's own geometry.
-func backupReadings(dev *device, opt Options, primary *ext.Superblock) []reading {
+// that mke2fs gives them, and where a primary, bad as it may be, hints that
+// groups begin. It returns the first valid copy of either kind.
+func backupReadings(dev *device, opt Options, hint ext.Hint) []reading {
 	var found []reading
 	try := func(bs uint32, perGroup uint64) bool {
 		first := uint64(0)
@@ -132,8 +144,8 @@ func backupReadings(dev *device, opt Options, primary *ext.Superblock) []reading
 		}
 		return false
 	}
-	if primary != nil && primary.BlockSize() != 0 && primary.BlocksPerGroup() >= 8 {
-		try(primary.BlockSize(), uint64(primary.BlocksPerGroup()))
+	if hint.BlockSize != 0 {
+		try(hint.BlockSize, uint64(hint.BlocksPerGroup))
 	}
 	for bs := uint32(ext.MinBlockSize); bs <= ext.MaxBlockSize; bs *= 2 {
 		if opt.BlockSize != 0 && opt.BlockSize != bs {
@@ -144,6 +156,37 @@ func backupReadings(dev *device, opt Options, primary *ext.Superblock) []reading
 		}
 	}
 	return found
+}
+
+// searchedBytes is how far a copy of the superblock is searched for where none
+// of the usual places has one: group 1 begins before, unless blocks are larger
+// than 4 KiB.
+const searchedBytes = 128<<20 + 4<<10
+
+// searchBackup looks for a copy of the superblock in every block of the first
+// groups: they may be of any size (mke2fs -g).
+func searchBackup(dev *device, opt Options) []reading {
+	buf := make([]byte, requestSize)
+	for off := int64(0); off < min(dev.size, searchedBytes); off += requestSize {
+		data := buf[:min(requestSize, dev.size-off)]
+		if !dev.tryRead(data, off) {
+			continue
+		}
+		for at := int64(0); at+ext.SuperblockSize <= int64(len(data)); at += ext.MinBlockSize {
+			if off+at <= ext.SuperblockOffset || !ext.IsSuperblock(data[at:]) {
+				continue
+			}
+			sb, err := ext.DecodeSuperblock(data[at:])
+			if err != nil || sb.BlockSize() == 0 || opt.BlockSize != 0 && sb.BlockSize() != opt.BlockSize || (off+at)%int64(sb.BlockSize()) != 0 {
+				continue
+			}
+			rd, ok := backupAt(dev, uint64(off+at)/uint64(sb.BlockSize()), sb.BlockSize())
+			if ok && rd.sb.Group() == rd.group && rd.sb.ChecksumOK() && rd.sb.Verify(rd.geo) == nil {
+				return []reading{rd}
+			}
+		}
+	}
+	return nil
 }
 
 // backupGroups are the groups that have a copy with sparse_super, as far as
@@ -223,7 +266,7 @@ func (r *Result) markProbes() {
 			if bs == ext.MinBlockSize {
 				off += bs
 			}
-			if _, err := readSuperblock(r.dev, off); err == nil {
+			if _, err := readCopy(r.dev, off); err == nil {
 				r.Map.add(Superblock, uint64(off/blockSize), ext.SuperblockSize/blockSize)
 			}
 		}
