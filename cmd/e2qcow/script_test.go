@@ -1,0 +1,57 @@
+package main
+
+import (
+	"os"
+	"os/exec"
+	"strings"
+	"testing"
+
+	"github.com/rogpeppe/go-internal/testscript"
+)
+
+// TestScript runs the command lines in testdata/script.
+func TestScript(t *testing.T) {
+	testscript.Run(t, testscript.Params{
+		Dir:                 "testdata/script",
+		RequireExplicitExec: true,
+		RequireUniqueNames:  true,
+		Condition: func(cond string) (bool, error) { return cond == "root" && os.Geteuid() == 0, nil },
+		Cmds: map[string]func(*testscript.TestScript, bool, []string){
+			"loop":  loop,
+			"mount": mount,
+		},
+	})
+}
+
+// loop attaches a loop device to a file and puts its name into a variable.
+//
+//	loop VARIABLE FILE [OPTION OF LOSETUP]...
+func loop(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) < 2 {
+		ts.Fatalf("usage: loop VARIABLE FILE [OPTION]...")
+	}
+	device := output(ts, "losetup", append(args[2:], "-f", "--show", ts.MkAbs(args[1]))...)
+	ts.Defer(func() { output(ts, "losetup", "-d", device) })
+	ts.Setenv(args[0], device)
+}
+
+// mount mounts something till the end of the script.
+//
+//	mount [OPTION]... DEVICE FOLDER
+func mount(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) < 2 {
+		ts.Fatalf("usage: mount [OPTION]... DEVICE FOLDER")
+	}
+	folder := ts.MkAbs(args[len(args)-1])
+	output(ts, "mount", append(args[:len(args)-1], folder)...)
+	ts.Defer(func() { output(ts, "umount", folder) })
+}
+
+func output(ts *testscript.TestScript, name string, args ...string) string {
+	out, err := exec.Command(name, args...).CombinedOutput()
+	text := strings.TrimSpace(string(out))
+	if err != nil {
+		ts.Fatalf("%s %q: %v\n%s", name, args, err, text)
+	}
+	return text
+}
