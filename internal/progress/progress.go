@@ -92,17 +92,7 @@ func (r *Reporter) count(done, total int64) {
 		return
 	}
 	if r.bar == nil {
-		r.bar = progressbar.NewOptions64(max(total, 1),
-			progressbar.OptionSetWriter(r.w),
-			progressbar.OptionSetDescription(r.phase),
-			progressbar.OptionShowBytes(r.unit == Bytes),
-			progressbar.OptionShowIts(),
-			progressbar.OptionSetItsString("groups"),
-			progressbar.OptionShowCount(),
-			progressbar.OptionUseIECUnits(true),
-			progressbar.OptionFullWidth(),
-			progressbar.OptionClearOnFinish(),
-		)
+		r.bar = r.newBar(max(total, 1))
 	}
 	if total > 0 && total != r.bar.GetMax64() {
 		r.bar.ChangeMax64(total)
@@ -110,6 +100,20 @@ func (r *Reporter) count(done, total int64) {
 	// One byte short of the end, lest the bar takes itself for finished while
 	// the total still grows.
 	_ = r.bar.Set64(max(0, min(done, r.bar.GetMax64()-1)))
+}
+
+func (r *Reporter) newBar(total int64) *progressbar.ProgressBar {
+	rate := []progressbar.Option{progressbar.OptionShowBytes(true), progressbar.OptionUseIECUnits(true)}
+	if r.unit == Groups {
+		rate = []progressbar.Option{progressbar.OptionShowIts(), progressbar.OptionSetItsString("groups")}
+	}
+	return progressbar.NewOptions64(total, append(rate,
+		progressbar.OptionSetWriter(r.w),
+		progressbar.OptionSetDescription(r.phase),
+		progressbar.OptionShowCount(),
+		progressbar.OptionFullWidth(),
+		progressbar.OptionClearOnFinish(),
+	)...)
 }
 
 // line writes a line of text about the phase.

@@ -37,21 +37,24 @@ scan: 1,500 groups of 2,000 groups (75%)
 }
 
 func TestBar(t *testing.T) {
-	var out strings.Builder
-	clock := time.Unix(0, 0)
-	r := &Reporter{w: &out, terminal: true, now: func() time.Time { return clock }}
-	count := r.Phase("scan", Bytes)
-	for i, total := range []int64{0, 10, 5, 1 << 40, 1 << 40} {
-		clock = clock.Add(time.Second)
-		count(int64(i)<<30, total)
-	}
-	r.Finish()
-	got := out.String()
-	if !strings.Contains(got, "scan") || !strings.Contains(got, "TiB") {
-		t.Errorf("no phase or no total in %q", got)
-	}
-	if strings.Contains(got, "\n") {
-		t.Errorf("the bar scrolls: %q", got)
+	for unit, rate := range map[Unit]string{Bytes: "iB/s", Groups: "groups/s"} {
+		var out strings.Builder
+		clock := time.Unix(0, 0)
+		r := &Reporter{w: &out, terminal: true, now: func() time.Time { return clock }}
+		count := r.Phase("scan", unit)
+		for i, total := range []int64{0, 10, 5, 1 << 40, 1 << 40} {
+			time.Sleep(time.Millisecond) // the bar has a clock of its own
+			clock = clock.Add(time.Second)
+			count(int64(i)<<37, total)
+		}
+		r.Finish()
+		got := out.String()
+		if !strings.Contains(got, "scan") || !strings.Contains(got, rate) {
+			t.Errorf("no phase or no %s in %q", rate, got)
+		}
+		if strings.Contains(got, "\n") {
+			t.Errorf("the bar scrolls: %q", got)
+		}
 	}
 }
 
