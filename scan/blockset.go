@@ -57,17 +57,6 @@ func (s *blockSet) contains(block uint64) bool {
 	return b != nil && b.Contains(uint32(block%lowSpan))
 }
 
-// intersects tells whether any of [start, start+n) is in the set.
-func (s *blockSet) intersects(start, n uint64) bool {
-	found := false
-	split(start, n, func(high uint32, lo, hi uint64) {
-		if b := s.bitmap(high, false); b != nil && b.CardinalityInRange(lo, hi) > 0 {
-			found = true
-		}
-	})
-	return found
-}
-
 // claim adds [start, start+n) and calls fresh for each block of it that was
 // not in the set.
 func (s *blockSet) claim(start, n uint64, fresh func(block uint64)) {

@@ -206,28 +206,74 @@ func (s *scanner) markInodeBitmaps(ctx context.Context, groups []uint32) error {
 // does when a bitmap or a table lies outside its group (with flex_bg, outside
 // the filesystem) or on something else (ext2fs_check_desc).
 func (s *scanner) checkPlaces(first uint32, places []place) {
+	if s.descBad {
+		return
+	}
+	found := make([]span, 0, 3*len(places))
 	if first == 0 {
+		table := 1 + uint64(min(s.geo.LinearDescBlocks(), s.descBlocks()))
 		for g, ok := s.geo.NextSuper(0); ok && g < s.groups; g, ok = s.geo.NextSuper(g + 1) {
-			s.located.add(s.geo.SuperBlock(g), 1+uint64(min(s.geo.LinearDescBlocks(), s.descBlocks())))
+			start := s.geo.SuperBlock(g)
+			found = append(found, span{start, start + table, g})
 		}
 	}
 	for i, p := range places {
-		if s.descBad {
-			return
-		}
 		g := first + uint32(i)
 		low, high := uint64(s.geo.FirstDataBlock), s.geo.BlocksCount
 		if !s.sb.HasIncompat(ext.IncompatFlexBg) {
 			low = s.geo.GroupFirstBlock(g)
 			high = min(high, low+uint64(s.geo.BlocksPerGroup))
 		}
-		for _, r := range [...]Run{{Start: p.blockBitmap, Count: 1}, {Start: p.inodeBitmap, Count: 1}, {Start: p.inodeTable, Count: uint64(s.geo.TableBlocks)}} {
-			if r.Start < low || r.Start >= high || high-r.Start < r.Count || s.located.intersects(r.Start, r.Count) {
-				s.descBad = true
-				s.problems.add(Problem{Kind: BadDescriptor, What: "bitmaps or inode table outside the group or overlapping", Group: g, Block: r.Start})
-				break
+		for _, r := range [...]span{{p.blockBitmap, 1, g}, {p.inodeBitmap, 1, g}, {p.inodeTable, uint64(s.geo.TableBlocks), g}} {
+			if r.start < low || r.start >= high || high-r.start < r.end {
+				s.misplaced(g, r.start, "bitmaps or inode table outside the group")
+				return
 			}
-			s.located.add(r.Start, r.Count)
+			r.end += r.start
+			found = append(found, r)
 		}
 	}
+	if at, ok := s.located.add(found); !ok {
+		s.misplaced(at.group, at.start, "bitmaps or inode table on something else")
+	}
+}
+
+func (s *scanner) misplaced(g uint32, block uint64, what string) {
+	s.descBad = true
+	s.problems.add(Problem{Kind: BadDescriptor, What: what, Group: g, Block: block})
+}
+
+// A span is the blocks [start, end) that a group's descriptor, or its
+// superblock copy, takes.
+type span struct {
+	start, end uint64
+	group      uint32
+}
+
+// A spanList is a list of disjoint spans in ascending order; spans that touch
+// are one.
+type spanList []span
+
+// add puts spans into the list, or returns the first that overlaps another.
+func (l *spanList) add(more []span) (span, bool) {
+	slices.SortFunc(more, func(a, b span) int { return cmp.Compare(a.start, b.start) })
+	merged := make(spanList, 0, len(*l))
+	for old := *l; len(old) > 0 || len(more) > 0; {
+		var next span
+		if len(more) == 0 || len(old) > 0 && old[0].start < more[0].start {
+			next, old = old[0], old[1:]
+		} else {
+			next, more = more[0], more[1:]
+		}
+		if n := len(merged) - 1; n >= 0 && merged[n].end >= next.start {
+			if merged[n].end > next.start {
+				return next, false
+			}
+			merged[n].end = next.end
+			continue
+		}
+		merged = append(merged, next)
+	}
+	*l = merged
+	return span{}, true
 }

@@ -46,7 +46,7 @@ type scanner struct {
 	named        *roaring.Bitmap // inodes that a directory or the orphan list names beyond what was visited
 	revisits     []revisit
 	asked        map[revisit]struct{} // revisits asked for so far
-	located      blockSet             // bitmaps and tables, to find those that overlap
+	located      spanList             // bitmaps and tables, to find those that overlap
 	suspectBytes int64                // of suspects that were followed
 	descBad      bool                 // e2fsck would not believe this descriptor table
 }

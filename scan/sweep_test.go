@@ -19,7 +19,7 @@ import (
 func scannerOf(t testing.TB, r io.ReaderAt, size int64) *scanner {
 	t.Helper()
 	dev := &device{r: r, size: size}
-	sb, err := readSuperblock(dev, ext.SuperblockOffset)
+	sb, err := ext.DecodeSuperblock(readPrimary(dev))
 	if err != nil {
 		t.Fatal(err)
 	}
