@@ -90,8 +90,11 @@ func (m mode) format() target.Format {
 	return target.Raw
 }
 
-// errSourceMounted refuses a source that changes while it is read.
-var errSourceMounted = errors.New("is mounted read-write")
+// Why a source is refused without -f: it changes while it is read, or may.
+var (
+	errSourceMounted = errors.New("is mounted read-write")
+	errMountsUnknown = errors.New("may be mounted")
+)
 
 // checkQuiet refuses a source that may change, unless told not to.
 func checkQuiet(src *source.Source, o options) error {
@@ -100,7 +103,7 @@ func checkQuiet(src *source.Source, o options) error {
 	}
 	point, err := src.WritableMount()
 	if err != nil {
-		return err
+		return fmt.Errorf("%s %w: %w", src.Name(), errMountsUnknown, err)
 	}
 	if point != "" {
 		return fmt.Errorf("%s %w (at %s)", src.Name(), errSourceMounted, point)

@@ -112,7 +112,7 @@ func checkRegion(f *os.File, name string, opt Options) error {
 		return refuse(name, ErrSame)
 	}
 	mounts, err := region.Mounts()
-	if err != nil {
+	if err != nil && !errors.Is(err, fs.ErrNotExist) { // without /proc, the kernel still refuses devices
 		return err
 	}
 	if len(mounts) > 0 {
