@@ -1,10 +1,7 @@
 package scan
 
 import (
-	"cmp"
 	"context"
-	"fmt"
-	"slices"
 	"sync"
 
 	"github.com/RoaringBitmap/roaring/v2"
@@ -51,42 +48,6 @@ type scanner struct {
 	descBad      bool                 // e2fsck would not believe this descriptor table
 }
 
-// A role is what a gathered block is to be read as.
-type role uint8
-
-const (
-	roleExtent role = iota
-	roleInd1        // single indirect: points to data
-	roleInd2
-	roleInd3
-	roleDir
-	roleProbe // a first block that may be a directory's
-	roleXattr
-	roleOrphan
-	roles
-)
-
-// A content is what the leaves of a tree hold.
-type content uint8
-
-const (
-	contentData content = iota // file contents: never taken
-	contentDir
-	contentSymlink
-	contentEncrypted // a symlink's target, encrypted
-	contentProbe     // an inode of no known type: its first block may be a directory's
-	contents
-)
-
-// An item is count blocks that something claims, to be read in a role.
-type item struct {
-	block   uint64
-	ino     uint32 // who claims it
-	count   uint16
-	role    role
-	content content
-}
-
 // A revisit is an inode that something met later says more about.
 type revisit struct {
 	ino  uint32
@@ -102,115 +63,12 @@ const (
 	asValue                // holds the value of an extended attribute
 )
 
-// A batch is what one worker found and has not handed over yet.
-type batch struct {
-	items    []item
-	suspects []item // what a block points to that does not look like what it is claimed to be
-	marks    []Run
-	named    []uint32
-	revisits []revisit
-	ends     []valueEnd
-	problems []Problem
-}
-
-func (b *batch) full() bool {
-	return len(b.items)+len(b.suspects)+len(b.marks)+len(b.named)+len(b.revisits)+len(b.ends)+len(b.problems) >= 1024
-}
-
-func (b *batch) mark(kind Kind, start, n uint64) {
-	if n == 0 {
-		return
-	}
-	if i := len(b.marks) - 1; i >= 0 && b.marks[i].Kind == kind && b.marks[i].Start+b.marks[i].Count == start {
-		b.marks[i].Count += n
-		return
-	}
-	b.marks = append(b.marks, Run{start, n, kind})
-}
-
-func (b *batch) problem(kind ProblemKind, ino uint32, block uint64, what string) {
-	b.problems = append(b.problems, Problem{Kind: kind, What: what, Inode: ino, Block: block})
-}
-
-// merge takes over what a batch holds and empties it.
-func (s *scanner) merge(b *batch) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	for _, m := range b.marks {
-		s.out.add(m.Kind, m.Start, m.Count)
-	}
-	s.claim(b.items)
-	s.suspects = append(s.suspects, b.suspects...)
-	for _, ino := range b.named {
-		s.named.Add(ino)
-	}
-	for _, r := range b.revisits {
-		if _, ok := s.asked[r]; !ok && s.geo.ValidInode(r.ino) {
-			s.asked[r] = struct{}{}
-			s.revisits = append(s.revisits, r)
-		}
-	}
-	for _, p := range b.problems {
-		s.problems.add(p)
-	}
-	s.out.ends = append(s.out.ends, b.ends...)
-	*b = batch{items: b.items[:0], suspects: b.suspects[:0], marks: b.marks[:0], named: b.named[:0], revisits: b.revisits[:0], ends: b.ends[:0], problems: b.problems[:0]}
-}
-
-// claim gathers what of items has not been visited in its role.
-func (s *scanner) claim(items []item) {
-	for _, it := range items {
-		if it.role == roleProbe {
-			s.pending = append(s.pending, it) // what is looked for depends on the inode
-			continue
-		}
-		seen := &s.visited[it.role][it.content]
-		run := it
-		run.count = 0
-		seen.claim(it.block, uint64(it.count), func(block uint64) {
-			if run.count > 0 && run.block+uint64(run.count) == block {
-				run.count++
-				return
-			}
-			if run.count > 0 {
-				s.pending = append(s.pending, run)
-			}
-			run.block, run.count = block, 1
-		})
-		if run.count > 0 {
-			s.pending = append(s.pending, run)
-		}
-	}
-}
-
-// claimSuspects gathers what was put off because blocks that do not look like
-// structure point to it: the first of it, as far as maxClaimed goes, so that
-// what is taken does not depend on the order of work.
-func (s *scanner) claimSuspects() {
-	list := s.suspects
-	s.suspects = nil
-	slices.SortFunc(list, compareItems)
-	bs := int64(s.geo.BlockSize)
-	for i, it := range list {
-		if s.suspectBytes >= maxClaimed {
-			s.problems.add(Problem{Kind: Unbounded, What: fmt.Sprintf("damaged trees claim more than %d bytes as structure: not followed further", int64(maxClaimed)), Inode: it.ino, Block: it.block})
-			return
-		}
-		before := len(s.pending)
-		s.claim(list[i : i+1])
-		for _, it := range s.pending[before:] {
-			s.suspectBytes += int64(it.count) * bs
-		}
-	}
-}
-
-func compareItems(a, b item) int {
-	return cmp.Or(cmp.Compare(a.block, b.block), cmp.Compare(a.role, b.role), cmp.Compare(a.content, b.content), cmp.Compare(a.ino, b.ino))
-}
-
 // maxPending bounds how many blocks are gathered before they are read: more
 // would give larger reads, at sixteen bytes each.
 const maxPending = 1 << 20
+
+// maxRevisits bounds the memory that inodes named elsewhere take.
+const maxRevisits = 1 << 21
 
 // run goes through the filesystem.
 func (s *scanner) run(ctx context.Context) error {
@@ -242,51 +100,6 @@ func (s *scanner) scanAll(ctx context.Context) error {
 		default:
 			return nil
 		}
-	}
-}
-
-// scanLevels reads what has been gathered, and what that leads to, until
-// nothing is left.
-func (s *scanner) scanLevels(ctx context.Context) error {
-	for len(s.pending) > 0 || len(s.suspects) > 0 {
-		if len(s.pending) == 0 {
-			s.claimSuspects()
-		}
-		level := s.pending
-		s.pending = nil
-		slices.SortFunc(level, compareItems)
-		err := s.sweep(ctx, len(level),
-			func(i int) (uint64, uint64) { return level[i].block, uint64(level[i].count) },
-			func(b *batch, i int, block uint64, data []byte) {
-				for bs := int(s.geo.BlockSize); len(data) > 0; data, block = data[bs:], block+1 {
-					s.visit(b, &level[i], block, data[:bs])
-				}
-			})
-		if err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// visit takes in one block of an item.
-func (s *scanner) visit(b *batch, it *item, block uint64, data []byte) {
-	switch it.role {
-	case roleExtent:
-		s.visitExtentBlock(b, it, block, data)
-	case roleInd1, roleInd2, roleInd3:
-		s.visitIndirectBlock(b, it, block, data)
-	case roleDir:
-		s.visitDirBlock(b, it.ino, block, data)
-	case roleProbe:
-		b.mark(Claimed, block, 1)
-		if ext.LooksLikeDirectory(data, it.ino) {
-			b.revisits = append(b.revisits, revisit{ino: it.ino, why: asDir})
-		}
-	case roleXattr:
-		s.visitXattrBlock(b, it.ino, block, data)
-	case roleOrphan:
-		s.visitOrphanBlock(b, data)
 	}
 }
 

@@ -1,0 +1,108 @@
+package scan
+
+import (
+	"cmp"
+	"context"
+	"slices"
+
+	"e2qcow/ext"
+)
+
+// A role is what a gathered block is to be read as.
+type role uint8
+
+const (
+	roleExtent role = iota
+	roleInd1        // single indirect: points to data
+	roleInd2
+	roleInd3
+	roleDir
+	roleProbe // a first block that may be a directory's
+	roleXattr
+	roleOrphan
+	roles
+)
+
+// A content is what the leaves of a tree hold.
+type content uint8
+
+const (
+	contentData content = iota // file contents: never taken
+	contentDir
+	contentSymlink
+	contentEncrypted // a symlink's target, encrypted
+	contentProbe     // an inode of no known type: its first block may be a directory's
+	contents
+)
+
+// An item is count blocks that something claims, to be read in a role.
+type item struct {
+	block   uint64
+	ino     uint32 // who claims it
+	count   uint16
+	role    role
+	content content
+}
+
+// levelSlice is how many items of a level are read before what they lead to is
+// counted: a block of pointers can lead to thousands.
+const levelSlice = 2048
+
+// scanLevels reads what has been gathered, and what that leads to, until
+// nothing is left. A level is read to its end before the next, unless that
+// grows beyond maxPending: then it comes first.
+func (s *scanner) scanLevels(ctx context.Context) error {
+	var levels [][]item // the last is being read
+	for {
+		if len(levels) == 0 && len(s.pending) == 0 {
+			if s.claimSuspects(); len(s.pending) == 0 {
+				return nil
+			}
+		}
+		if len(levels) == 0 || len(s.pending) >= maxPending {
+			slices.SortFunc(s.pending, compareItems)
+			levels = append(levels, s.pending)
+			s.pending = nil
+		}
+		level := &levels[len(levels)-1]
+		part := (*level)[:min(len(*level), levelSlice)]
+		if *level = (*level)[len(part):]; len(*level) == 0 {
+			levels = levels[:len(levels)-1]
+		}
+		err := s.sweep(ctx, len(part),
+			func(i int) (uint64, uint64) { return part[i].block, uint64(part[i].count) },
+			func(b *batch, i int, block uint64, data []byte) {
+				for bs := int(s.geo.BlockSize); len(data) > 0; data, block = data[bs:], block+1 {
+					s.visit(b, &part[i], block, data[:bs])
+				}
+			})
+		if err != nil {
+			return err
+		}
+	}
+}
+
+// visit takes in one block of an item.
+func (s *scanner) visit(b *batch, it *item, block uint64, data []byte) {
+	switch it.role {
+	case roleExtent:
+		s.visitExtentBlock(b, it, block, data)
+	case roleInd1, roleInd2, roleInd3:
+		s.visitIndirectBlock(b, it, block, data)
+	case roleDir:
+		s.visitDirBlock(b, it.ino, block, data)
+	case roleProbe:
+		b.mark(Claimed, block, 1)
+		if ext.LooksLikeDirectory(data, it.ino) {
+			b.revisits = append(b.revisits, revisit{ino: it.ino, why: asDir})
+		}
+	case roleXattr:
+		s.visitXattrBlock(b, it.ino, block, data)
+	case roleOrphan:
+		s.visitOrphanBlock(b, data)
+	}
+}
+
+func compareItems(a, b item) int {
+	return cmp.Or(cmp.Compare(a.block, b.block), cmp.Compare(a.role, b.role), cmp.Compare(a.content, b.content), cmp.Compare(a.ino, b.ino))
+}
