@@ -6,6 +6,8 @@ import (
 	"math/rand/v2"
 	"slices"
 	"testing"
+	"testing/synctest"
+	"time"
 )
 
 // noise returns bytes none of which is zero.
@@ -88,6 +90,79 @@ func TestDeviceDies(t *testing.T) {
 	if lost := d.unreadable(); !slices.Equal(lost, []Range{{0, requests * length}}) {
 		t.Errorf("%d ranges listed, the first %v", len(lost), lost[0])
 	}
+}
+
+// A dyingDisk takes a while for each read that fails.
+type dyingDisk struct {
+	badDisk
+	delay time.Duration
+}
+
+func (d *dyingDisk) ReadAt(p []byte, off int64) (int, error) {
+	n, err := d.badDisk.ReadAt(p, off)
+	if err != nil {
+		time.Sleep(d.delay)
+	}
+	return n, err
+}
+
+// everySector returns each step-th sector below end.
+func everySector(end, step int64) []int64 {
+	var bad []int64
+	for off := int64(0); off < end; off += step * sector {
+		bad = append(bad, off)
+	}
+	return bad
+}
+
+// On the clock of a device on which every read fails, deadTime is the end.
+func TestDeviceDyingTakesNoLonger(t *testing.T) {
+	for _, delay := range []time.Duration{10 * time.Second, 100 * time.Millisecond} {
+		synctest.Test(t, func(t *testing.T) {
+			const requests = 400
+			src := &dyingDisk{badDisk{ReaderAt: newDisk(requests * requestSize), bad: everySector(requests*requestSize, 1), nothing: true}, delay}
+			d := &device{r: src, size: requests * requestSize}
+			start := time.Now()
+			for i := range int64(requests) {
+				d.read(make([]byte, requestSize), i*requestSize)
+			}
+			if took := time.Since(start); took > deadTime+2*delay {
+				t.Errorf("failing after %v each, it took %v", delay, took)
+			}
+			if lost := d.unreadable(); !slices.Equal(lost, []Range{{0, requests * requestSize}}) {
+				t.Errorf("%d ranges listed, the first %v", len(lost), lost[0])
+			}
+		})
+	}
+}
+
+// A device with many bad sectors is read to its end, but from breakUpTime on
+// each request fails once at most.
+func TestDeviceManyBadSectors(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const requests, delay, each = 1000, 5 * time.Second, 4
+		size := int64(requests * requestSize)
+		data := noise(requestSize, 1)
+		fs := newDisk(size)
+		fs.fill(0, size, data)
+		src := &dyingDisk{badDisk{ReaderAt: fs, bad: everySector(size, each*requestSize/sector), nothing: true}, delay}
+		d := &device{r: src, size: size}
+		start := time.Now()
+		buf := make([]byte, requestSize)
+		for i := range int64(requests) {
+			d.read(buf, i*requestSize)
+			if i%each != 0 && !bytes.Equal(buf, data) {
+				t.Fatalf("request %d, which has no bad sector, is lost", i)
+			}
+		}
+		if took, most := time.Since(start), breakUpTime+delay*(requests/each+20); took > most {
+			t.Errorf("it took %v, want at most %v", took, most)
+		}
+		lost := d.unreadable()
+		if first, last := lost[0], lost[len(lost)-1]; first != (Range{0, sector}) || last.End-last.Start != requestSize {
+			t.Errorf("the first lost is %v, the last %v", first, last)
+		}
+	})
 }
 
 // A read that succeeds gives a device more time.
@@ -188,7 +263,7 @@ func (c chunkReader) ReadAt(p []byte, off int64) (int, error) {
 func TestDeviceShortReads(t *testing.T) {
 	data := noise(32*sector, 4)
 	for _, err := range []error{nil, errIO, io.ErrUnexpectedEOF} {
-		for _, n := range []int{3 * sector, 3*sector + 100, 7 * sector} {
+		for _, n := range []int{sector, 2 * sector, 3*sector + 100, 7 * sector} {
 			d := &device{r: chunkReader{bytes.NewReader(data), n, err}, size: int64(len(data))}
 			got := make([]byte, len(data))
 			d.read(got, 0)

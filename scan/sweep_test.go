@@ -59,7 +59,7 @@ func TestRequestsProperty(t *testing.T) {
 		const size = 64 << 20
 		fs := newSynthetic(layout{blockSize: bs, blocks: size / uint64(bs)})
 		s := scannerOf(t, fs, size)
-		for range 150 {
+		for range 60 {
 			runs := randomSweep(r, s.deviceBlocks)
 			want := make([][]uint64, len(runs)) // by run: blocks not requested yet
 			for i, run := range runs {
