@@ -1,13 +1,11 @@
 package qcow2
 
 import (
-	"bytes"
 	"errors"
 	"fmt"
 	"io"
 	"sync"
 
-	"github.com/klauspost/compress/flate"
 	"github.com/klauspost/compress/zstd"
 )
 
@@ -17,10 +15,10 @@ const maxZstdWindow = 8 << 20
 
 // An unpacker decompresses clusters. It is used by one goroutine at a time.
 type unpacker struct {
-	in      []byte
-	src     bytes.Reader
-	inflate io.ReadCloser
-	zstd    *zstd.Decoder
+	in       []byte
+	out      []byte
+	inflater inflater
+	zstd     *zstd.Decoder
 }
 
 var unpackers = sync.Pool{New: func() any { return new(unpacker) }}
@@ -60,25 +58,10 @@ func unpack(b []byte, r io.ReaderAt, fileSize int64, entry uint64, h *Header, gu
 	if h.Compression == Zstd {
 		err = u.decodeZstd(b, in)
 	} else {
-		err = u.decodeDeflate(b, in)
+		err = u.inflater.inflate(b, in)
 	}
 	if err != nil {
 		return bad(err)
-	}
-	return nil
-}
-
-// decodeDeflate fills b from raw deflate.
-func (u *unpacker) decodeDeflate(b, in []byte) error {
-	u.src.Reset(in)
-	if u.inflate == nil {
-		u.inflate = flate.NewReader(&u.src)
-	} else if err := u.inflate.(flate.Resetter).Reset(&u.src, nil); err != nil {
-		return err
-	}
-	_, err := io.ReadFull(u.inflate, b)
-	if err != nil {
-		return fmt.Errorf("deflate: %w", unexpectedEOF(err))
 	}
 	return nil
 }
@@ -96,16 +79,23 @@ func (u *unpacker) decodeZstd(b, in []byte) error {
 		}
 		u.zstd = d
 	}
+	if len(u.out) < len(b) {
+		// The decoder is faster if it may write behind what it decodes.
+		u.out = make([]byte, len(b)+256<<10)
+	}
 	for n := 0; n < len(b); {
 		length, err := frameLength(in)
 		if err != nil {
 			return err
 		}
-		out, err := u.zstd.DecodeAll(in[:length], b[n:n:len(b)])
+		out, err := u.zstd.DecodeAll(in[:length], u.out[:0])
+		if err == nil && len(out) > len(b)-n {
+			err = errors.New("more data than a cluster")
+		}
 		if err != nil {
 			return fmt.Errorf("zstd: %w", err)
 		}
-		n += len(out)
+		n += copy(b[n:], out)
 		in = in[length:]
 	}
 	return nil
