@@ -444,6 +444,12 @@ func FuzzGeometry(f *testing.F) {
 		if err != nil {
 			return
 		}
+		if sb.HasIncompat(IncompatJournalDev) {
+			if _, ok := geo.NextSuper(0); ok || geo.GroupCount != 0 || geo.ValidInode(1) {
+				t.Fatalf("a journal device has groups: %+v", geo)
+			}
+			return
+		}
 		checkBounds(t, geo)
 		if err := sb.Verify(geo); err != nil {
 			if corrupt := (*CorruptError)(nil); !errors.As(err, &corrupt) {
