@@ -63,9 +63,23 @@ func DecodeSuperblock(b []byte) (*Superblock, error) {
 	if !IsSuperblock(b) {
 		return nil, ErrNotExt
 	}
-	sb := new(Superblock)
-	copy(sb.raw[:], b)
-	if _, err := binary.Decode(b[:SuperblockSize], binary.LittleEndian, &sb.d); err != nil {
+	return decodeSuperblock([SuperblockSize]byte(b))
+}
+
+// DecodeUnmarkedSuperblock decodes what may be a superblock that has lost its
+// magic number, as if it had it. b holds at least SuperblockSize bytes.
+func DecodeUnmarkedSuperblock(b []byte) (*Superblock, error) {
+	if len(b) < SuperblockSize {
+		return nil, &CorruptError{What: "superblock is cut short", Offset: int64(len(b))}
+	}
+	raw := [SuperblockSize]byte(b)
+	binary.LittleEndian.PutUint16(raw[unsafe.Offsetof(ext4.SuperblockData{}.SMagic):], ext4.Ext4Magic)
+	return decodeSuperblock(raw)
+}
+
+func decodeSuperblock(raw [SuperblockSize]byte) (*Superblock, error) {
+	sb := &Superblock{raw: raw}
+	if _, err := binary.Decode(raw[:], binary.LittleEndian, &sb.d); err != nil {
 		return nil, &CorruptError{What: "superblock", Err: err}
 	}
 	sb.seed = sb.ChecksumSeed()

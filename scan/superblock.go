@@ -69,14 +69,84 @@ func findReadings(dev *device, opt Options, pr *problems) ([]reading, error) {
 	if len(backups) == 0 && len(readings) == 0 {
 		backups = searchBackup(dev, opt)
 	}
-	if sb == nil && len(backups) == 0 {
-		return nil, ErrNotExt
-	}
 	if sb == nil {
+		if rd, ok := unmarkedReading(dev, opt, primary); ok {
+			readings = append(readings, rd)
+		}
+		if len(backups) == 0 && len(readings) == 0 && !hasRootDirectory(dev) {
+			return nil, ErrNotExt
+		}
 		pr.add(Problem{Kind: BadSuperblock, What: "the primary has no magic number"})
 	}
 	// A backup that is whole says more than a primary that is not.
 	return append(backups, readings...), nil
+}
+
+// unmarkedReading reads a primary superblock that is whole but for its magic
+// number: its checksum says so or, where it has none, the root directory that
+// it leads to.
+func unmarkedReading(dev *device, opt Options, primary []byte) (reading, bool) {
+	sb, err := ext.DecodeUnmarkedSuperblock(primary)
+	if err != nil {
+		return reading{}, false
+	}
+	geo, err := sb.Geometry()
+	if err != nil || sb.Verify(geo) != nil || !sb.ChecksumOK() || opt.BlockSize != 0 && geo.BlockSize != opt.BlockSize {
+		return reading{}, false
+	}
+	if !sb.HasRoCompat(ext.RoCompatMetadataCsum) && !leadsToRoot(dev, geo.BlockSize, geo.DescBlock(0, 0), geo.DescSize, geo.InodeSize) {
+		return reading{}, false
+	}
+	return reading{sb: sb, geo: geo}, true
+}
+
+// hasRootDirectory tells whether there is a filesystem that has lost its
+// superblock: the descriptor of group 0, where it would stand for some block
+// size, leads to a root directory.
+func hasRootDirectory(dev *device) bool {
+	for bs := uint32(ext.MinBlockSize); bs <= ext.MaxBlockSize; bs *= 2 {
+		for _, descBlock := range [...]uint64{1, 2} {
+			for _, inodeSize := range [...]uint32{128, 256, 512, 1024} {
+				for _, descSize := range [...]uint32{32, 64} {
+					if leadsToRoot(dev, bs, descBlock, descSize, inodeSize) {
+						return true
+					}
+				}
+			}
+		}
+	}
+	return false
+}
+
+// leadsToRoot tells whether the first descriptor in a block leads to an inode
+// table whose second inode is a root directory.
+func leadsToRoot(dev *device, blockSize uint32, descBlock uint64, descSize, inodeSize uint32) bool {
+	blocks := uint64(dev.size) / uint64(blockSize)
+	desc := make(ext.GroupDesc, descSize)
+	if descBlock >= blocks || !dev.tryRead(desc, int64(descBlock)*int64(blockSize)) {
+		return false
+	}
+	table := desc.InodeTable()
+	if table == 0 || table >= blocks {
+		return false
+	}
+	in := make(ext.Inode, inodeSize)
+	if !dev.tryRead(in, int64(table)*int64(blockSize)+int64(inodeSize)*int64(ext.RootInode-1)) || in.Type() != ext.ModeDir {
+		return false
+	}
+	first := uint64(in.BlockNr(0))
+	if node := ext.ExtentNode(in.IBlock()); node.Sound() {
+		if first = node.Extent(0).Start; node.Depth() > 0 {
+			first, _ = node.Index(0)
+			leaf := make(ext.ExtentNode, blockSize)
+			if first >= blocks || !dev.tryRead(leaf, int64(first)*int64(blockSize)) || !leaf.Sound() {
+				return false
+			}
+			first = leaf.Extent(0).Start
+		}
+	}
+	block := make([]byte, blockSize)
+	return first != 0 && first < blocks && dev.tryRead(block, int64(first)*int64(blockSize)) && ext.LooksLikeDirectory(block, ext.RootInode)
 }
 
 // chosenReading uses the superblock that the caller names.
