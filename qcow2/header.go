@@ -342,7 +342,7 @@ func (h *Header) encode(info []byte) []byte {
 // unexpectedEOF returns err, or io.ErrUnexpectedEOF for the end of a file
 // where it must not end.
 func unexpectedEOF(err error) error {
-	if err == nil || err == io.EOF {
+	if err == nil || errors.Is(err, io.EOF) {
 		return io.ErrUnexpectedEOF
 	}
 	return err

@@ -128,6 +128,7 @@ const (
 	mapZero                  // marked as zero
 	mapData                  // at an offset in the file
 	mapPacked                // in a compressed cluster
+	mapBad                   // the entry is damaged
 )
 
 // A part is a run of bytes of the disk that are mapped alike.
@@ -229,16 +230,20 @@ func (m *Image) parse(b []byte, off, limit, entryOff int64) (part, error) {
 	for i := 0; i < len(b); i += entrySize {
 		for ; int64(sub)*subSize < clusterSize; sub++ {
 			next, err := m.parseEntry(b[i:], sub, off+p.n, entryOff+int64(i))
-			switch {
-			case p.n == 0 && err != nil:
+			if err != nil && p.n == 0 {
 				return part{}, err
+			}
+			if err != nil {
+				// It is found again by who comes to it.
+				next.kind = mapBad
+			}
+			switch {
 			case p.n == 0:
 				inSub := off & (subSize - 1)
 				p = next
 				p.n -= inSub
 				p.host += inSub
-			case err != nil || next.kind != p.kind || p.kind == mapData && next.host != p.host+p.n:
-				// An error is found again by who comes to it.
+			case next.kind != p.kind || p.kind == mapData && next.host != p.host+p.n:
 				p.n = min(p.n, limit)
 				return p, nil
 			default:
