@@ -226,7 +226,7 @@ func newSynthetic(l layout) *synthetic {
 	s.put(ext.SuperblockOffset, sb)
 
 	perBlock := uint64(l.blockSize / s.realDescSize())
-	descBlocks := (min(s.groups, 1<<16) + perBlock - 1) / perBlock
+	descBlocks := (s.groups + perBlock - 1) / perBlock
 	s.table = uint64(s.first) + 1 + descBlocks + 2
 	s.free = s.table + uint64(l.inodesPerGroup)*uint64(l.inodeSize)/uint64(l.blockSize)
 	s.setDesc(0, s.table-2, s.table-1, s.table)

@@ -1,0 +1,6 @@
+//go:build !race
+
+package scan
+
+// raceFactor is how much longer the race detector may make things take.
+const raceFactor = 1

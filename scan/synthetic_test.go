@@ -1,0 +1,334 @@
+package scan
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"testing"
+
+	"e2qcow/ext"
+)
+
+const (
+	modeDir     = ext.ModeDir | 0o755
+	modeRegular = ext.ModeRegular | 0o644
+	modeSymlink = ext.ModeSymlink | 0o777
+)
+
+// wantBlocks checks the blocks of a kind.
+func wantBlocks(t *testing.T, m *Map, kind Kind, want ...uint64) {
+	t.Helper()
+	if got := runsOf(m, kind); !slices.Equal(got, sorted(want...)) {
+		t.Errorf("%v: blocks %v, want %v", kind, got, sorted(want...))
+	}
+}
+
+func TestCyclicExtentTree(t *testing.T) {
+	fs := newSynthetic(layout{blocks: 2000})
+	a, b := fs.free, fs.free+1
+	fs.block(extentNode(4096, 3, entry{block: a}, entry{block: b}, entry{block: 1 << 40}))
+	fs.block(extentNode(4096, 2, entry{block: a}, entry{block: b}))
+	fs.inode(12, modeRegular, ext.FlagExtents, 1<<30, extentNode(ext.IBlockSize, 4, entry{block: a}))
+	fs.inode(13, modeDir, ext.FlagExtents, 4096, extentNode(ext.IBlockSize, 5, entry{block: b}))
+	res := scanBounded(t, fs, fs.size, Options{})
+	wantBlocks(t, res.Map, ExtentNode, a, b)
+	wantBlocks(t, res.Map, Directory)
+	if !hasProblem(res, BadBlockPointer) {
+		t.Error("a pointer outside the filesystem is no problem")
+	}
+}
+
+func hasProblem(res *Result, kind ProblemKind) bool {
+	return slices.ContainsFunc(res.Problems(), func(p Problem) bool { return p.Kind == kind })
+}
+
+// Indirect blocks that point at each other and at themselves.
+func TestCyclicIndirectBlocks(t *testing.T) {
+	fs := newSynthetic(layout{blockSize: 1024, blocks: 5000})
+	a, b := uint32(fs.free), uint32(fs.free+1)
+	fs.block(pointers(1024, a, b, a, b))
+	fs.block(pointers(1024, b, a))
+	p := make([]uint32, ext.IBlockCount)
+	p[12], p[13], p[14] = a, b, a
+	fs.inode(12, modeRegular, 0, 1<<30, pointers(ext.IBlockSize, p...))
+	fs.inode(13, modeDir, 0, 1<<20, pointers(ext.IBlockSize, p...))
+	res := scanBounded(t, fs, fs.size, Options{})
+	wantBlocks(t, res.Map, IndirectBlock, uint64(a), uint64(b))
+}
+
+// Nodes that point at the inode table, the bitmaps and the superblock do not
+// keep these from being read as what they are.
+func TestTreePointsAtMetadata(t *testing.T) {
+	fs := newSynthetic(layout{blocks: 2000})
+	dir := fs.block(make([]byte, 4096))
+	node := fs.block(extentNode(4096, 1, entry{block: fs.table}, entry{block: fs.table - 1}, entry{block: 1}))
+	fs.inode(12, modeRegular, ext.FlagExtents, 1<<30, extentNode(ext.IBlockSize, 2, entry{block: node}))
+	fs.inode(13, modeDir, ext.FlagExtents, 8192, extentNode(ext.IBlockSize, 0, entry{len: 2, block: fs.table}))
+	fs.inode(14, modeDir, ext.FlagExtents, 4096, extentNode(ext.IBlockSize, 0, entry{len: 1, block: dir}))
+	res := scanBounded(t, fs, fs.size, Options{})
+	wantBlocks(t, res.Map, ExtentNode, node)
+	if !res.Map.Contains(InodeTable, fs.table) || !res.Map.Contains(InodeBitmap, fs.table-1) || !res.Map.Contains(GroupDescs, 1) {
+		t.Error("metadata that a tree points at is no longer taken in as itself")
+	}
+	if !res.Map.Contains(Directory, dir) && !res.Map.Contains(Claimed, dir) {
+		t.Error("an inode in the table that a tree points at was not visited")
+	}
+}
+
+// Tables, nodes, directories, attributes beyond 2³² blocks.
+func TestBeyond32Bits(t *testing.T) {
+	far := uint64(1)<<32 + 12345
+	fs := newSynthetic(layout{blocks: 1<<33 + 77})
+	// A table far away, in a group of its own.
+	table := far + 100
+	fs.setDesc(1, far, far+1, table)
+	fs.at(far+50, extentNode(4096, 0, entry{len: 3, block: far + 60}, entry{logical: 3, len: 1, block: 1<<33 + 76}))
+	fs.inode(12, modeDir, ext.FlagExtents, 4096, extentNode(ext.IBlockSize, 1, entry{block: far + 50}))
+	dir := make([]byte, 4096)
+	le.PutUint32(dir, 2)
+	le.PutUint16(dir[4:], 4096)
+	dir[6] = 1
+	dir[8] = '.'
+	for _, b := range []uint64{far + 60, far + 61, far + 62, 1<<33 + 76} {
+		fs.at(b, dir)
+	}
+	in := make([]byte, 256)
+	le.PutUint16(in, modeRegular)
+	le.PutUint16(in[0x1A:], 1)
+	le.PutUint32(in[0x68:], uint32(far+70))
+	le.PutUint16(in[0x76:], uint16((far+70)>>32))
+	fs.put(int64(table)*4096+256*7, in)
+	xattr := make([]byte, 4096)
+	copy(xattr, []byte{0, 0, 2, 0xEA, 1, 0, 0, 0, 1})
+	fs.at(far+70, xattr)
+	res := scanBounded(t, fs, fs.size, Options{})
+	wantBlocks(t, res.Map, ExtentNode, far+50)
+	wantBlocks(t, res.Map, Directory, far+60, far+61, far+62, 1<<33+76)
+	wantBlocks(t, res.Map, Xattr, far+70)
+	if !res.Map.Contains(InodeTable, table) || !res.Map.Contains(BlockBitmap, far) || !res.Map.Contains(InodeBitmap, far+1) {
+		t.Error("a table beyond 2³² blocks is missing")
+	}
+	got := make([]byte, 4096)
+	if _, err := res.View().ReadAt(got, int64(far+60)*4096); err != nil || !bytes.Equal(got, dir) {
+		t.Errorf("the view beyond 2³² blocks: %v", err)
+	}
+}
+
+// Claims that no device backs cost no more than the device.
+func TestClaimsBeyondTheDevice(t *testing.T) {
+	for _, c := range []struct {
+		what   string
+		blocks uint64
+	}{
+		{"more groups than fit", 1 << 24}, {"more than 2³² blocks", 1 << 40}, {"1 EiB", 1 << 48},
+	} {
+		fs := newSynthetic(layout{blocks: 40000})
+		dir := fs.block(make([]byte, 4096))
+		fs.inode(12, modeDir, ext.FlagExtents, 4096, extentNode(ext.IBlockSize, 0, entry{len: 1, block: dir}, entry{logical: 1, len: 100, block: 1 << 36}))
+		fs.super(sbBlocksCountLo, uint32(c.blocks))
+		fs.super(sbBlocksCountHi, uint32(c.blocks>>32))
+		groups := (c.blocks + 32767) / 32768
+		fs.super(sbInodesCount, uint32(groups*512))
+		res := scanBounded(t, fs, fs.size, Options{Backups: BackupsAll})
+		if c.blocks < 1<<47 && !res.Map.Contains(InodeTable, fs.table) {
+			t.Errorf("%s: the inode table is missing", c.what)
+		}
+		if most := int64(20 << 20); res.MetadataBytes() > most {
+			t.Errorf("%s: %d bytes of metadata", c.what, res.MetadataBytes())
+		}
+	}
+}
+
+// Groups of eight blocks, more of them than any filesystem has. A table that
+// lies in the first group describes no more than fit into it.
+func TestTinyGroups(t *testing.T) {
+	for _, ro := range []uint32{ext.RoCompatSparseSuper, 1 << 31} {
+		fs := newSynthetic(layout{blocks: 1 << 28, perGroup: 8, inodesPerGroup: 16, roCompat: ro})
+		res := scanBounded(t, fs, fs.size, Options{})
+		if most := int64(8 << 20); res.MetadataBytes() > most {
+			t.Errorf("ro_compat %#x: %d MiB of metadata", ro, res.MetadataBytes()>>20)
+		}
+	}
+}
+
+func TestDescSizes(t *testing.T) {
+	for _, c := range []struct {
+		size     uint32
+		readable bool
+	}{{0, false}, {32, true}, {64, true}, {128, true}, {1024, true}, {48, false}, {2048, false}} {
+		fs := newSynthetic(layout{descSize: max(c.size, 32), blocks: 300000})
+		fs.setDesc(3, 120000, 120001, 120002)
+		fs.put(ext.SuperblockOffset+sbDescSize, []byte{byte(c.size), byte(c.size >> 8)})
+		res := scanBounded(t, fs, fs.size, Options{})
+		if got := res.Map.Contains(InodeTable, 120002); got != c.readable {
+			t.Errorf("s_desc_size %d: table of group 3 found: %v", c.size, got)
+		}
+		if !res.Map.Contains(Superblock, 0) && !res.Map.Contains(Superblock, 1) {
+			t.Errorf("s_desc_size %d: no superblock", c.size)
+		}
+		if !c.readable && !hasProblem(res, BadSuperblock) {
+			t.Errorf("s_desc_size %d is no problem", c.size)
+		}
+	}
+}
+
+func TestFirstMetaBg(t *testing.T) {
+	for _, first := range []uint32{0, 1, 5, 1 << 31, 1<<32 - 1} {
+		fs := newSynthetic(layout{blocks: 1 << 22, incompat: ext.IncompatFiletype | ext.IncompatExtents | ext.Incompat64bit | ext.IncompatFlexBg | ext.IncompatMetaBg})
+		fs.super(sbFirstMetaBg, first)
+		res := scanBounded(t, fs, fs.size, Options{Backups: BackupsAll})
+		if !res.Map.Contains(GroupDescs, 1) || !res.Map.Contains(InodeTable, fs.table) {
+			t.Errorf("s_first_meta_bg %d: the first descriptors are missing", first)
+		}
+	}
+}
+
+// A superblock of which nothing can be made is dumped all the same.
+func TestHopelessSuperblock(t *testing.T) {
+	for _, log := range []uint32{7, 31, 32, 1<<32 - 1} {
+		fs := newSynthetic(layout{blocks: 1 << 16})
+		fs.super(sbLogBlockSize, log)
+		res := scanBounded(t, fs, fs.size, Options{})
+		if !res.Map.Contains(Superblock, 1) || res.Super() != nil || !hasProblem(res, BadSuperblock) {
+			t.Errorf("s_log_block_size %d: superblock %v, problems %v", log, runsOf(res.Map, Superblock), res.Problems())
+		}
+		got := make([]byte, ext.SuperblockSize)
+		if _, err := res.View().ReadAt(got, ext.SuperblockOffset); err != nil || !ext.IsSuperblock(got) {
+			t.Errorf("s_log_block_size %d: the superblock is not in the view", log)
+		}
+	}
+}
+
+func TestNoFilesystem(t *testing.T) {
+	random := newDisk(1 << 22)
+	random.fill(0, 1<<22, noise(1<<20+7, 1))
+	for _, c := range []struct {
+		what string
+		d    *disk
+	}{
+		{"nothing", newDisk(0)}, {"one byte", newDisk(1)}, {"too short", newDisk(2047)}, {"zeros", newDisk(1 << 30)}, {"noise", random},
+	} {
+		if _, err := Scan(context.Background(), c.d, c.d.size, Options{}); !errors.Is(err, ErrNotExt) {
+			t.Errorf("%s: %v", c.what, err)
+		}
+		if _, err := Scan(context.Background(), c.d, c.d.size, Options{Superblock: 32768}); !errors.Is(err, ErrNotExt) {
+			t.Errorf("%s with a chosen superblock: %v", c.what, err)
+		}
+	}
+}
+
+func TestOrphanListLoops(t *testing.T) {
+	for _, next := range []map[uint32]uint32{{12: 13, 13: 12}, {12: 12}, {12: 13, 13: 14, 14: 1 << 31}} {
+		fs := newSynthetic(layout{lastOrphan: 12})
+		var nodes []uint64
+		for ino, n := range next {
+			node := fs.block(extentNode(4096, 0))
+			nodes = append(nodes, node)
+			fs.inode(ino, modeRegular, ext.FlagExtents, 4096, extentNode(ext.IBlockSize, 1, entry{block: node}))
+			at := int64(fs.table)*4096 + int64(ino-1)*256
+			fs.put(at+0x14, le.AppendUint32(nil, n)) // i_dtime
+			fs.put(at+0x1A, []byte{0, 0})            // i_links_count
+		}
+		res := scanBounded(t, fs, fs.size, Options{})
+		wantBlocks(t, res.Map, ExtentNode, nodes...)
+	}
+	fs := newSynthetic(layout{lastOrphan: 1 << 31})
+	if res := scanBounded(t, fs, fs.size, Options{}); !hasProblem(res, BadOrphan) {
+		t.Error("an orphan list that begins nowhere is no problem")
+	}
+}
+
+// A generatedDisk makes blocks as they are read.
+type generatedDisk struct {
+	*synthetic
+	from uint64 // block
+	make func(block uint64, p []byte)
+}
+
+func (d *generatedDisk) ReadAt(p []byte, off int64) (int, error) {
+	n, err := d.synthetic.ReadAt(p, off)
+	bs := int64(d.blockSize)
+	block := make([]byte, bs)
+	for at := max(off, int64(d.from)*bs) &^ (bs - 1); at < off+int64(n); at += bs {
+		clear(block)
+		d.make(uint64(at/bs), block)
+		if at >= off {
+			copy(p[at-off:n], block)
+		} else {
+			copy(p[:n], block[off-at:])
+		}
+	}
+	return n, err
+}
+
+// All inode tables in one place, all over each other, or each in the data of
+// the next.
+func TestTablesOnEachOther(t *testing.T) {
+	const groups = 512
+	for _, pitch := range []uint64{0, 1, 7} {
+		fs := newSynthetic(layout{blocks: groups * 32768, inodesPerGroup: 8192})
+		for g := range uint64(groups) {
+			fs.setDesc(g, fs.table, fs.table, fs.table+g*pitch)
+		}
+		dir := fs.table + 100000
+		for ino := uint32(12); ino < 500; ino++ {
+			fs.inode(ino, modeDir, ext.FlagExtents, 4096, extentNode(ext.IBlockSize, 0, entry{len: 1, block: dir + uint64(ino)}))
+		}
+		counted := &countingDisk{ReaderAt: fs}
+		res := scanBounded(t, counted, fs.size, Options{})
+		if !res.Map.Contains(Directory, dir+12) && !res.Map.Contains(Claimed, dir+12) {
+			t.Errorf("pitch %d: a directory is missing", pitch)
+		}
+		t.Logf("pitch %d: %d reads, %d MiB", pitch, counted.reads.Load(), counted.bytes.Load()>>20)
+	}
+}
+
+// Every inode has a mode of no known type, and a first block of its own.
+func TestInodesOfNoType(t *testing.T) {
+	fs := newSynthetic(layout{blocks: 1 << 20, inodesPerGroup: 32768})
+	fs.fill(0, 1, []byte{0})
+	d := &generatedDisk{fs, fs.table, func(block uint64, p []byte) {
+		if block >= fs.table+2048 {
+			return
+		}
+		for at := 0; at < len(p); at += 256 {
+			le.PutUint16(p[at:], 0x3000)
+			le.PutUint16(p[at+0x1A:], 5)
+			le.PutUint32(p[at+0x28:], uint32(block*16)+uint32(at/256))
+		}
+	}}
+	scanBounded(t, d, fs.size, Options{})
+}
+
+// The map does not depend on how many workers make it.
+func TestThreadsDoNotMatter(t *testing.T) {
+	fs := newSynthetic(layout{blocks: 1 << 16, inodesPerGroup: 8192})
+	for ino := uint32(12); ino < 4000; ino++ {
+		switch ino % 4 {
+		case 0:
+			fs.inode(ino, modeDir, ext.FlagExtents, 4096, extentNode(ext.IBlockSize, 0, entry{len: 2, block: 8000 + uint64(ino)}))
+		case 1:
+			fs.inode(ino, modeRegular, ext.FlagExtents, 4096, extentNode(ext.IBlockSize, 1, entry{block: 20000 + uint64(ino)}))
+		case 2:
+			fs.inode(ino, modeSymlink, 0, 100, pointers(ext.IBlockSize, 40000+ino))
+		case 3:
+			fs.inode(ino, 0x3000, 0, 100, pointers(ext.IBlockSize, 50000+ino))
+		}
+	}
+	first := ""
+	for _, threads := range []int{1, 2, 7} {
+		res := scanBounded(t, fs, fs.size, Options{Threads: threads})
+		var b bytes.Buffer
+		for run := range res.Map.Runs() {
+			fmt.Fprintln(&b, run)
+		}
+		fmt.Fprintln(&b, res.AllProblems())
+		if first == "" {
+			first = b.String()
+		} else if b.String() != first {
+			t.Errorf("%d threads find something else than one", threads)
+		}
+	}
+}
