@@ -101,7 +101,7 @@ func checkQuiet(src *source.Source, o options) error {
 	if o.force {
 		return nil
 	}
-	point, err := src.WritableMount()
+	point, err := src.Region().WritableMount()
 	if err != nil {
 		return fmt.Errorf("%s %w: %w", src.Name(), errMountsUnknown, err)
 	}

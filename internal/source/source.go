@@ -1,18 +1,23 @@
-// Package source opens what is read: a file or a block device, never for
-// writing.
+// Package source opens what is read: a file, a block device, or a pipe that is
+// standard input, never for writing.
+//
+//	file, device    ReadAt
+//	pipe            Read, once ── Spool ──► a file without a name: ReadAt
 package source
 
 import (
+	"bufio"
 	"errors"
 	"fmt"
 	"io"
 	"io/fs"
 	"os"
+	"path/filepath"
 
-	"e2qcow/internal/signature"
 	"e2qcow/internal/storage"
 
 	"golang.org/x/sys/unix"
+	"golang.org/x/term"
 )
 
 // What cannot be a source, for errors.Is.
@@ -20,30 +25,97 @@ var (
 	ErrDirectory = errors.New("is a directory")
 	ErrKind      = errors.New("is neither a file nor a block device")
 	ErrEmpty     = errors.New("is empty")
+	ErrTerminal  = errors.New("is a terminal")
 )
 
-// A Source is an open file or block device. Its methods are safe for
-// concurrent use.
+// A Source is an open file, block device or pipe. Its methods are safe for
+// concurrent use, but for those that read a pipe.
 type Source struct {
 	f      *os.File
+	name   string
 	size   int64
-	device bool
 	region storage.Region
+	pipe   *bufio.Reader // nil where bytes can be read at offsets
 }
 
-// Open opens the file or block device of that name. Its errors name it.
+// Stdin is the name that stands for standard input.
+const Stdin = "-"
+
+// IsStdin reports whether name stands for standard input.
+func IsStdin(name string) bool {
+	switch filepath.Clean(name) {
+	case Stdin, "/dev/stdin", "/dev/fd/0", "/proc/self/fd/0":
+		return true
+	}
+	return false
+}
+
+// Open opens the file or block device of that name, or what standard input is.
+// Its errors name it.
 func Open(name string) (*Source, error) {
+	if IsStdin(name) {
+		return openStdin()
+	}
 	// O_NONBLOCK: a FIFO without a writer is to be refused, not waited for.
-	f, err := os.OpenFile(name, os.O_RDONLY|unix.O_NONBLOCK|unix.O_NOCTTY, 0)
+	f, err := os.OpenFile(name, flags, 0)
 	if err != nil {
 		return nil, err
 	}
-	s := &Source{f: f}
+	return New(f)
+}
+
+const flags = os.O_RDONLY | unix.O_NONBLOCK | unix.O_NOCTTY
+
+// OpenIn opens the file of that name below a folder. A name or a symlink that
+// leads out of it is an error.
+func OpenIn(folder *os.Root, name string) (*Source, error) {
+	f, err := folder.OpenFile(name, flags, 0)
+	if err != nil {
+		return nil, err
+	}
+	return New(f)
+}
+
+// New returns the source that f is, and closes f if it cannot be one.
+func New(f *os.File) (*Source, error) {
+	s := &Source{f: f, name: f.Name()}
 	if err := s.examine(); err != nil {
 		f.Close()
 		return nil, err
 	}
 	return s, nil
+}
+
+// pipeBuffer is how much of a pipe can be looked at before it is read.
+const pipeBuffer = 64 << 10
+
+// openStdin takes standard input. A file of which something has been read is
+// read on from there, as a pipe.
+func openStdin() (*Source, error) {
+	s := &Source{f: os.Stdin, name: "standard input"}
+	if term.IsTerminal(int(s.f.Fd())) {
+		return nil, s.refuse(ErrTerminal)
+	}
+	info, err := s.f.Stat()
+	if err != nil {
+		return nil, err
+	}
+	pos, err := s.f.Seek(0, io.SeekCurrent)
+	if mode := info.Mode(); mode.IsDir() || err == nil && pos == 0 && (mode.IsRegular() || isBlockDevice(mode)) {
+		return s, s.examine()
+	}
+	s.pipe = bufio.NewReaderSize(s.f, pipeBuffer)
+	if _, err := s.pipe.Peek(1); errors.Is(err, io.EOF) {
+		return nil, s.refuse(ErrEmpty)
+	} else if err != nil {
+		return nil, err
+	}
+	s.region, err = storage.Of(s.f)
+	return s, err
+}
+
+func isBlockDevice(mode fs.FileMode) bool {
+	return mode&fs.ModeDevice != 0 && mode&fs.ModeCharDevice == 0
 }
 
 func (s *Source) examine() error {
@@ -56,8 +128,7 @@ func (s *Source) examine() error {
 		return s.refuse(ErrDirectory)
 	case mode.IsRegular():
 		s.size = info.Size()
-	case mode&fs.ModeDevice != 0 && mode&fs.ModeCharDevice == 0:
-		s.device = true
+	case isBlockDevice(mode):
 		if s.size, err = storage.DeviceSize(s.f); err != nil {
 			return err
 		}
@@ -83,37 +154,44 @@ func (s *Source) adviseRandom() {
 	_ = conn.Control(func(fd uintptr) { _ = unix.Fadvise(int(fd), 0, 0, unix.FADV_RANDOM) })
 }
 
-func (s *Source) refuse(err error) error { return fmt.Errorf("%s %w", s.f.Name(), err) }
+func (s *Source) refuse(err error) error { return fmt.Errorf("%s %w", s.name, err) }
 
 // Name returns the name that the source was opened by.
-func (s *Source) Name() string { return s.f.Name() }
+func (s *Source) Name() string { return s.name }
 
-// Size returns the length in bytes.
+// Size returns the length in bytes; 0 of a pipe.
 func (s *Source) Size() int64 { return s.size }
-
-// IsDevice reports whether the source is a block device.
-func (s *Source) IsDevice() bool { return s.device }
 
 // Region returns what the source stands for on storage.
 func (s *Source) Region() storage.Region { return s.region }
 
-// ReadAt reads as io.ReaderAt does.
-func (s *Source) ReadAt(p []byte, off int64) (int, error) { return s.f.ReadAt(p, off) }
+// ReadAt reads as io.ReaderAt does. A pipe has to be spooled before.
+func (s *Source) ReadAt(p []byte, off int64) (int, error) {
+	if s.pipe != nil {
+		return 0, &fs.PathError{Op: "read", Path: s.name, Err: unix.ESPIPE}
+	}
+	return s.f.ReadAt(p, off)
+}
 
 var _ io.ReaderAt = (*Source)(nil)
 
-// WritableMount returns where the source is mounted read-write, by whatever
-// device, or a part of it is; "" where it is not.
-func (s *Source) WritableMount() (point string, err error) {
-	mounts, err := s.region.Mounts()
-	if err != nil || len(mounts) == 0 || !mounts[0].Writable {
-		return "", err
+// Head returns the first bytes, up to n of them, of which there are at most
+// 64 KiB. They can still be read afterwards.
+func (s *Source) Head(n int) ([]byte, error) {
+	if s.pipe != nil {
+		b, err := s.pipe.Peek(n)
+		if errors.Is(err, io.EOF) {
+			err = nil
+		}
+		return b, err
 	}
-	return mounts[0].Point, nil
+	b := make([]byte, min(int64(n), s.size))
+	k, err := s.f.ReadAt(b, 0)
+	if errors.Is(err, io.EOF) {
+		err = nil
+	}
+	return b[:k], err
 }
-
-// Signature returns what the source holds as far as well-known bytes tell.
-func (s *Source) Signature() (signature.Signature, bool, error) { return signature.Find(s, s.size) }
 
 // Close closes the source. Nothing was written, so nothing can fail.
 func (s *Source) Close() { s.f.Close() }

@@ -1,7 +1,10 @@
 package source
 
 import (
+	"bytes"
+	"context"
 	"errors"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -21,14 +24,14 @@ func TestOpen(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer s.Close()
-	if s.Name() != name || s.Size() != 9 || s.IsDevice() {
-		t.Errorf("%s has %d bytes, device %v", s.Name(), s.Size(), s.IsDevice())
+	if s.Name() != name || s.Size() != 9 || s.IsPipe() {
+		t.Errorf("%s has %d bytes, pipe %v", s.Name(), s.Size(), s.IsPipe())
 	}
 	var b [5]byte
 	if _, err := s.ReadAt(b[:], 4); err != nil || string(b[:]) != "thing" {
 		t.Errorf("read %q, %v", b, err)
 	}
-	if point, err := s.WritableMount(); err != nil || point != "" {
+	if point, err := s.Region().WritableMount(); err != nil || point != "" {
 		t.Errorf("mounted at %q, %v", point, err)
 	}
 	if _, err := s.f.Write([]byte("x")); err == nil {
@@ -58,6 +61,134 @@ func TestOpenRefuses(t *testing.T) {
 		}
 		if !errors.Is(err, want) || !strings.Contains(err.Error(), name) {
 			t.Errorf("%s: got %v, want %v with the name", name, err, want)
+		}
+	}
+}
+
+// piped returns a source that reads text from a pipe.
+func piped(t *testing.T, text []byte) *Source {
+	t.Helper()
+	r, w, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	stdin := os.Stdin
+	os.Stdin = r
+	defer func() { os.Stdin = stdin }()
+	go func() {
+		_, _ = w.Write(text)
+		w.Close()
+	}()
+	s, err := Open(Stdin)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(s.Close)
+	return s
+}
+
+func TestSpool(t *testing.T) {
+	text := make([]byte, 3*spoolSize+100)
+	copy(text, "head")
+	copy(text[spoolSize+page:], "middle")
+	text[len(text)-50] = 'x'
+	s := piped(t, text)
+	if head, err := s.Head(6); err != nil || string(head) != "head\x00\x00" || !s.IsPipe() {
+		t.Fatalf("a pipe %v that begins with %q, %v", s.IsPipe(), head, err)
+	}
+	if _, err := s.ReadAt(make([]byte, 1), 0); !errors.Is(err, unix.ESPIPE) {
+		t.Errorf("a pipe can be read anywhere: %v", err)
+	}
+	dir := t.TempDir()
+	var told int64
+	if err := s.Spool(t.Context(), dir, func(done, total int64) { told = done }); err != nil {
+		t.Fatal(err)
+	}
+	got := make([]byte, s.Size())
+	if _, err := s.ReadAt(got, 0); err != nil || !bytes.Equal(got, text) || s.IsPipe() || told != s.Size() {
+		t.Errorf("%d of %d bytes, told of %d, a pipe %v, %v", len(got), len(text), told, s.IsPipe(), err)
+	}
+	var st unix.Stat_t
+	if err := unix.Fstat(int(s.f.Fd()), &st); err != nil || st.Blocks*512 >= spoolSize || st.Nlink != 0 {
+		t.Errorf("%d bytes on the disk, %d names, %v", st.Blocks*512, st.Nlink, err)
+	}
+	if left, err := os.ReadDir(dir); err != nil || len(left) > 0 {
+		t.Errorf("left behind: %v, %v", left, err)
+	}
+}
+
+func TestSpoolErrors(t *testing.T) {
+	s := piped(t, []byte("something"))
+	if err := s.Spool(t.Context(), filepath.Join(t.TempDir(), "nowhere"), nil); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("in no folder: %v", err)
+	}
+	ctx, cancel := context.WithCancelCause(t.Context())
+	why := errors.New("enough")
+	cancel(why)
+	if err := s.Spool(ctx, t.TempDir(), nil); !errors.Is(err, why) {
+		t.Errorf("cancelled: %v", err)
+	}
+}
+
+// TestStdinFile has a file as standard input, fresh and half read.
+func TestStdinFile(t *testing.T) {
+	name := filepath.Join(t.TempDir(), "file")
+	if err := os.WriteFile(name, []byte("something"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, pos := range []int64{0, 4} {
+		f, err := os.Open(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := f.Seek(pos, io.SeekStart); err != nil {
+			t.Fatal(err)
+		}
+		stdin := os.Stdin
+		os.Stdin = f
+		s, err := Open("/dev/stdin")
+		os.Stdin = stdin
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer s.Close()
+		if s.IsPipe() != (pos > 0) {
+			t.Errorf("from byte %d it is a pipe: %v", pos, s.IsPipe())
+		}
+		if head, err := s.Head(100); err != nil || string(head) != "something"[pos:] {
+			t.Errorf("from byte %d it begins with %q, %v", pos, head, err)
+		}
+	}
+}
+
+func TestOpenIn(t *testing.T) {
+	dir := t.TempDir()
+	inside := filepath.Join(dir, "inside")
+	if err := os.Mkdir(inside, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range []string{filepath.Join(dir, "secret"), filepath.Join(inside, "file")} {
+		if err := os.WriteFile(name, []byte("x"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for link, to := range map[string]string{"out": "../secret", "abs": filepath.Join(dir, "secret"), "in": "file"} {
+		if err := os.Symlink(to, filepath.Join(inside, link)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	root, err := os.OpenRoot(inside)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer root.Close()
+	for name, ok := range map[string]bool{"file": true, "in": true, "out": false, "abs": false, "../secret": false, "nothing": false} {
+		s, err := OpenIn(root, name)
+		if err == nil {
+			s.Close()
+		}
+		if (err == nil) != ok {
+			t.Errorf("%s: %v", name, err)
 		}
 	}
 }

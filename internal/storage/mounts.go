@@ -55,3 +55,13 @@ func (r Region) Mounts() ([]Mount, error) {
 	})
 	return list, nil
 }
+
+// WritableMount returns where something of r is mounted so that it may change;
+// "" where nothing is.
+func (r Region) WritableMount() (point string, err error) {
+	mounts, err := r.Mounts()
+	if err != nil || len(mounts) == 0 || !mounts[0].Writable {
+		return "", err
+	}
+	return mounts[0].Point, nil
+}

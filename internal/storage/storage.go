@@ -54,6 +54,11 @@ func Of(f *os.File) (Region, error) {
 	return Region{}, nil
 }
 
+// With returns the region of r and o together.
+func (r Region) With(o Region) Region {
+	return Region{exact: slices.Concat(r.exact, o.exact), under: slices.Concat(r.under, o.under)}
+}
+
 // Overlaps reports whether writing to one region changes the other.
 func (r Region) Overlaps(o Region) bool {
 	// Two mapped devices over one disk are apart as far as anyone can tell:

@@ -27,6 +27,8 @@ func TestOverlaps(t *testing.T) {
 		{"partitions side by side", exact(disk(8, 512, 1024)), exact(disk(8, 1024, 2048)), false},
 		{"a partition and its disk", exact(disk(8, 512, 1024)), exact(disk(8, 0, end)), true},
 		{"partitions that overlap", exact(disk(8, 512, 1025)), exact(disk(8, 1024, 2048)), true},
+		{"one of two files", exact(file(5, 0, end)).With(exact(file(6, 0, end))), exact(file(6, 0, end)), true},
+		{"none of two files", exact(file(5, 0, end)).With(exact(file(6, 0, end))), exact(file(7, 0, end)), false},
 		{"logical volumes of one disk", mapped(253, disk(8, 0, end)), mapped(254, disk(8, 0, end)), false},
 		{"a logical volume and its disk", mapped(253, disk(8, 0, end)), exact(disk(8, 0, end)), true},
 		{"a logical volume and itself", mapped(253, disk(8, 0, end)), mapped(253, disk(8, 0, end)), true},

@@ -51,6 +51,7 @@ type Format uint8
 const (
 	QCOW2 Format = iota // not over a file that is something else
 	Raw                 // not over a qcow2 image: the arguments may be swapped
+	JSON                // not over a file that is something else
 )
 
 // Options say what may be opened.
@@ -135,6 +136,9 @@ func checkContent(f *os.File, name string, size int64, opt Options) error {
 		return err
 	}
 	qcow2 := known && s.Name == signature.QCOW2
+	if opt.Format == JSON {
+		return checkJSON(f, name)
+	}
 	switch {
 	case opt.Format == Raw && qcow2:
 		return fmt.Errorf("%s %w and is %s", name, ErrExists, s.Name)
@@ -144,6 +148,18 @@ func checkContent(f *os.File, name string, size int64, opt Options) error {
 		return fmt.Errorf("%s %w and is %s, not a qcow2 image", name, ErrExists, s.Name)
 	case info.Mode().IsRegular() && opt.Format == QCOW2 && !qcow2:
 		return fmt.Errorf("%s %w and is not a qcow2 image", name, ErrExists)
+	}
+	return nil
+}
+
+// checkJSON refuses what does not begin as a JSON object does.
+func checkJSON(f *os.File, name string) error {
+	var b [1]byte
+	if _, err := f.ReadAt(b[:], 0); err != nil {
+		return err
+	}
+	if b[0] != '{' {
+		return fmt.Errorf("%s %w and is not JSON", name, ErrExists)
 	}
 	return nil
 }

@@ -184,7 +184,7 @@ func TestRefusals(t *testing.T) {
 		}
 		return name
 	}
-	text, qcow2, empty := write("text", "text"), write("qcow2", "QFI\xfb"), write("empty", "")
+	text, qcow2, empty, json := write("text", "text"), write("qcow2", "QFI\xfb"), write("empty", ""), write("json", "{}")
 	f, err := os.Open(text)
 	if err != nil {
 		t.Fatal(err)
@@ -208,6 +208,11 @@ func TestRefusals(t *testing.T) {
 		{"qcow2 for raw, allowed", qcow2, Options{Format: Raw, Overwrite: true}, nil},
 		{"empty for qcow2", empty, Options{}, nil},
 		{"empty for raw", empty, Options{Format: Raw}, nil},
+		{"text for JSON", text, Options{Format: JSON}, ErrExists},
+		{"text for JSON, allowed", text, Options{Format: JSON, Overwrite: true}, nil},
+		{"qcow2 for JSON", qcow2, Options{Format: JSON}, ErrExists},
+		{"JSON for JSON", json, Options{Format: JSON}, nil},
+		{"empty for JSON", empty, Options{Format: JSON}, nil},
 		{"new", filepath.Join(dir, "new"), Options{}, nil},
 		{"the source", text, Options{Source: textRegion, Overwrite: true}, ErrSame},
 		{"a folder", dir, Options{}, ErrDirectory},
@@ -277,5 +282,18 @@ func TestZeroOutEnds(t *testing.T) {
 	err := target.ZeroOut(ctx, 0, 1<<40, func(int64) { cancel(why) })
 	if !errors.Is(err, why) {
 		t.Errorf("got %v", err)
+	}
+}
+
+func TestIs(t *testing.T) {
+	dir, _ := folder(t)
+	if err := os.Symlink("one", filepath.Join(dir, "link")); err != nil {
+		t.Fatal(err)
+	}
+	one := open(t, filepath.Join(dir, "one"))
+	for name, want := range map[string]bool{"one": true, "./one": true, "link": true, "two": false} {
+		if got := one.Is(open(t, dir+"/"+name)); got != want {
+			t.Errorf("%s is one: %v", name, got)
+		}
 	}
 }

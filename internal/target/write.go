@@ -36,6 +36,9 @@ func (t *Target) Kind() Kind { return t.kind }
 // Size returns the length of a device in bytes, 0 of anything else.
 func (t *Target) Size() int64 { return t.size }
 
+// Is reports whether o will be the same file under the same name.
+func (t *Target) Is(o *Target) bool { return t.kind == File && o.kind == File && t.path == o.path }
+
 // WriteAt writes to a file or device as io.WriterAt does.
 func (t *Target) WriteAt(p []byte, off int64) (int, error) {
 	n, err := t.f.WriteAt(p, off)
