@@ -87,7 +87,7 @@ func (d *sickDisk) NextRun(off int64) (int64, int64, error) {
 // back, and what was written by then is no image.
 func TestWriteFaults(t *testing.T) {
 	before := runtime.NumGoroutine()
-	d := randomDisk(2, 12<<20, 4096, 30)
+	d := randomDisk(2, 6<<20, 4096, 12)
 	for _, c := range []struct {
 		fault error
 		opt   WriteOptions
@@ -173,7 +173,7 @@ func TestWritePipe(t *testing.T) {
 		io.CopyN(io.Discard, r, 100_000)
 		r.Close()
 	}()
-	d := randomDisk(2, 12<<20, 4096, 30)
+	d := randomDisk(2, 6<<20, 4096, 12)
 	if _, err := WriteStream(context.Background(), w, d, WriteOptions{}); !errors.Is(err, syscall.EPIPE) {
 		t.Errorf("closed pipe: %v", err)
 	}
@@ -181,7 +181,7 @@ func TestWritePipe(t *testing.T) {
 
 // TestSpoolFaults spools where nothing can be.
 func TestSpoolFaults(t *testing.T) {
-	d := randomDisk(2, 12<<20, 4096, 30)
+	d := randomDisk(2, 6<<20, 4096, 12)
 	opt := WriteOptions{Spool: SpoolOptions{Memory: -1, Dir: filepath.Join(t.TempDir(), "missing")}}
 	if _, err := WriteStream(context.Background(), io.Discard, d, opt); !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("missing folder: %v", err)
@@ -194,7 +194,7 @@ func TestSpoolFaults(t *testing.T) {
 
 // TestWriteCancel cancels at every progress.
 func TestWriteCancel(t *testing.T) {
-	d := randomDisk(2, 12<<20, 4096, 30)
+	d := randomDisk(2, 6<<20, 4096, 12)
 	sick := errors.New("sick")
 	for i := 0; ; i++ {
 		ctx, cancel := context.WithCancelCause(context.Background())

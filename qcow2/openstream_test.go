@@ -52,7 +52,7 @@ func TestOpenStream(t *testing.T) {
 		{ClusterSize: 512}, {ClusterSize: 4096}, {}, {ClusterSize: 2 << 20}, {Version: 3},
 		{ClusterSize: 4096, Compression: Zlib}, {Compression: Zlib}, {Compression: Zstd},
 	} {
-		d := randomDisk(uint64(i), 60<<20, 4096, 50)
+		d := randomDisk(uint64(i), 16<<20, 4096, 15)
 		var b bytes.Buffer
 		if _, err := WriteStream(context.Background(), &b, d, opt); err != nil {
 			t.Fatal(err)

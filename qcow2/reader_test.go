@@ -86,7 +86,7 @@ func qemuOptions() []string {
 
 // TestReadQemu reads what qemu-img writes with each of its options.
 func TestReadQemu(t *testing.T) {
-	d := randomDisk(3, 9<<20+512*3, 512, 60)
+	d := randomDisk(3, 7<<20+512*3, 512, 40)
 	raw := writeRaw(t, d)
 	for _, options := range qemuOptions() {
 		for _, compressed := range []bool{false, true} {

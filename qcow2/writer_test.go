@@ -35,7 +35,7 @@ func writeCases() []WriteOptions {
 func TestWrite(t *testing.T) {
 	for i, opt := range writeCases() {
 		t.Run(name(opt.Version, opt.ClusterSize, opt.Compression, opt.Level), func(t *testing.T) {
-			d := randomDisk(uint64(i), 12<<20+512*int64(2*i+1), 1024, 40)
+			d := randomDisk(uint64(i), 4<<20+512*int64(2*i+1), 1024, 15)
 			opt.Info = func() Info { return testInfo }
 			file, stats := writeTemp(t, d, opt)
 			tool(t, 0, "qemu-img", "check", "-f", "qcow2", file)
@@ -60,7 +60,9 @@ func TestWrite(t *testing.T) {
 				t.Errorf("%d bytes were compressed", stats.PackedBytes)
 			}
 			checkStreams(t, whole, d, opt)
-			if opt.Version == 2 && opt.Compression == Uncompressed {
+			// It skips L2 tables that lie further back than the disk is long.
+			tables := 4 * stats.ClusterSize
+			if opt.Version == 2 && opt.Compression == Uncompressed && tables < d.size {
 				e2imageReads(t, file, d)
 			}
 		})
