@@ -16,6 +16,9 @@ func (s *scanner) visitInode(b *batch, ino uint32, in ext.Inode) {
 	s.visitXattrs(b, ino, in)
 	s.visitContent(b, ino, in, contentOf(ino, in))
 	s.visitSpecial(b, ino, in)
+	if f := in.Flags(); f&ext.FlagIndex != 0 && in.Type() != ext.ModeDir && f&(ext.FlagInlineData|ext.FlagExtents) != ext.FlagInlineData {
+		s.visitTree(b, ino, in.IBlock(), f&ext.FlagExtents != 0, contentIndex)
+	}
 }
 
 // reserved tells whether e2fsck looks at an inode whatever its links count.

@@ -32,6 +32,7 @@ const (
 	contentSymlink
 	contentEncrypted // a symlink's target, encrypted
 	contentProbe     // an inode of no known type: its first block may be a directory's
+	contentIndex     // no directory, but flagged as an indexed one: its first block is read as a root
 	contents
 )
 

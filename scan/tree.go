@@ -52,7 +52,7 @@ func (s *scanner) visitExtentNode(b *batch, ino uint32, block uint64, node ext.E
 		}
 		return
 	}
-	if c == contentProbe {
+	if c == contentProbe || c == contentIndex {
 		count = min(count, 1) // only the first block counts
 	}
 	for i := range count {
@@ -153,6 +153,8 @@ func (s *scanner) visitLeaf(b *batch, ino uint32, c content, logical, start, n u
 		s.items(b, ino, first, count, roleDir)
 	case contentProbe:
 		s.items(b, ino, first, 1, roleProbe)
+	case contentIndex:
+		b.mark(Claimed, first, 1)
 	case contentSymlink:
 		b.mark(Symlink, first, 1)
 	case contentEncrypted:
@@ -162,7 +164,7 @@ func (s *scanner) visitLeaf(b *batch, ino uint32, c content, logical, start, n u
 
 // firstOnly tells of which contents only the first block is of interest.
 func (c content) firstOnly() bool {
-	return c == contentProbe || c == contentSymlink || c == contentEncrypted
+	return c == contentProbe || c == contentIndex || c == contentSymlink || c == contentEncrypted
 }
 
 // items gathers a run of blocks to be read.
