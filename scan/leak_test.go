@@ -1,0 +1,73 @@
+package scan
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"io"
+	"os"
+	"path/filepath"
+	"testing"
+)
+
+var canary = []byte("canary! ")
+
+// No word of what files hold, held, or what was on the device before, is in
+// the view; all structure is.
+func TestViewHoldsNoFileData(t *testing.T) {
+	value := filepath.Join(t.TempDir(), "value")
+	if err := os.WriteFile(value, bytes.Repeat([]byte("v"), 3000), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	common := []string{"rm deleted", "fallocate small 200 400", "symlink made-link " + string(bytes.Repeat([]byte("m"), 150))}
+	withValue := append([]string{"ea_set -f " + value + " large user.value"}, common...)
+	dir := tree(t, canary)
+	for _, c := range []recipe{
+		{size: 8 << 20, blockSize: 1024, options: "-t ext2", debugfs: []string{"rm deleted", common[2]}},
+		{size: 16 << 20, blockSize: 2048, options: "-t ext3", debugfs: []string{"rm deleted", common[2]}},
+		{size: 16 << 20, blockSize: 4096, options: "-t ext4", debugfs: common},
+		{size: 8 << 20, blockSize: 1024, options: "-t ext4 -O ^has_journal,meta_bg,^resize_inode -g 1024", debugfs: common},
+		{size: 16 << 20, blockSize: 1024, options: "-t ext4 -O bigalloc -C 16384", debugfs: common},
+		{size: 64 << 20, blockSize: 4096, options: "-t ext4 -O bigalloc,quota -C 65536", debugfs: common},
+		{size: 32 << 20, blockSize: 4096, options: "-t ext4 -O inline_data,ea_inode -I 512", debugfs: withValue},
+		{size: 64 << 20, blockSize: 65536, options: "-t ext4 -O ^has_journal", debugfs: common},
+		{size: 16 << 20, blockSize: 1024, options: "-t ext4 -O sparse_super2,orphan_file,project,quota", debugfs: common},
+	} {
+		t.Run(c.options, func(t *testing.T) {
+			c.fill = canary
+			data := c.make(t, dir)
+			if n := bytes.Count(data, canary); n < len(data)/len(canary)/8 {
+				t.Fatalf("the filesystem holds only %d words", n)
+			}
+			for _, opt := range []Options{{}, {Backups: BackupsAll}, {Backups: BackupsNone, Journal: JournalLive}} {
+				res, err := Scan(context.Background(), bytes.NewReader(data), int64(len(data)), opt)
+				if err != nil {
+					t.Fatal(err)
+				}
+				if p := res.Problems(); len(p) > 0 {
+					t.Errorf("problems of a sound filesystem: %v", p)
+				}
+				checkResult(t, bytes.NewReader(data), int64(len(data)), res)
+				checkNoCanary(t, res)
+			}
+		})
+	}
+}
+
+func checkNoCanary(t *testing.T, res *Result) {
+	t.Helper()
+	v := res.View()
+	found := make(map[Kind]int)
+	for run := range res.Map.Runs() {
+		buf := make([]byte, run.Count*uint64(res.BlockSize()))
+		n, err := v.ReadAt(buf, int64(run.Start)*int64(res.BlockSize()))
+		if err != nil && !errors.Is(err, io.EOF) {
+			t.Fatal(err)
+		}
+		if at := bytes.Index(buf[:n], canary[:6]); at >= 0 {
+			if found[run.Kind]++; found[run.Kind] == 1 {
+				t.Errorf("%v: file data at byte %d of block %d", run.Kind, at%int(res.BlockSize()), run.Start+uint64(at)/uint64(res.BlockSize()))
+			}
+		}
+	}
+}
