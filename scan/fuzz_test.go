@@ -1,0 +1,190 @@
+package scan
+
+import (
+	"bytes"
+	"context"
+	"encoding/binary"
+	"errors"
+	"io"
+	"slices"
+	"testing"
+	"time"
+
+	"e2qcow/ext"
+)
+
+// fuzzRecipes are filesystems of each layout, small enough to be scanned in a
+// millisecond.
+var fuzzRecipes = []recipe{
+	{size: 2 << 20, blockSize: 1024, options: "-t ext4 -O ^has_journal,^metadata_csum -g 512 -N 128"},
+	{size: 2 << 20, blockSize: 1024, options: "-t ext2 -g 1024 -N 128"},
+	{size: 2 << 20, blockSize: 1024, options: "-t ext4 -O ^has_journal,^metadata_csum,inline_data,ea_inode,meta_bg,^resize_inode -g 256 -N 512 -I 512"},
+	{size: 4 << 20, blockSize: 1024, options: "-t ext4 -O ^metadata_csum,quota -g 1024 -N 256", debugfs: []string{"jo", "jw -b 5,600 /dev/null", "jc"}},
+	{size: 4 << 20, blockSize: 4096, options: "-t ext4 -O ^has_journal,bigalloc,^resize_inode,^metadata_csum,project,quota -C 16384 -N 128"},
+	{size: 3 << 20, blockSize: 2048, options: "-t ext3 -O ^has_journal,^resize_inode,sparse_super2 -N 256"},
+}
+
+// An edit changes a few bytes of an image, of structure where it can.
+//
+//	┌────┬───────┬────────┬───────┐
+//	│ op │ place │ offset │ value │   1, 2, 2 and 4 bytes
+//	└────┴───────┴────────┴───────┘
+const editSize = 9
+
+func applyEdits(image []byte, blockSize int, meta []uint64, edits []byte) {
+	for ; len(edits) >= editSize; edits = edits[editSize:] {
+		op, place, offset := edits[0], le.Uint16(edits[1:]), le.Uint16(edits[3:])
+		block := uint64(place)
+		if op&1 == 0 {
+			block = meta[int(place)%len(meta)]
+		}
+		at := (int(block)*blockSize + int(offset)%blockSize) % len(image)
+		switch value := edits[5:9]; op >> 1 % 8 {
+		case 0:
+			copy(image[at:], value[:1])
+		case 1:
+			copy(image[at:], value[:2])
+		case 2:
+			copy(image[at:], value)
+		case 3: // a block number that exists
+			if at+4 <= len(image) {
+				le.PutUint32(image[at:], uint32(meta[int(le.Uint16(value))%len(meta)]))
+			}
+		case 4: // a whole block of one byte
+			fill := image[at/blockSize*blockSize:][:blockSize]
+			for i := range fill {
+				fill[i] = value[0]
+			}
+		case 5: // a block in place of another
+			from := int(meta[int(le.Uint16(value))%len(meta)]) * blockSize
+			copy(image[at/blockSize*blockSize:][:blockSize], image[from:])
+		case 6:
+			image[at] ^= 1 << (value[0] % 8)
+		case 7: // a field of the superblock
+			copy(image[ext.SuperblockOffset+int(offset)%ext.SuperblockSize:], value)
+		}
+	}
+}
+
+func FuzzScan(f *testing.F) {
+	type base struct {
+		image []byte
+		bs    int
+		meta  []uint64
+	}
+	var bases []base
+	dir := tree(f, []byte("file data "))
+	for _, r := range fuzzRecipes {
+		image := r.make(f, dir)
+		res, err := Scan(context.Background(), bytes.NewReader(image), int64(len(image)), Options{})
+		if err != nil {
+			f.Fatal(err)
+		}
+		var meta []uint64
+		for start, end := range res.Map.all().runs() {
+			for ; start < end; start++ {
+				meta = append(meta, start)
+			}
+		}
+		bases = append(bases, base{image, r.blockSize, meta})
+	}
+	for i := range bases {
+		f.Add(uint8(i), []byte{})
+		f.Add(uint8(i), bytes.Repeat([]byte{6, 3, 0, 0x28, 0, 9, 0, 0, 0}, 5))
+		f.Add(uint8(i), []byte{14, 0, 0, 0x18, 0, 7, 0, 0, 0, 8, 4, 0, 0, 0, 255, 0, 0, 0})
+	}
+	f.Add(uint8(255), bases[0].image[:4096])
+	var buf []byte
+	f.Fuzz(func(t *testing.T, which uint8, edits []byte) {
+		if which < 128 {
+			b := bases[int(which)%len(bases)]
+			buf = append(buf[:0], b.image...)
+			applyEdits(buf, b.bs, b.meta, edits)
+		} else {
+			buf = append(buf[:0], edits...) // bytes of any kind, with a magic number
+			if len(buf) >= 2048 {
+				buf[1024+0x38], buf[1024+0x39] = 0x53, 0xEF
+			}
+		}
+		fuzzScan(t, buf, Options{Backups: Backups(which >> 2 % 3), Journal: JournalMode(which >> 4 % 3), Threads: 1 + int(which&1)})
+	})
+}
+
+func fuzzScan(t *testing.T, image []byte, opt Options) {
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	defer cancel()
+	src := &countingDisk{ReaderAt: bytes.NewReader(image)}
+	res, err := Scan(ctx, src, int64(len(image)), opt)
+	if errors.Is(err, ErrNotExt) {
+		return
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	// Each role of a block reads it once; several readings, and the state
+	// after replay, multiply that.
+	if most := int64(400*len(image) + 64<<20); src.bytes.Load() > most {
+		t.Fatalf("%d bytes read of a device of %d", src.bytes.Load(), len(image))
+	}
+	if res.MetadataBytes() > int64(len(image))+int64(res.BlockSize()) {
+		t.Fatalf("%d bytes of metadata on a device of %d", res.MetadataBytes(), len(image))
+	}
+	checkResult(t, bytes.NewReader(image), int64(len(image)), res)
+	if lost := res.Unreadable(); len(lost) > 0 {
+		t.Fatalf("%v listed of a device without faults", lost)
+	}
+}
+
+func FuzzIndirect(f *testing.F) {
+	f.Add(uint8(roleInd1), uint8(contentDir), pointers(1024, 5, 6, 7, 0, 9000, 1<<31))
+	f.Add(uint8(roleInd3), uint8(contentData), bytes.Repeat([]byte{0xFF}, 1024))
+	f.Add(uint8(roleInd2), uint8(contentSymlink), []byte("not a block of numbers"))
+	const blocks = 8000
+	fs := newSynthetic(layout{blockSize: 1024, blocks: blocks, incompat: ext.IncompatFiletype})
+	f.Fuzz(func(t *testing.T, r, c uint8, raw []byte) {
+		s := scannerOf(t, fs, fs.size)
+		data := make([]byte, 1024)
+		copy(data, raw)
+		it := &item{block: 1000, ino: 12, count: 1, role: roleInd1 + role(r)%3, content: content(c) % contents}
+		b := new(batch)
+		s.visitIndirectBlock(b, it, it.block, data)
+		items := slices.Concat(b.items, b.suspects)
+		if len(items) > len(data)/4 {
+			t.Fatalf("%d items of %d pointers", len(items), len(data)/4)
+		}
+		for _, i := range items {
+			if i.block == 0 || i.block+uint64(i.count) > blocks || i.role >= it.role && i.role != roleDir && i.role != roleProbe {
+				t.Fatalf("item %+v of a block of role %d", i, it.role)
+			}
+		}
+		if len(b.marks) != 1 && it.content == contentData {
+			t.Fatalf("marks %v", b.marks)
+		}
+		// As an i_block, in both of the ways that one is followed.
+		s.visitBlockMap(b, 12, data[:ext.IBlockSize], it.content)
+		s.visitTree(b, 12, data[:ext.IBlockSize], r&128 != 0, it.content)
+		m := s.mapFile(data[:ext.IBlockSize], r&128 != 0)
+		for _, x := range m {
+			if _, _, ok := s.validRun(x.Start, uint64(x.Len)); !ok {
+				t.Fatalf("extent %+v lies outside", x)
+			}
+		}
+	})
+}
+
+// The edits that FuzzScan is made of reach what they are meant for.
+func TestApplyEdits(t *testing.T) {
+	image := make([]byte, 16*1024)
+	copy(image[3*1024:], []byte("block three"))
+	meta := []uint64{3, 5}
+	edits := binary.LittleEndian.AppendUint32([]byte{4, 1, 0, 16, 0}, 0x01020304)         // four bytes at 16 of block 5
+	edits = append(edits, 10, 1, 0, 0, 4, 0, 0, 0, 0)                                     // block 3 over block 5
+	edits = append(edits, 15, 0, 0, 0x38, 0, 0x53, 0xEF, 0, 0, 1, 9, 0, 1, 0, 7, 0, 0, 0) // the magic number; a byte of block 9
+	applyEdits(image, 1024, meta, edits)
+	if !bytes.HasPrefix(image[5*1024:], []byte("block three")) || !ext.IsSuperblock(image[1024:]) || image[9*1024+1] != 7 {
+		t.Error("edits went astray")
+	}
+	if _, err := Scan(context.Background(), io.NewSectionReader(bytes.NewReader(image), 0, 16*1024), 16*1024, Options{}); err != nil {
+		t.Error(err)
+	}
+}
