@@ -19,7 +19,7 @@ const (
 // TestSizes dumps and restores filesystems that e2image makes images of that
 // qemu cannot open, or none. They are sparse files, on tmpfs where there is one.
 func TestSizes(t *testing.T) {
-	tool := testfs.Build(t)
+	tool := testfs.Build(t, "-race=false") // which would take ten times as long
 	for _, c := range []struct {
 		name, options string
 		size          int64

@@ -16,9 +16,9 @@ import (
 type Tool string
 
 // Build builds e2qcow for the architecture of the test, with the race detector
-// if the test has it. The environment variable E2QCOW names a binary to take
-// instead.
-func Build(t testing.TB) Tool {
+// if the test has it, unless the flags for go build say otherwise. The
+// environment variable E2QCOW names a binary to take instead.
+func Build(t testing.TB, flags ...string) Tool {
 	t.Helper()
 	if path := os.Getenv("E2QCOW"); path != "" {
 		return Tool(path)
@@ -29,7 +29,7 @@ func Build(t testing.TB) Tool {
 	if raceEnabled() {
 		args, cgo = append(args, "-race"), "1"
 	}
-	cmd := exec.Command("go", append(args, "e2qcow/cmd/e2qcow")...)
+	cmd := exec.Command("go", append(append(args, flags...), "e2qcow/cmd/e2qcow")...)
 	cmd.Env = append(os.Environ(), "GOARCH="+runtime.GOARCH, "CGO_ENABLED="+cgo)
 	if out, err := cmd.CombinedOutput(); err != nil {
 		t.Fatalf("building e2qcow: %v\n%s", err, out)
@@ -59,7 +59,9 @@ type Result struct {
 // Run runs the tool.
 func (tool Tool) Run(t testing.TB, args ...string) Result {
 	t.Helper()
-	return runAny(t, exec.Command(string(tool), args...))
+	cmd := exec.Command(string(tool), args...)
+	cmd.Env = append(os.Environ(), "GORACE=atexit_sleep_ms=0") // else each run takes a second longer
+	return runAny(t, cmd)
 }
 
 // Dump dumps source to target with -Q and the options given before it, and
