@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"runtime/debug"
@@ -14,14 +15,49 @@ func init() {
 	cli.HelpFlag = nil
 }
 
-// run does what args, with the name of the program first, ask for.
-func (s *session) run(ctx context.Context, args []string) error {
-	app := s.app()
-	rest, err := normalise(args[min(1, len(args)):], app.Flags)
-	if err != nil {
-		return err
+// A command is one way to call the tool.
+type command struct {
+	name  string // the first argument; "" where that is an option or operand
+	flags []cli.Flag
+	help  string // with %s where the flags are listed
+	run   func(*session, *cli.Context) error
+}
+
+// commands returns the ways to call the tool, the usual one first.
+func commands() []command {
+	return []command{
+		{"", flags(), help, func(s *session, c *cli.Context) error {
+			o, err := parseOptions(c)
+			if err != nil {
+				return err
+			}
+			return s.convert(c.Context, o)
+		}},
+		{"info", inspectFlags(), infoHelp, (*session).info},
+		{"check", inspectFlags(), checkHelp, (*session).check},
 	}
-	err = app.RunContext(ctx, append([]string{name}, rest...))
+}
+
+// run does what args, with the name of the program first, ask for. A command is
+// known by its name as the first argument only: elsewhere that is an operand.
+func (s *session) run(ctx context.Context, args []string) error {
+	args = args[min(1, len(args)):]
+	list := commands()
+	cmd := list[0]
+	for _, c := range list[1:] {
+		if len(args) > 0 && args[0] == c.name {
+			cmd, args = c, args[1:]
+			break
+		}
+	}
+	rest, err := normalise(args, cmd.flags)
+	if err == nil {
+		err = s.app(cmd).RunContext(ctx, append([]string{name}, rest...))
+	}
+	var usage *usageError
+	if errors.As(err, &usage) {
+		usage.command = cmd.name
+	}
 	if err != nil && ctx.Err() != nil {
 		return context.Cause(ctx) // whatever that led to
 	}
@@ -30,10 +66,10 @@ func (s *session) run(ctx context.Context, args []string) error {
 
 // app returns the command line. Parsing is all that package cli does: help and
 // version are flags like others, messages and exit codes are the session's.
-func (s *session) app() *cli.App {
+func (s *session) app(cmd command) *cli.App {
 	return &cli.App{
 		Name:            name,
-		Flags:           flags(),
+		Flags:           cmd.flags,
 		HideHelp:        true,
 		HideHelpCommand: true,
 		HideVersion:     true,
@@ -44,37 +80,36 @@ func (s *session) app() *cli.App {
 		Action: func(c *cli.Context) error {
 			switch {
 			case c.Bool(flagHelp):
-				_, err := fmt.Fprintf(s.stdout, help, flagHelpText(c.App.Flags))
+				_, err := fmt.Fprintf(s.stdout, cmd.help, flagHelpText(c.App.Flags))
 				return err
 			case c.Bool(flagVersion):
-				_, err := fmt.Fprintf(s.stdout, "%s %s\n", name, version())
+				_, err := fmt.Fprintln(s.stdout, toolName())
 				return err
 			}
-			o, err := parseOptions(c)
-			if err != nil {
-				return err
-			}
-			return s.convert(c.Context, o)
+			return cmd.run(s, c)
 		},
 	}
 }
 
 const help = `Usage: e2qcow -Q [OPTION...] SOURCE IMAGE
        e2qcow -r [OPTION...] SOURCE RAW
-Save the metadata of an ext2, ext3 or ext4 filesystem as an image, without the
-contents of files, and restore it. SOURCE, a device, a file or a qcow2 image,
-is only read. "-" as a target is standard output.
+       e2qcow info|check IMAGE [--json]
+Save the metadata of an ext2, ext3 or ext4 filesystem as a qcow2 image, without
+the contents of files, and restore it. SOURCE, a device, a file or an image, is
+only read. "-" is standard input or output.
 
 %s
 Examples:
   e2qcow -Q /dev/sdb1 meta.qcow2     save the metadata of a filesystem
   e2qcow -r meta.qcow2 raw.img       restore it, for e2fsck -fn raw.img
+  e2qcow -Qz /dev/sdb1 - | ssh host 'cat > meta.qcow2'
 `
 
-// version returns the version that the program was built as.
-func version() string {
+// toolName returns the name and the version of the program.
+func toolName() string {
+	version := "(unknown)"
 	if info, ok := debug.ReadBuildInfo(); ok && info.Main.Version != "" {
-		return info.Main.Version
+		version = info.Main.Version
 	}
-	return "(unknown)"
+	return name + " " + version
 }

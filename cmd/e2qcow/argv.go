@@ -9,11 +9,14 @@ import (
 )
 
 // A usageError is a command line that makes no sense.
-type usageError struct{ what string }
+type usageError struct {
+	what    string
+	command string // that was called; "" for the usual one
+}
 
 func (e *usageError) Error() string { return e.what }
 
-func usagef(format string, args ...any) error { return &usageError{fmt.Sprintf(format, args...)} }
+func usagef(format string, args ...any) error { return &usageError{what: fmt.Sprintf(format, args...)} }
 
 // An implied is a flag whose value may be left out, and what it then is. Its
 // value is only ever attached, as --name=value: a word that follows is not it.

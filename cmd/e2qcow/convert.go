@@ -9,7 +9,6 @@ import (
 
 	"e2qcow/internal/image"
 	"e2qcow/internal/progress"
-	"e2qcow/internal/source"
 	"e2qcow/internal/target"
 	"e2qcow/scan"
 )
@@ -21,47 +20,39 @@ var errUnreadable = errors.New("some metadata could not be read")
 // convert takes an image of the source, the metadata of the filesystem there
 // or a whole qcow2 image, and writes it to the target.
 func (s *session) convert(ctx context.Context, o options) error {
-	start := time.Now()
-	src, err := source.Open(o.source)
-	if err != nil {
-		return err
-	}
-	defer src.Close()
-	if err := checkQuiet(src, o); err != nil {
-		return err
-	}
-	inner, err := openGuest(src)
-	if err != nil {
-		return err
-	}
-	whole := o.mode == toRaw && inner != nil
-	if whole && o.scanFlag != "" {
-		return usagef("option --%s concerns a filesystem; %s is a qcow2 image, restored as it is", o.scanFlag, src.Name())
-	}
-
-	dst, err := target.Open(ctx, o.target, target.Options{
-		Source:    src.Region(),
-		Format:    o.mode.format(),
-		Overwrite: o.overwrite,
-	})
-	if err != nil {
-		return err
-	}
-	s.guard(dst.Close)
-	defer dst.Close()
-
-	w := work{options: o, target: dst, progress: progress.New(s.stderr, o.progress)}
+	w := work{options: o, start: time.Now(), progress: progress.New(s.stderr, o.progress)}
 	defer w.progress.Finish()
-	var img image.Image
-	if whole {
-		img = inner
-	} else {
-		d := disk(src)
-		if inner != nil {
-			d = inner
-		}
-		w.scan, err = metadata(ctx, d, src.Name(), o, w.progress)
-		if err := cmp.Or(inner.damage(), err); err != nil {
+	var err error
+	if w.options.scan.Bad, err = readBadMap(o.badMap); err != nil {
+		return err
+	}
+	if w.input, err = s.openInput(ctx, o, w.progress); err != nil {
+		return err
+	}
+	defer w.input.Close()
+	if err := checkQuiet(w.input, o); err != nil {
+		return err
+	}
+	guest := w.input.guest
+	whole := guest != nil && (o.whole || o.mode == toRaw)
+	switch {
+	case o.whole && !whole:
+		return usagef("option --%s concerns a qcow2 image; %s is none", flagWhole, w.input.src.Name())
+	case o.backing && guest == nil:
+		return usagef("option --%s concerns a qcow2 image; %s is none", flagBacking, w.input.src.Name())
+	case whole && o.scanFlag != "":
+		return usagef("option --%s concerns a filesystem; %s is a qcow2 image, restored as it is", o.scanFlag, w.input.src.Name())
+	}
+	if err := s.openTargets(ctx, &w); err != nil {
+		return err
+	}
+	defer w.target.Close()
+	defer w.record.Close()
+
+	img := w.input.disk()
+	if !whole {
+		w.scan, err = metadata(ctx, img, w.input.src.Name(), w.options, w.progress)
+		if err := cmp.Or(guest.damage(), err); err != nil {
 			return err
 		}
 		img = w.scan.View()
@@ -69,17 +60,52 @@ func (s *session) convert(ctx context.Context, o options) error {
 	if err := w.write(ctx, img); err != nil {
 		return err
 	}
-	if err := inner.damage(); err != nil {
+	if err := guest.damage(); err != nil {
 		return err
 	}
 	if ctx.Err() != nil {
 		return context.Cause(ctx)
 	}
-	if err := dst.Commit(); err != nil {
+	if err := w.commit(); err != nil {
 		return err
 	}
+	w.input.drain()
 	w.progress.Finish()
-	return s.report(w, time.Since(start))
+	return s.report(w, time.Since(w.start))
+}
+
+// openTargets opens the target and where the record goes.
+func (s *session) openTargets(ctx context.Context, w *work) error {
+	var err error
+	w.target, err = target.Open(ctx, w.options.target, target.Options{
+		Source:    w.input.region,
+		Format:    w.mode.format(),
+		Overwrite: w.overwrite,
+	})
+	if err != nil {
+		return err
+	}
+	s.guard(w.target.Close)
+	if w.json != "" {
+		if w.record, err = openRecord(ctx, w); err != nil {
+			w.target.Close()
+			return err
+		}
+		s.guard(w.record.Close)
+	}
+	return nil
+}
+
+// commit has the target and the record appear. The record is written before,
+// so that a lack of room for it leaves neither.
+func (w *work) commit() error {
+	if err := w.writeRecord(); err != nil {
+		return err
+	}
+	if err := w.target.Commit(); err != nil {
+		return err
+	}
+	return w.record.Commit()
 }
 
 // format returns what a mode writes.
@@ -97,16 +123,16 @@ var (
 )
 
 // checkQuiet refuses a source that may change, unless told not to.
-func checkQuiet(src *source.Source, o options) error {
+func checkQuiet(in *input, o options) error {
 	if o.force {
 		return nil
 	}
-	point, err := src.Region().WritableMount()
+	point, err := in.region.WritableMount()
 	if err != nil {
-		return fmt.Errorf("%s %w: %w", src.Name(), errMountsUnknown, err)
+		return fmt.Errorf("%s %w: %w", in.src.Name(), errMountsUnknown, err)
 	}
 	if point != "" {
-		return fmt.Errorf("%s %w (at %s)", src.Name(), errSourceMounted, point)
+		return fmt.Errorf("%s %w (at %s)", in.src.Name(), errSourceMounted, point)
 	}
 	return nil
 }
@@ -114,7 +140,10 @@ func checkQuiet(src *source.Source, o options) error {
 // A work is an image on its way to a target.
 type work struct {
 	options
+	start    time.Time
+	input    *input
 	target   *target.Target
+	record   record // of what is done
 	progress *progress.Reporter
 	scan     *scan.Result // nil where the image is not that of a scan
 

@@ -4,7 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
+	"time"
 
 	"e2qcow/internal/image"
 	"e2qcow/internal/progress"
@@ -14,15 +14,8 @@ import (
 	"e2qcow/scan"
 )
 
-// A disk is where a filesystem is looked for: a source, or what a qcow2 image
-// in it holds.
-type disk interface {
-	io.ReaderAt
-	Size() int64
-}
-
 // metadata scans the filesystem on d, which messages call name.
-func metadata(ctx context.Context, d disk, name string, o options, report *progress.Reporter) (*scan.Result, error) {
+func metadata(ctx context.Context, d image.Image, name string, o options, report *progress.Reporter) (*scan.Result, error) {
 	opt := o.scan
 	opt.Progress = report.Phase("scan", progress.Groups)
 	res, err := scan.Scan(ctx, d, d.Size(), opt)
@@ -58,21 +51,67 @@ func (e *notExtError) Unwrap() error { return scan.ErrNotExt }
 
 // writeQCOW2 writes img as a qcow2 image.
 func (w *work) writeQCOW2(ctx context.Context, img image.Image) error {
-	opt := qcow2.WriteOptions{
-		BlockSize: int(w.scan.BlockSize()),
-		Threads:   w.threads,
-		Dense:     w.target.Kind() == target.Device,
-		Progress:  w.progress.Phase("copy", progress.Bytes),
-	}
+	opt := w.qcow2
+	opt.BlockSize = w.blockSize()
+	opt.Dense = w.target.Kind() == target.Device
+	opt.Progress = w.progress.Phase("copy", progress.Bytes)
+	opt.Info = w.info
 	var (
 		stats qcow2.Stats
 		err   error
 	)
 	if w.target.Kind() == target.Stream {
 		stats, err = qcow2.WriteStream(ctx, w.target, img, opt)
+		err = spoolTrouble(err, w.spool.Dir)
 	} else {
 		stats, err = qcow2.WriteFile(ctx, w.target, img, opt)
 	}
 	w.imageBytes, w.dataBytes = stats.FileSize, stats.FileSize
 	return err
+}
+
+// blockSize returns the size of the pieces that the runs of the image are made
+// of, 0 where that is not known.
+func (w *work) blockSize() int {
+	if w.scan != nil {
+		return int(w.scan.BlockSize())
+	}
+	if i, ok := w.input.guest.info(); ok && i.BlockSize != 0 {
+		return int(i.BlockSize)
+	}
+	if w.qcow2.Compression != qcow2.Uncompressed {
+		return 0
+	}
+	return int(w.input.guest.Header().ClusterSize())
+}
+
+// info returns the record of how the image is made, when its source has been
+// read. What was lost on the way to the source is lost here too.
+func (w *work) info() qcow2.Info {
+	i, ok := w.input.guest.info()
+	switch {
+	case w.scan != nil:
+		i.Mode, i.BlockSize = infoMetadata, int64(w.scan.BlockSize())
+		i.Unreadable += blocksOf(w.scan.Unreadable(), i.BlockSize)
+	case !ok, i.Mode != infoMetadata:
+		i.Mode = infoAllData
+	}
+	i.Tool, i.Time = toolName(), time.Time{}
+	if w.stamp {
+		i.Time = time.Now().UTC().Truncate(time.Second)
+	}
+	return i
+}
+
+// blocksOf returns how many blocks the ranges, which ascend, lie in.
+func blocksOf(ranges []scan.Range, blockSize int64) int64 {
+	n, next := int64(0), int64(0) // next: the first block not counted
+	for _, r := range ranges {
+		first, end := max(r.Start/blockSize, next), (r.End-1)/blockSize+1
+		if first < end {
+			n += end - first
+			next = end
+		}
+	}
+	return n
 }

@@ -4,7 +4,9 @@
 //
 //	main    signals, exit codes          argv, flags   the command line
 //	app     what is asked for            report        what is said about it
-//	convert source ─► image ─► target    dump, restore the images
+//	convert source ─► image ─► target    record        the same for programs
+//	input   guest, backing: the sources  dump, restore the images
+//	info, check: what looks at images
 package main
 
 import (
@@ -23,6 +25,9 @@ const (
 	exitUnreadable = 3 // done, but metadata could not be read
 )
 
+// Of check, exit codes are those of qemu-img check: 2 is a damaged image, so
+// wrong usage is 1, and 3 is lost space.
+
 func main() {
 	// A reader that goes away is an error of writing, also on stdout.
 	signal.Ignore(syscall.SIGPIPE)
@@ -35,15 +40,27 @@ func main() {
 
 // exitCode says what is wrong, if anything, and returns what to exit with.
 func (s *session) exitCode(err error) int {
-	var usage *usageError
+	var (
+		usage  *usageError
+		status exitStatus
+	)
 	switch {
 	case err == nil:
 		return exitOK
 	case errors.Is(err, errUnreadable):
 		return exitUnreadable
+	case errors.As(err, &status):
+		return int(status)
 	case errors.As(err, &usage):
 		s.say("%v", usage)
-		_, _ = fmt.Fprintf(s.stderr, "Try %q for help.\n", name+" --help")
+		call := name
+		if usage.command != "" {
+			call += " " + usage.command
+		}
+		_, _ = fmt.Fprintf(s.stderr, "Try %q for help.\n", call+" --help")
+		if usage.command == "check" {
+			return exitFailed
+		}
 		return exitUsage
 	}
 	s.say("%s", explain(err))

@@ -39,7 +39,10 @@ func (s *session) report(w work, took time.Duration) error {
 		s.sayProblems(w.scan.Problems())
 		err = s.sayUnreadable(w.scan.Unreadable())
 	}
-	s.say("%s to %s: %s", w.source, w.target.Name(), strings.Join(parts, ", "))
+	if i, ok := w.input.guest.info(); ok && i.Unreadable > 0 {
+		s.say("%s lacks %s blocks that could not be read when it was made; they are zero", w.input.src.Name(), humanize.Comma(i.Unreadable))
+	}
+	s.say("%s to %s: %s", w.input.src.Name(), w.target.Name(), strings.Join(parts, ", "))
 	if w.scan != nil {
 		s.say("the image holds the names of files, and their contents where those are structure or in the journal")
 	}
@@ -48,7 +51,7 @@ func (s *session) report(w work, took time.Duration) error {
 
 // size returns n units of bytes for people, without overflow.
 func size(n, unit uint64) string {
-	if n > (1<<64-1)/unit {
+	if unit == 0 || n > (1<<64-1)/unit {
 		return "of impossible size"
 	}
 	return humanize.IBytes(n * unit)
@@ -58,11 +61,21 @@ func size(n, unit uint64) string {
 func (s *session) sayProblems(problems []scan.Problem) {
 	for _, p := range problems {
 		if p.Count > 1 {
-			s.say("damaged %v (the first of %s)", p, humanize.Comma(int64(min(p.Count, 1<<62))))
+			s.say("damage: %s (the first of %s)", problem(p), humanize.Comma(int64(min(p.Count, 1<<62))))
 		} else {
-			s.say("damaged %v", p)
+			s.say("damage: %s", problem(p))
 		}
 	}
+}
+
+// problem returns damage in words. What is wrong often names the kind of damage
+// itself.
+func problem(p scan.Problem) string {
+	kind, text := p.Kind.String(), p.String()
+	if rest, ok := strings.CutPrefix(text, kind+": "); ok && strings.HasPrefix(rest, kind) {
+		return rest
+	}
+	return text
 }
 
 // maxRanges is how many ranges a person is told of.
@@ -101,6 +114,11 @@ var advice = []struct {
 	{target.ErrMounted, "unmount or release it first"},
 	{target.ErrHoldsFilesystem, "see that source and target are not swapped; --overwrite writes over it"},
 	{target.ErrExists, "see that source and target are not swapped; --overwrite replaces it"},
+	{errAmbiguous, "say which it is with --source-format=raw or --source-format=qcow2"},
+	{errBackingOutside, "copy it there, or make one image of both with qemu-img convert"},
+	{errBackingDeep, "make one image of all with qemu-img convert"},
+	{errRecordDevice, "name a file"},
+	{source.ErrTerminal, "send an image through a pipe"},
 	{target.ErrTerminal, "send it to a file or another program"},
 	{target.ErrTooSmall, "name a larger target"},
 	{target.ErrDirectory, "name a file"},
@@ -139,6 +157,7 @@ func explain(err error) string {
 		corrupt     *qcow2.CorruptError
 		unsupported *qcow2.UnsupportedError
 		interrupted *interruptedError
+		spool       *spoolError
 	)
 	text := ""
 	switch {
@@ -148,8 +167,12 @@ func explain(err error) string {
 		text = looks[notExt.found.Name]
 	case errors.As(err, &corrupt):
 		text = "the image is damaged or cut short; get it again"
+	case errors.As(err, &spool):
+		text = "name another folder with --spool-dir or TMPDIR"
+	case errors.As(err, &unsupported) && strings.HasPrefix(unsupported.Feature, "backing file \""):
+		text = "it is opened with --backing only, and only in the folder of the image"
 	case errors.As(err, &unsupported):
-		text = "convert it with qemu-img convert -O qcow2 -o compat=0.10 first"
+		text = "convert it with qemu-img convert first"
 	default:
 		for _, a := range advice {
 			if errors.Is(err, a.err) {

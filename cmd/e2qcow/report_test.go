@@ -77,7 +77,7 @@ func TestUnreadable(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer dst.Close()
-	w := work{options: options{source: "disk"}, target: dst}
+	w := work{options: options{source: "disk"}, input: &input{src: src}, target: dst}
 	if w.scan, err = metadata(t.Context(), d, "disk", w.options, nil); err != nil {
 		t.Fatal(err)
 	}
@@ -116,8 +116,13 @@ func TestProblems(t *testing.T) {
 	s.sayProblems([]scan.Problem{
 		{Kind: scan.BadInode, What: "extents\n\x1b[2J", Inode: 12, Count: 1234},
 		{Kind: scan.BadSuperblock, What: "checksum", Count: 1},
+		{Kind: scan.BadSuperblock, What: "superblock: impossible size", Count: 1},
+		{Kind: scan.BadJournal, What: "journal block 5: cut short", Count: 1},
 	})
-	want := "e2qcow: damaged inode: extents\\n\\x1b[2J, inode 12 (the first of 1,234)\ne2qcow: damaged superblock: checksum\n"
+	want := "e2qcow: damage: inode: extents\\n\\x1b[2J, inode 12 (the first of 1,234)\n" +
+		"e2qcow: damage: superblock: checksum\n" +
+		"e2qcow: damage: superblock: impossible size\n" +
+		"e2qcow: damage: journal block 5: cut short\n"
 	if got := said(); got != want {
 		t.Errorf("got  %q\nwant %q", got, want)
 	}

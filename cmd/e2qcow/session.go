@@ -19,8 +19,8 @@ type session struct {
 	stdout io.Writer // for what was asked for, as --help; images have their own
 	stderr *os.File
 
-	mu      sync.Mutex
-	cleanup func() // leaves no half target; nil where there is none
+	mu       sync.Mutex
+	cleanups []func() // leave no half target
 }
 
 func newSession(stderr *os.File) *session { return &session{stdout: os.Stdout, stderr: stderr} }
@@ -34,7 +34,7 @@ func (s *session) say(format string, args ...any) {
 func (s *session) guard(f func()) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.cleanup = f
+	s.cleanups = append(s.cleanups, f)
 }
 
 // An interruptedError is a signal that ended the work.
@@ -79,8 +79,8 @@ func (s *session) interruptible() (ctx context.Context, stop func()) {
 		}
 		s.mu.Lock()
 		defer s.mu.Unlock()
-		if s.cleanup != nil {
-			s.cleanup()
+		for _, f := range s.cleanups {
+			f()
 		}
 		os.Exit(s.exitCode(err))
 	}()

@@ -21,6 +21,7 @@ type Unit uint8
 const (
 	Bytes Unit = iota
 	Groups
+	Tables
 )
 
 // format returns n with its unit.
@@ -28,7 +29,18 @@ func (u Unit) format(n int64) string {
 	if u == Bytes {
 		return humanize.IBytes(uint64(max(n, 0)))
 	}
-	return fmt.Sprintf("%s groups", humanize.Comma(n))
+	return humanize.Comma(n) + " " + u.name()
+}
+
+// name returns what is counted.
+func (u Unit) name() string {
+	switch u {
+	case Groups:
+		return "groups"
+	case Tables:
+		return "tables"
+	}
+	return "bytes"
 }
 
 // A Reporter shows the progress of phases that follow one another. A nil
@@ -104,8 +116,8 @@ func (r *Reporter) count(done, total int64) {
 
 func (r *Reporter) newBar(total int64) *progressbar.ProgressBar {
 	rate := []progressbar.Option{progressbar.OptionShowBytes(true), progressbar.OptionUseIECUnits(true)}
-	if r.unit == Groups {
-		rate = []progressbar.Option{progressbar.OptionShowIts(), progressbar.OptionSetItsString("groups")}
+	if r.unit != Bytes {
+		rate = []progressbar.Option{progressbar.OptionShowIts(), progressbar.OptionSetItsString(r.unit.name())}
 	}
 	return progressbar.NewOptions64(total, append(rate,
 		progressbar.OptionSetWriter(r.w),

@@ -1,0 +1,114 @@
+package main
+
+import (
+	"fmt"
+
+	"github.com/dustin/go-humanize"
+	"github.com/urfave/cli/v2"
+
+	"e2qcow/internal/progress"
+	"e2qcow/qcow2"
+)
+
+const checkHelp = `Usage: e2qcow check IMAGE [--json]
+Check the tables and refcounts of a qcow2 image, and that every compressed
+cluster can be decompressed. Exits with 0 if all is well, 1 if the image cannot
+be checked, 2 if it is damaged, 3 if only space in it is lost.
+
+%s`
+
+// An exitStatus ends the tool with that status; all has been said.
+type exitStatus int
+
+func (e exitStatus) Error() string { return fmt.Sprintf("exit status %d", int(e)) }
+
+// What check --json prints. Names are as lasting as those of jsonRecord.
+type jsonCheck struct {
+	Image              string        `json:"image"`
+	Status             int           `json:"status"`
+	Corruptions        int64         `json:"corruptions"`
+	Leaks              int64         `json:"leaks"`
+	Unchecked          int64         `json:"unchecked"` // clusters whose refcount cannot be read
+	FileClusters       int64         `json:"file_clusters"`
+	AllocatedClusters  int64         `json:"allocated_clusters"`
+	CompressedClusters int64         `json:"compressed_clusters"`
+	Findings           []jsonFinding `json:"findings"` // the first qcow2.MaxFindings
+}
+
+type jsonFinding struct {
+	Severity string `json:"severity"` // corruption or leak
+	What     string `json:"what"`
+	Offset   int64  `json:"offset"`          // in the file
+	Guest    *int64 `json:"guest,omitempty"` // in the disk
+}
+
+// check checks an image.
+func (s *session) check(c *cli.Context) error {
+	src, err := openImage(c, "check")
+	if err != nil {
+		return err
+	}
+	defer src.Close()
+	shown := progress.New(s.stderr, false)
+	defer shown.Finish()
+	r, err := qcow2.Check(c.Context, src, src.Size(), shown.Phase("check", progress.Tables))
+	if err != nil {
+		return fmt.Errorf("%s: %w", src.Name(), err)
+	}
+	shown.Finish()
+	if c.Bool(flagJSON) {
+		err = encodeJSON(s.stdout, checkOf(src.Name(), r))
+	} else {
+		err = s.printCheck(src.Name(), r)
+	}
+	if err == nil && r.Status() != 0 {
+		return exitStatus(r.Status())
+	}
+	return err
+}
+
+func checkOf(name string, r *qcow2.Report) jsonCheck {
+	j := jsonCheck{
+		Image:              name,
+		Status:             r.Status(),
+		Corruptions:        r.Corruptions,
+		Leaks:              r.Leaks,
+		Unchecked:          r.Unchecked,
+		FileClusters:       r.FileClusters,
+		AllocatedClusters:  r.AllocatedClusters,
+		CompressedClusters: r.CompressedClusters,
+		Findings:           []jsonFinding{},
+	}
+	for _, f := range r.Findings {
+		each := jsonFinding{Severity: f.Severity.String(), What: f.What, Offset: f.Offset}
+		if f.Guest >= 0 {
+			each.Guest = &f.Guest
+		}
+		j.Findings = append(j.Findings, each)
+	}
+	return j
+}
+
+// printCheck writes a line for each finding, and one for all.
+func (s *session) printCheck(name string, r *qcow2.Report) error {
+	for _, f := range r.Findings {
+		if _, err := fmt.Fprintln(s.stdout, printable(f.String())); err != nil {
+			return err
+		}
+	}
+	if more := r.Corruptions + r.Leaks - int64(len(r.Findings)); more > 0 {
+		if _, err := fmt.Fprintf(s.stdout, "%s more\n", humanize.Comma(more)); err != nil {
+			return err
+		}
+	}
+	verdict := "no errors"
+	if r.Corruptions+r.Leaks > 0 {
+		verdict = fmt.Sprintf("%s corruptions, %s leaked clusters", humanize.Comma(r.Corruptions), humanize.Comma(r.Leaks))
+	}
+	if r.Unchecked > 0 {
+		verdict += fmt.Sprintf(", %s clusters could not be checked", humanize.Comma(r.Unchecked))
+	}
+	_, err := fmt.Fprintf(s.stdout, "%s: %s; %s clusters in use, %s of them compressed\n", printable(name), verdict,
+		humanize.Comma(r.AllocatedClusters), humanize.Comma(r.CompressedClusters))
+	return err
+}

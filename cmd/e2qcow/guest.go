@@ -1,0 +1,82 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"sync"
+
+	"e2qcow/ext"
+	"e2qcow/qcow2"
+)
+
+// A guest is the disk in a qcow2 image. The scan takes what it cannot read for
+// bad sectors; that the image contradicts itself is something else, and
+// remembered here.
+type guest struct {
+	*qcow2.Image
+	stream *qcow2.Stream // the same, where it comes through a pipe; else nil
+	name   string        // of the source, for errors
+
+	mu  sync.Mutex
+	err error // the first such error
+}
+
+// ReadAt reads as io.ReaderAt does.
+func (g *guest) ReadAt(p []byte, off int64) (int, error) {
+	n, err := g.Image.ReadAt(p, off)
+	return n, g.note(err)
+}
+
+// NextRun returns the next run as image.Image says.
+func (g *guest) NextRun(off int64) (start, end int64, err error) {
+	start, end, err = g.Image.NextRun(off)
+	return start, end, g.note(err)
+}
+
+// note remembers damage and names the source.
+func (g *guest) note(err error) error {
+	if err == nil || errors.Is(err, io.EOF) {
+		return err
+	}
+	err = fmt.Errorf("%s: %w", g.name, err)
+	var corrupt *qcow2.CorruptError
+	if errors.As(err, &corrupt) || errors.Is(err, io.ErrUnexpectedEOF) {
+		g.mu.Lock()
+		if g.err == nil {
+			g.err = err
+		}
+		g.mu.Unlock()
+	}
+	return err
+}
+
+// damage returns the first error of the image itself; a nil guest has none.
+func (g *guest) damage() error {
+	if g == nil {
+		return nil
+	}
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.err
+}
+
+// The modes in the record of how an image was made.
+const (
+	infoMetadata = "metadata"
+	infoAllData  = "all data"
+)
+
+// info returns the record of how the image was made, as far as it can be
+// believed; a nil guest has none.
+func (g *guest) info() (qcow2.Info, bool) {
+	if g == nil {
+		return qcow2.Info{}, false
+	}
+	i, ok := g.Header().Info()
+	switch size := i.BlockSize; {
+	case !ok, i.Unreadable < 0, size != 0 && (size < ext.MinBlockSize || size > ext.MaxBlockSize || size&(size-1) != 0):
+		return qcow2.Info{}, false
+	}
+	return i, true
+}

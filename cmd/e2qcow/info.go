@@ -1,0 +1,196 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+	"text/tabwriter"
+
+	"github.com/dustin/go-humanize"
+	"github.com/urfave/cli/v2"
+
+	"e2qcow/ext"
+	"e2qcow/internal/image"
+	"e2qcow/internal/signature"
+	"e2qcow/internal/source"
+	"e2qcow/qcow2"
+)
+
+// inspectFlags returns the flags of the commands that look at an image.
+func inspectFlags() []cli.Flag {
+	return []cli.Flag{
+		&cli.BoolFlag{Name: flagJSON, Usage: "print a JSON object"},
+		&cli.BoolFlag{Name: flagHelp, Aliases: []string{"h"}, Usage: "print this text"},
+	}
+}
+
+const infoHelp = `Usage: e2qcow info IMAGE [--json]
+Print what a qcow2 image says of itself, how it was made, and the filesystem
+that is in it.
+
+%s`
+
+// openImage opens the one operand of a command.
+func openImage(c *cli.Context, command string) (*source.Source, error) {
+	args := c.Args().Slice()
+	if len(args) != 1 {
+		return nil, usagef("%s needs one image, and nothing else", command)
+	}
+	src, err := source.Open(args[0])
+	if err == nil && src.IsPipe() {
+		err = src.Spool(c.Context, "", nil)
+		if err != nil {
+			src.Close()
+			err = spoolTrouble(err, "")
+		}
+	}
+	return src, err
+}
+
+// What info --json prints. Names are as lasting as those of jsonRecord.
+type jsonInfo struct {
+	Image        string          `json:"image"`
+	FileSize     int64           `json:"file_size"`
+	VirtualSize  int64           `json:"virtual_size"`
+	Version      int             `json:"version"`
+	ClusterSize  int64           `json:"cluster_size"`
+	Compression  string          `json:"compression"` // of clusters that are compressed
+	RefcountBits uint            `json:"refcount_bits"`
+	ExtendedL2   bool            `json:"extended_l2"`
+	Snapshots    uint32          `json:"snapshots"`
+	Dirty        bool            `json:"dirty"`
+	Corrupt      bool            `json:"corrupt"`
+	BackingFile  string          `json:"backing_file,omitempty"`
+	BackingFmt   string          `json:"backing_format,omitempty"`
+	Made         *qcow2.Info     `json:"made,omitempty"`
+	Filesystem   *jsonFilesystem `json:"filesystem,omitempty"`
+	Content      string          `json:"content,omitempty"` // what there is in place of a filesystem
+}
+
+// info prints what there is to know of an image.
+func (s *session) info(c *cli.Context) error {
+	src, err := openImage(c, "info")
+	if err != nil {
+		return err
+	}
+	defer src.Close()
+	img, err := qcow2.Open(src, src.Size(), qcow2.OpenOptions{
+		// Not opened: of a disk that is in two files nothing is said.
+		Backing: func(string, string) (image.Image, error) { return nil, nil },
+	})
+	if err != nil {
+		return fmt.Errorf("%s: %w", src.Name(), err)
+	}
+	i := infoOf(src, img)
+	if i.BackingFile == "" {
+		if err := i.lookInside(img); err != nil {
+			return fmt.Errorf("%s: %w", src.Name(), err)
+		}
+	}
+	if c.Bool(flagJSON) {
+		return encodeJSON(s.stdout, i)
+	}
+	return i.print(s.stdout)
+}
+
+func infoOf(src *source.Source, img *qcow2.Image) *jsonInfo {
+	h := img.Header()
+	i := &jsonInfo{
+		Image:        src.Name(),
+		FileSize:     src.Size(),
+		VirtualSize:  h.Size,
+		Version:      h.Version,
+		ClusterSize:  h.ClusterSize(),
+		Compression:  h.Compression.String(),
+		RefcountBits: h.RefcountBits,
+		ExtendedL2:   h.ExtendedL2(),
+		Snapshots:    h.Snapshots,
+		Dirty:        h.Dirty(),
+		Corrupt:      h.MarkedCorrupt(),
+		BackingFile:  h.BackingFile,
+		BackingFmt:   h.BackingFormat,
+	}
+	if made, ok := h.Info(); ok {
+		i.Made = &made
+	}
+	return i
+}
+
+// lookInside finds out what the disk holds.
+func (i *jsonInfo) lookInside(img *qcow2.Image) error {
+	b := make([]byte, ext.SuperblockSize)
+	n, err := img.ReadAt(b, ext.SuperblockOffset)
+	if err != nil && !errors.Is(err, io.EOF) {
+		return err
+	}
+	if sb, err := ext.DecodeSuperblock(b[:n]); err == nil {
+		i.Filesystem = filesystemOf(sb)
+		return nil
+	}
+	found, _, err := signature.Find(img, img.Size())
+	i.Content = found.Name
+	return err
+}
+
+// print writes a line for each thing. Text from the image is quoted.
+func (i *jsonInfo) print(out io.Writer) error {
+	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
+	line := func(name, format string, args ...any) {
+		fmt.Fprintf(w, "%s:\t%s\n", name, fmt.Sprintf(format, args...))
+	}
+	line("image", "%s", printable(i.Image))
+	line("file size", "%s", exact(i.FileSize))
+	line("virtual size", "%s", exact(i.VirtualSize))
+	line("format", "qcow2 version %d, compressed clusters %s, refcounts of %d bits", i.Version, i.Compression, i.RefcountBits)
+	line("cluster size", "%d", i.ClusterSize)
+	if i.ExtendedL2 {
+		line("subclusters", "32 a cluster")
+	}
+	if i.Snapshots > 0 {
+		line("snapshots", "%d", i.Snapshots)
+	}
+	var marks []string
+	if i.Dirty {
+		marks = append(marks, "dirty")
+	}
+	if i.Corrupt {
+		marks = append(marks, "corrupt")
+	}
+	if len(marks) > 0 {
+		line("marked", "%s", strings.Join(marks, ", "))
+	}
+	if i.BackingFile != "" {
+		line("backing file", "%q (not looked at)", i.BackingFile)
+	}
+	if i.BackingFmt != "" {
+		line("backing format", "%q", i.BackingFmt)
+	}
+	if m := i.Made; m != nil {
+		line("made by", "%q", m.Tool)
+		line("mode", "%q", m.Mode)
+		if m.BlockSize != 0 {
+			line("block size", "%d", m.BlockSize)
+		}
+		line("unreadable blocks", "%d", m.Unreadable)
+		if !m.Time.IsZero() {
+			line("made at", "%s", m.Time.UTC().Format("2006-01-02 15:04:05 MST"))
+		}
+	}
+	switch f := i.Filesystem; {
+	case f != nil:
+		line("filesystem", "%s, %s: %d blocks of %d bytes", f.Type, size(f.Blocks, uint64(f.BlockSize)), f.Blocks, f.BlockSize)
+		line("label", "%q", f.Label)
+		line("UUID", "%s", f.UUID)
+	case i.Content != "":
+		line("content", "%s", i.Content)
+	case i.BackingFile == "":
+		line("content", "nothing known")
+	}
+	return w.Flush()
+}
+
+// exact returns a number of bytes for people and as it is.
+func exact(n int64) string {
+	return fmt.Sprintf("%s (%d bytes)", humanize.IBytes(uint64(max(n, 0))), n)
+}

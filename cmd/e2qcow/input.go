@@ -1,0 +1,201 @@
+package main
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"e2qcow/ext"
+	"e2qcow/internal/image"
+	"e2qcow/internal/ordered"
+	"e2qcow/internal/progress"
+	"e2qcow/internal/source"
+	"e2qcow/internal/storage"
+	"e2qcow/qcow2"
+)
+
+// An input is a source that was opened and looked at.
+type input struct {
+	src     *source.Source
+	guest   *guest           // nil where the source is not a qcow2 image
+	backing []*source.Source // files behind it
+	region  storage.Region   // of them all
+	notes   []string         // what is to be said about the image
+}
+
+// openInput opens the source. The notes on it are said at once.
+func (s *session) openInput(ctx context.Context, o options, report *progress.Reporter) (*input, error) {
+	src, err := source.Open(o.source)
+	if err != nil {
+		return nil, err
+	}
+	in := &input{src: src, region: src.Region()}
+	if err := s.examine(ctx, in, o, report); err != nil {
+		in.Close()
+		return nil, err
+	}
+	for _, note := range in.notes {
+		s.say("%s: %s", src.Name(), note)
+	}
+	return in, nil
+}
+
+// Close closes the source and what is behind it.
+func (in *input) Close() {
+	if in.guest != nil && in.guest.stream != nil {
+		in.guest.stream.Close()
+	}
+	for _, b := range in.backing {
+		b.Close()
+	}
+	in.src.Close()
+}
+
+// drain reads a pipe to its end, so that who writes it does not fail for what
+// is behind the image.
+func (in *input) drain() {
+	if in.guest != nil && in.guest.stream != nil {
+		_ = in.guest.stream.Drain() // the image is whole
+	}
+}
+
+// disk returns what a filesystem is looked for on.
+func (in *input) disk() image.Image {
+	if in.guest != nil {
+		return in.guest
+	}
+	return in.src
+}
+
+// examine finds out what the source is, and opens the image in it.
+func (s *session) examine(ctx context.Context, in *input, o options, report *progress.Reporter) error {
+	head, err := in.src.Head(headSize)
+	if err != nil {
+		return err
+	}
+	f := o.format
+	if f == formatAny {
+		if f, err = formatOf(head); err != nil {
+			return fmt.Errorf("%s %w", in.src.Name(), err)
+		}
+	}
+	if f == formatQCOW2 && !hasMagic(head) {
+		return fmt.Errorf("%s: %w", in.src.Name(), qcow2.ErrNotQcow2)
+	}
+	inOrder := f == formatQCOW2 && (o.mode == toRaw || o.whole)
+	if in.src.IsPipe() && inOrder {
+		return s.openStream(in, o)
+	}
+	if in.src.IsPipe() {
+		s.say("%s is read to its end first, into a temporary file in %s", in.src.Name(), spoolFolder(o.spool.Dir))
+		if err := in.src.Spool(ctx, o.spool.Dir, report.Phase("spool", progress.Bytes)); err != nil {
+			return spoolTrouble(err, o.spool.Dir)
+		}
+	}
+	if f != formatQCOW2 {
+		return nil
+	}
+	opt := qcow2.OpenOptions{}
+	if o.backing {
+		folder, err := openFolder(in.src.Name())
+		if err != nil {
+			return err
+		}
+		defer folder.Close()
+		opt.Backing = in.backingOpener(folder, ".", 1)
+	}
+	img, err := qcow2.Open(in.src, in.src.Size(), opt)
+	if err != nil {
+		return fmt.Errorf("%s: %w", in.src.Name(), err)
+	}
+	in.notes = append(in.notes, img.Notes()...)
+	in.guest = &guest{Image: img, name: in.src.Name()}
+	return nil
+}
+
+// openStream opens the image that comes through a pipe.
+func (s *session) openStream(in *input, o options) error {
+	r := &endSeen{r: in.src}
+	img, err := qcow2.OpenStream(r, qcow2.OpenOptions{
+		Window: int64(o.threads) * 4 * ordered.DefaultChunkSize,
+		Spool:  o.spool,
+	})
+	if err != nil {
+		return spoolTrouble(fmt.Errorf("%s: %w", in.src.Name(), err), o.spool.Dir)
+	}
+	if r.end {
+		in.notes = append(in.notes, fmt.Sprintf("the image was read to its end first, into memory and a temporary file in %s: "+
+			"its tables do not stand before its data", spoolFolder(o.spool.Dir)))
+	}
+	in.notes = append(in.notes, img.Notes()...)
+	in.guest = &guest{Image: img.Image, stream: img, name: in.src.Name()}
+	return nil
+}
+
+// An endSeen knows whether the end was read.
+type endSeen struct {
+	r   io.Reader
+	end bool
+}
+
+func (e *endSeen) Read(p []byte) (int, error) {
+	n, err := e.r.Read(p)
+	e.end = e.end || errors.Is(err, io.EOF)
+	return n, err
+}
+
+// headSize is enough of a source to tell its format.
+const headSize = ext.SuperblockOffset + ext.SuperblockSize
+
+var errAmbiguous = errors.New("begins as a qcow2 image and holds an ext superblock")
+
+// formatOf tells by its first bytes what a source is. Whoever may write to a
+// disk can make it look like a qcow2 image; whoever sends an image can make it
+// look like a filesystem.
+func formatOf(head []byte) (format, error) {
+	switch {
+	case !hasMagic(head):
+		return formatRaw, nil
+	case len(head) == headSize && ext.IsSuperblock(head[ext.SuperblockOffset:]):
+		return formatAny, errAmbiguous
+	}
+	return formatQCOW2, nil
+}
+
+func hasMagic(head []byte) bool {
+	return len(head) >= 4 && binary.BigEndian.Uint32(head) == 'Q'<<24|'F'<<16|'I'<<8|0xfb
+}
+
+// A spoolError is a failure of the temporary file.
+type spoolError struct {
+	dir string
+	err error
+}
+
+func (e *spoolError) Error() string { return fmt.Sprintf("temporary file in %s: %v", e.dir, e.err) }
+func (e *spoolError) Unwrap() error { return e.err }
+
+// spoolFolder returns where temporary files are.
+func spoolFolder(dir string) string {
+	if dir == "" {
+		return os.TempDir()
+	}
+	return dir
+}
+
+// spoolTrouble returns err as a spoolError if it is one: it names a temporary
+// file in the spool folder.
+func spoolTrouble(err error, dir string) error {
+	dir = spoolFolder(dir)
+	var path *fs.PathError
+	if errors.As(err, &path) && filepath.Dir(path.Path) == filepath.Clean(dir) && strings.Contains(filepath.Base(path.Path), "-spool-") {
+		return &spoolError{dir, path.Err}
+	}
+	return err
+}

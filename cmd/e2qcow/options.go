@@ -1,0 +1,293 @@
+package main
+
+import (
+	"math/bits"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/urfave/cli/v2"
+
+	"e2qcow/ext"
+	"e2qcow/internal/source"
+	"e2qcow/internal/target"
+	"e2qcow/qcow2"
+	"e2qcow/scan"
+)
+
+// A mode is what the tool is asked to make.
+type mode uint8
+
+const (
+	toQCOW2 mode = iota
+	toRaw
+)
+
+// A format is what a source is taken for.
+type format uint8
+
+const (
+	formatAny format = iota // whichever its first bytes say
+	formatRaw
+	formatQCOW2
+)
+
+// options are a parsed command line.
+type options struct {
+	mode           mode
+	source, target string
+	format         format
+	whole          bool // no scan of what a qcow2 source holds
+	backing        bool
+	force          bool
+	progress       bool
+	onlyAllocated  bool
+	overwrite      bool
+	stamp          bool
+	threads        int
+	json           string // where to; "" for nowhere
+	badMap         string // "" for none
+	qcow2          qcow2.WriteOptions
+	spool          qcow2.SpoolOptions
+	scan           scan.Options
+	scanFlag       string // a flag given that concerns the scan; "" where there is none
+}
+
+// limitedFlags go with one mode only.
+var limitedFlags = map[mode][]string{
+	toQCOW2: {flagCompress, flagLevel, flagQCOW2Version, flagClusterSize, flagStamp, flagWhole},
+	toRaw:   {flagOnlyAllocated},
+}
+
+// scanFlags mean nothing for an image that is taken as it is.
+var scanFlags = []string{flagSuperblock, flagBlockSize, flagBackups, flagJournal, flagReadRetries, flagBadMap}
+
+// parseOptions checks what cli has parsed. Its errors are usageErrors.
+func parseOptions(c *cli.Context) (options, error) {
+	m, short, err := parseMode(c)
+	if err != nil {
+		return options{}, err
+	}
+	for other, names := range limitedFlags {
+		for _, name := range names {
+			if other != m && c.IsSet(name) {
+				return options{}, usagef("option --%s goes with %s only", name, modeFlags[other].short)
+			}
+		}
+	}
+	o := options{
+		mode:          m,
+		whole:         c.Bool(flagWhole),
+		backing:       c.Bool(flagBacking),
+		force:         c.Bool(flagForce),
+		progress:      c.Bool(flagProgress),
+		onlyAllocated: c.Bool(flagOnlyAllocated),
+		overwrite:     c.Bool(flagOverwrite),
+		stamp:         c.Bool(flagStamp),
+		json:          c.String(flagJSON),
+		badMap:        c.String(flagBadMap),
+		spool:         qcow2.SpoolOptions{Dir: c.String(flagSpoolDir)},
+	}
+	if err := o.parseOperands(c, short); err != nil {
+		return options{}, err
+	}
+	if err := o.parseQCOW2(c); err != nil {
+		return options{}, err
+	}
+	if err := o.parseScan(c); err != nil {
+		return options{}, err
+	}
+	for _, name := range []string{flagJSON, flagBadMap, flagSpoolDir} {
+		if c.IsSet(name) && c.String(name) == "" {
+			return options{}, usagef("option --%s needs a name", name)
+		}
+	}
+	if o.json != "" && target.IsStdout(o.json) && target.IsStdout(o.target) {
+		return options{}, usagef("option --%s: standard output is the image", flagJSON)
+	}
+	threads, err := number(c, flagThreads, 1, maxThreads)
+	o.threads, o.scan.Threads, o.qcow2.Threads = int(threads), int(threads), int(threads)
+	return o, err
+}
+
+// maxThreads bounds the memory that is asked for by a slip of the finger.
+const maxThreads = 1024
+
+// parseMode finds the one mode that was asked for.
+func parseMode(c *cli.Context) (m mode, short string, err error) {
+	for _, f := range modeFlags {
+		switch n := c.Count(f.name); {
+		case n > 1:
+			return 0, "", usagef("%s is given %d times", f.short, n)
+		case n == 1 && short != "":
+			return 0, "", usagef("%s and %s exclude one another", short, f.short)
+		case n == 1:
+			m, short = f.mode, f.short
+		}
+	}
+	if short == "" {
+		return 0, "", usagef("say what to do: -Q writes a qcow2 image, -r a raw one")
+	}
+	return m, short, nil
+}
+
+// parseOperands parses the source and the target, and what the source is.
+func (o *options) parseOperands(c *cli.Context, short string) error {
+	switch args := c.Args().Slice(); {
+	case len(args) < 2:
+		return usagef("%s needs a source and a target", short)
+	case len(args) > 2:
+		return usagef("%s takes a source and a target, nothing more: %q", short, args[2])
+	default:
+		o.source, o.target = args[0], args[1]
+	}
+	var err error
+	o.format, err = choice(c, flagSourceFormat, map[string]format{"raw": formatRaw, "qcow2": formatQCOW2})
+	if err != nil {
+		return err
+	}
+	for name, set := range map[string]bool{flagWhole: o.whole, flagBacking: o.backing} {
+		if set && o.format == formatRaw {
+			return usagef("option --%s concerns a qcow2 source, --%s says that it is raw", name, flagSourceFormat)
+		}
+	}
+	if o.backing && source.IsStdin(o.source) {
+		return usagef("option --%s concerns files beside the source, and standard input has none", flagBacking)
+	}
+	return nil
+}
+
+// parseQCOW2 parses how a qcow2 image is written.
+func (o *options) parseQCOW2(c *cli.Context) error {
+	var err error
+	if o.qcow2.Compression, err = choice(c, flagCompress, map[string]qcow2.Compression{
+		"zlib": qcow2.Zlib, "zstd": qcow2.Zstd,
+	}); err != nil {
+		return err
+	}
+	level, err := number(c, flagLevel, 1, maxLevel)
+	if err != nil {
+		return err
+	}
+	if level != 0 && o.qcow2.Compression != qcow2.Zstd {
+		return usagef("option --%s goes with --%s=zstd only; zlib has one level", flagLevel, flagCompress)
+	}
+	version, err := choice(c, flagQCOW2Version, map[string]int{"2": 2, "3": 3})
+	if err != nil {
+		return err
+	}
+	if version == 2 && o.qcow2.Compression == qcow2.Zstd {
+		return usagef("option --%s=zstd needs --%s 3", flagCompress, flagQCOW2Version)
+	}
+	clusterSize, err := powerOfTwo(c, flagClusterSize, minClusterSize, maxClusterSize)
+	if err != nil {
+		return err
+	}
+	o.qcow2.Level, o.qcow2.Version, o.qcow2.ClusterSize = int(level), version, int(clusterSize)
+	o.qcow2.Spool = o.spool
+	return nil
+}
+
+// What qcow2 images can have.
+const (
+	maxLevel       = 22 // of zstd
+	minClusterSize = 512
+	maxClusterSize = 2 << 20
+)
+
+// parseScan parses what concerns the scan.
+func (o *options) parseScan(c *cli.Context) error {
+	var err error
+	if o.scan.Superblock, err = number(c, flagSuperblock, 0, 1<<48); err != nil {
+		return err
+	}
+	blockSize, err := powerOfTwo(c, flagBlockSize, ext.MinBlockSize, ext.MaxBlockSize)
+	if err != nil {
+		return err
+	}
+	o.scan.BlockSize = uint32(blockSize)
+	if o.scan.Backups, err = choice(c, flagBackups, map[string]scan.Backups{
+		"all": scan.BackupsAll, "none": scan.BackupsNone,
+	}); err != nil {
+		return err
+	}
+	if o.scan.Journal, err = choice(c, flagJournal, map[string]scan.JournalMode{
+		"whole": scan.JournalWhole, "live": scan.JournalLive, "none": scan.JournalNone,
+	}); err != nil {
+		return err
+	}
+	o.scan.Retries = 1
+	if c.IsSet(flagReadRetries) {
+		retries, err := number(c, flagReadRetries, 0, maxRetries)
+		if err != nil {
+			return err
+		}
+		o.scan.Retries = int(retries)
+	}
+	for _, name := range scanFlags {
+		if !c.IsSet(name) {
+			continue
+		}
+		if o.whole {
+			return usagef("option --%s concerns a filesystem; with --%s nobody looks for one", name, flagWhole)
+		}
+		o.scanFlag = name
+	}
+	return nil
+}
+
+// maxRetries bounds what is done to a dying disk.
+const maxRetries = 1000
+
+// number returns the value of a flag, decimal or 0x and hexadecimal; 0 where
+// it is not given.
+func number(c *cli.Context, name string, least, most uint64) (uint64, error) {
+	if !c.IsSet(name) {
+		return 0, nil
+	}
+	text := c.String(name)
+	digits, base := text, 10
+	if hex, ok := strings.CutPrefix(text, "0x"); ok {
+		digits, base = hex, 16
+	}
+	n, err := strconv.ParseUint(digits, base, 64)
+	switch {
+	case err != nil && !isNumber(digits):
+		return 0, usagef("option --%s: %q is not a number", name, text)
+	case err != nil || n < least || n > most:
+		return 0, usagef("option --%s: %s is not from %d to %d", name, text, least, most)
+	}
+	return n, nil
+}
+
+// powerOfTwo returns the value of a flag as number does.
+func powerOfTwo(c *cli.Context, name string, least, most uint64) (uint64, error) {
+	n, err := number(c, name, least, most)
+	if err == nil && bits.OnesCount64(n) > 1 {
+		err = usagef("option --%s: %d is not a power of two", name, n)
+	}
+	return n, err
+}
+
+// isNumber tells a number that is too large from what is none.
+func isNumber(s string) bool {
+	return s != "" && !strings.ContainsFunc(s, func(r rune) bool { return r < '0' || r > '9' })
+}
+
+// choice returns what the value of a flag stands for; the zero T where it is
+// not given.
+func choice[T any](c *cli.Context, name string, values map[string]T) (T, error) {
+	var zero T
+	if !c.IsSet(name) {
+		return zero, nil
+	}
+	if v, ok := values[c.String(name)]; ok {
+		return v, nil
+	}
+	var names []string
+	for n := range values {
+		names = append(names, n)
+	}
+	slices.Sort(names)
+	return zero, usagef("option --%s: %q is not one of %s", name, c.String(name), strings.Join(names, ", "))
+}
