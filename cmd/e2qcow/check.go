@@ -103,12 +103,12 @@ func (s *session) printCheck(name string, r *qcow2.Report) error {
 	}
 	verdict := "no errors"
 	if r.Corruptions+r.Leaks > 0 {
-		verdict = fmt.Sprintf("%s corruptions, %s leaked clusters", humanize.Comma(r.Corruptions), humanize.Comma(r.Leaks))
+		verdict = fmt.Sprintf("corruptions: %s, leaked clusters: %s", humanize.Comma(r.Corruptions), humanize.Comma(r.Leaks))
 	}
 	if r.Unchecked > 0 {
-		verdict += fmt.Sprintf(", %s clusters could not be checked", humanize.Comma(r.Unchecked))
+		verdict += fmt.Sprintf(", not checked: %s", humanize.Comma(r.Unchecked))
 	}
-	_, err := fmt.Fprintf(s.stdout, "%s: %s; %s clusters in use, %s of them compressed\n", printable(name), verdict,
+	_, err := fmt.Fprintf(s.stdout, "%s: %s; clusters in use: %s, compressed: %s\n", printable(name), verdict,
 		humanize.Comma(r.AllocatedClusters), humanize.Comma(r.CompressedClusters))
 	return err
 }

@@ -3,7 +3,9 @@ package main
 import (
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
+	"math"
 	"strconv"
 	"strings"
 	"time"
@@ -11,6 +13,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/dustin/go-humanize"
+	"github.com/dustin/go-humanize/english"
 	"golang.org/x/sys/unix"
 
 	"e2qcow/internal/signature"
@@ -40,7 +43,7 @@ func (s *session) report(w work, took time.Duration) error {
 		err = s.sayUnreadable(w.scan.Unreadable())
 	}
 	if i, ok := w.input.guest.info(); ok && i.Unreadable > 0 {
-		s.say("%s lacks %s blocks that could not be read when it was made; they are zero", w.input.src.Name(), humanize.Comma(i.Unreadable))
+		s.say("%s lacks what could not be read when it was made, %s: zero in this image", w.input.src.Name(), english.Plural(int(min(i.Unreadable, math.MaxInt32)), "block", ""))
 	}
 	s.say("%s to %s: %s", w.input.src.Name(), w.target.Name(), strings.Join(parts, ", "))
 	if w.scan != nil {
@@ -129,6 +132,7 @@ var advice = []struct {
 	{unix.EDQUOT, "nothing usable is left there; make room or name another target"},
 	{unix.EFBIG, "nothing usable is left there; name a target on another filesystem"},
 	{unix.EPIPE, "whoever read it went away before the end"},
+	{io.ErrUnexpectedEOF, "it is damaged or cut short; get it again"},
 	{fs.ErrPermission, "check its permissions, or run as root"},
 }
 

@@ -110,7 +110,7 @@ func (p *parser) bug(format string, args ...any) error {
 // checkStatus checks the line that says where ddrescue was. Maps of before
 // version 1.20 have no pass there.
 func (p *parser) checkStatus(fields []string) error {
-	if len(fields) < 2 || len(fields) > 3 || len(fields[1]) != 1 || !strings.Contains("?*/-FG+", fields[1]) {
+	if len(fields) < 2 || len(fields) > 3 || len(fields[1]) != 1 || !strings.ContainsAny(fields[1], "?*/-FG+") {
 		return p.bug("not the status line of a ddrescue map")
 	}
 	_, err := p.number(fields[0])
@@ -119,7 +119,7 @@ func (p *parser) checkStatus(fields []string) error {
 
 // area takes a line about an area.
 func (p *parser) area(fields []string) error {
-	if len(fields) != 3 || len(fields[2]) != 1 || !strings.Contains("?*/-+", fields[2]) {
+	if len(fields) != 3 || len(fields[2]) != 1 || !strings.ContainsAny(fields[2], "?*/-+") {
 		return p.bug("not an area of a ddrescue map")
 	}
 	start, err := p.number(fields[0])

@@ -43,8 +43,11 @@ const Stdin = "-"
 
 // IsStdin reports whether name stands for standard input.
 func IsStdin(name string) bool {
+	if name == Stdin {
+		return true
+	}
 	switch filepath.Clean(name) {
-	case Stdin, "/dev/stdin", "/dev/fd/0", "/proc/self/fd/0":
+	case "/dev/stdin", "/dev/fd/0", "/proc/self/fd/0":
 		return true
 	}
 	return false

@@ -192,3 +192,50 @@ func TestOpenIn(t *testing.T) {
 		}
 	}
 }
+
+func TestNextRun(t *testing.T) {
+	const hole = 1 << 20
+	name := filepath.Join(t.TempDir(), "sparse")
+	f, err := os.Create(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, off := range []int64{hole, 3 * hole} {
+		if _, err := f.WriteAt(bytes.Repeat([]byte("x"), page), off); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := f.Truncate(4 * hole); err != nil {
+		t.Fatal(err)
+	}
+	f.Close()
+	s, err := Open(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	known := make([]byte, 4*hole) // 1 where a run is
+	last := int64(0)
+	for off := int64(0); ; {
+		start, end, err := s.NextRun(off)
+		if errors.Is(err, io.EOF) {
+			break
+		}
+		if err != nil || start < off || end <= start || end > s.Size() {
+			t.Fatalf("from %d: run [%d, %d), %v", off, start, end, err)
+		}
+		for i := start; i < end; i++ {
+			known[i] = 1
+		}
+		off, last = end, end
+	}
+	if known[hole] == 0 || known[hole+page-1] == 0 || known[3*hole] == 0 || last < 3*hole+page {
+		t.Error("bytes that were written are in no run")
+	}
+	if start, _, err := s.NextRun(3*hole + 10); err != nil || start != 3*hole+10 {
+		t.Errorf("from the middle of a run it begins at %d, %v", start, err)
+	}
+	if _, _, err := s.NextRun(4 * hole); !errors.Is(err, io.EOF) {
+		t.Errorf("at the end: %v", err)
+	}
+}

@@ -94,8 +94,11 @@ func Open(ctx context.Context, name string, opt Options) (*Target, error) {
 // IsStdout reports whether name stands for standard output. A name that leads
 // to it is written as it is: whoever opened it may be in the middle of it.
 func IsStdout(name string) bool {
+	if name == Stdout {
+		return true
+	}
 	switch filepath.Clean(name) {
-	case Stdout, "/dev/stdout", "/dev/fd/1", "/proc/self/fd/1":
+	case "/dev/stdout", "/dev/fd/1", "/proc/self/fd/1":
 		return true
 	}
 	return false
