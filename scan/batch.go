@@ -8,11 +8,11 @@ import (
 // A batch is what one worker found and has not handed over yet.
 type batch struct {
 	items    []item
-	suspects []item // what a block points to that does not look like what it is claimed to be
+	suspects []item // what is read last: what points to it is doubtful
 	marks    []Run
 	named    []uint32
 	revisits []revisit
-	ends     []valueEnd
+	ends     []partial
 	problems []Problem
 }
 
@@ -41,9 +41,12 @@ func (s *scanner) merge(b *batch) {
 	defer s.mu.Unlock()
 	for _, m := range b.marks {
 		s.out.add(m.Kind, m.Start, m.Count)
+		if m.Kind == Claimed {
+			s.claimed += int64(m.Count) * int64(s.geo.BlockSize)
+		}
 	}
 	s.claim(b.items)
-	if s.suspects = append(s.suspects, b.suspects...); len(s.suspects) >= 2*s.maxSuspects() {
+	if s.suspects = append(s.suspects, b.suspects...); len(s.suspects) >= 2*maxSuspects {
 		s.suspects = s.leastSuspects()
 	}
 	for _, ino := range b.named {
@@ -75,6 +78,12 @@ func (s *scanner) claim(items []item) {
 			continue
 		}
 		seen := &s.visited[it.role][it.content]
+		if it.count == 1 {
+			if seen.addNew(it.block) {
+				s.pending = append(s.pending, it)
+			}
+			continue
+		}
 		run := it
 		run.count = 0
 		seen.claim(it.block, uint64(it.count), func(block uint64) {
@@ -93,32 +102,46 @@ func (s *scanner) claim(items []item) {
 	}
 }
 
-// claimSuspects gathers what was put off because blocks that do not look like
-// structure point to it: the first of it, as far as maxClaimed goes, so that
-// what is taken does not depend on the order of work.
+// suspectSlice is how many bytes of suspects are read before what they turn
+// out to be is counted.
+const suspectSlice = 16 << 20
+
+// claimSuspects gathers the first of what was put off because what points to
+// it is doubtful. When damage has claimed maxClaimed bytes the rest is dropped.
+// What is taken does not depend on the order of work: suspects come last, and
+// in order.
 func (s *scanner) claimSuspects() {
 	list := s.leastSuspects()
 	s.suspects = nil
-	bs := int64(s.geo.BlockSize)
-	for i, it := range list {
-		if s.suspectBytes >= maxClaimed {
-			s.problems.add(Problem{Kind: Unbounded, What: fmt.Sprintf("damaged trees claim more than %d bytes as structure: not followed further", int64(maxClaimed)), Inode: it.ino, Block: it.block})
+	if len(list) > 0 && s.claimed >= maxClaimed {
+		s.problems.add(Problem{Kind: Unbounded, What: fmt.Sprintf("damaged trees claim more than %d bytes as structure: not followed further", int64(maxClaimed)), Inode: list[0].ino, Block: list[0].block})
+		return
+	}
+	left := suspectSlice / int(s.geo.BlockSize)
+	for i := range list {
+		if left == 0 {
+			s.suspects = list[i:]
 			return
 		}
-		before := len(s.pending)
-		s.claim(list[i : i+1])
-		for _, it := range s.pending[before:] {
-			s.suspectBytes += int64(it.count) * bs
+		first := list[i]
+		first.count = uint16(min(int(first.count), left))
+		s.claim([]item{first})
+		left -= int(first.count)
+		if list[i].count > first.count {
+			list[i].block += uint64(first.count)
+			list[i].count -= first.count
+			s.suspects = list[i:]
+			return
 		}
 	}
 }
 
-// maxSuspects is how many suspects maxClaimed leaves room for.
-func (s *scanner) maxSuspects() int { return maxClaimed / int(s.geo.BlockSize) }
+// maxSuspects is how many suspects are kept.
+const maxSuspects = 1 << 18
 
 // leastSuspects returns the suspects in order, no more than there is room for.
 func (s *scanner) leastSuspects() []item {
 	slices.SortFunc(s.suspects, compareItems)
 	list := slices.Compact(s.suspects)
-	return list[:min(len(list), s.maxSuspects()+1)]
+	return list[:min(len(list), maxSuspects)]
 }

@@ -13,6 +13,9 @@ import (
 type blockSet struct {
 	high []uint32
 	low  []*roaring.Bitmap // beside high, which ascends
+
+	last     *roaring.Bitmap // that of lastHigh, where addNew was last
+	lastHigh uint32
 }
 
 const lowSpan = uint64(1) << 32
@@ -55,6 +58,15 @@ func (s *blockSet) add(start, n uint64) {
 func (s *blockSet) contains(block uint64) bool {
 	b := s.bitmap(uint32(block/lowSpan), false)
 	return b != nil && b.Contains(uint32(block%lowSpan))
+}
+
+// addNew adds one block and tells whether it was not in the set.
+func (s *blockSet) addNew(block uint64) bool {
+	high := uint32(block / lowSpan)
+	if s.last == nil || s.lastHigh != high {
+		s.last, s.lastHigh = s.bitmap(high, true), high
+	}
+	return s.last.CheckedAdd(uint32(block % lowSpan))
 }
 
 // claim adds [start, start+n) and calls fresh for each block of it that was

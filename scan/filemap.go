@@ -14,13 +14,21 @@ import (
 // without their order.
 type fileMap []ext.Extent
 
-// maxMapNodes bounds the nodes of a tree that a fileMap is made of: enough for
-// the largest journal in indirect blocks of 1 KiB.
-const maxMapNodes = 1 << 17
+const (
+	// maxJournalNodes is how many nodes the tree of a journal may have: enough
+	// for the largest in indirect blocks of 1 KiB.
+	maxJournalNodes = 1 << 17
 
-// mapFile follows the tree whose root is iblock.
-func (s *scanner) mapFile(iblock []byte, extents bool) fileMap {
-	m := &mapper{s: s, left: maxMapNodes, buf: make([]byte, s.geo.BlockSize)}
+	// maxMapExtents bounds the memory of a fileMap.
+	maxMapExtents = 1 << 20
+
+	// maxMapReads bounds the nodes that are read for all fileMaps of a scan.
+	maxMapReads = 1 << 18
+)
+
+// mapFile follows the tree whose root is iblock, up to a count of nodes.
+func (s *scanner) mapFile(iblock []byte, extents bool, maxNodes int) fileMap {
+	m := &mapper{s: s, left: maxNodes, buf: make([]byte, s.geo.BlockSize)}
 	if extents {
 		m.node(iblock)
 	} else {
@@ -32,14 +40,12 @@ func (s *scanner) mapFile(iblock []byte, extents bool) fileMap {
 			logical += span
 		}
 	}
-	for len(m.todo) > 0 && m.left > 0 {
+	for len(m.todo) > 0 {
 		next := m.todo[len(m.todo)-1]
 		m.todo = m.todo[:len(m.todo)-1]
-		m.left--
-		fresh := false
-		m.seen.claim(next.block, 1, func(uint64) { fresh = true })
-		if !fresh {
-			continue
+		if s.mapReads.Add(1) > maxMapReads {
+			s.problems.add(Problem{Kind: Unbounded, What: "the trees of journals and attribute values have too many nodes", Block: next.block})
+			break
 		}
 		s.dev.read(m.buf, int64(next.block)*int64(s.geo.BlockSize))
 		if next.level == 0 {
@@ -70,6 +76,14 @@ type mapNode struct {
 	logical uint64
 }
 
+// push gathers a node to be read, once.
+func (m *mapper) push(n mapNode) {
+	if m.left > 0 && m.seen.addNew(n.block) {
+		m.todo = append(m.todo, n)
+		m.left--
+	}
+}
+
 func (m *mapper) node(b []byte) {
 	node := ext.ExtentNode(b)
 	if !node.Valid() {
@@ -79,7 +93,7 @@ func (m *mapper) node(b []byte) {
 	for i := range count {
 		if node.Depth() > 0 {
 			if child, _ := node.Index(i); m.s.validBlock(child) {
-				m.todo = append(m.todo, mapNode{block: child})
+				m.push(mapNode{block: child})
 			}
 			continue
 		}
@@ -99,7 +113,7 @@ func (m *mapper) pointers(b []byte, level int, logical uint64) {
 		case level == 0:
 			m.extent(ext.Extent{Logical: uint32(logical), Start: p, Len: 1})
 		default:
-			m.todo = append(m.todo, mapNode{p, level, logical})
+			m.push(mapNode{p, level, logical})
 		}
 		logical += span
 	}
@@ -116,7 +130,9 @@ func (m *mapper) extent(x ext.Extent) {
 			return
 		}
 	}
-	m.found = append(m.found, x)
+	if len(m.found) < maxMapExtents {
+		m.found = append(m.found, x)
+	}
 }
 
 // block returns where a block of the file lies.

@@ -147,7 +147,7 @@ func (s *scanner) scanTables(ctx context.Context, tables []table) error {
 		func(i int) (uint64, uint64) { return tables[i].block, uint64(tables[i].count) },
 		func(b *batch, i int, block uint64, data []byte) {
 			t := &tables[i]
-			b.mark(InodeTable, block, uint64(len(data))/uint64(s.geo.BlockSize))
+			s.markTable(b, t, block, uint64(len(data))/uint64(s.geo.BlockSize))
 			index := uint32(block-t.block) * per
 			for ; index < t.limit && len(data) >= size; index++ {
 				if index >= t.first {
@@ -156,6 +156,17 @@ func (s *scanner) scanTables(ctx context.Context, tables []table) error {
 				data = data[size:]
 			}
 		})
+}
+
+// markTable takes in n blocks of a table, of the one that it ends in only the
+// inodes up to its limit: behind them is what was on the device before.
+func (s *scanner) markTable(b *batch, t *table, block, n uint64) {
+	per := uint64(s.geo.InodesPerBlock())
+	if part := uint64(t.limit) % per; part != 0 && block+n-t.block == uint64(t.limit)/per+1 {
+		n--
+		b.ends = append(b.ends, partial{block + n, uint32(part) * s.geo.InodeSize, InodeTable})
+	}
+	b.mark(InodeTable, block, n)
 }
 
 // scanNamed visits the rest of the inode tables in which something names an
@@ -210,12 +221,10 @@ func (s *scanner) checkPlaces(first uint32, places []place) {
 		return
 	}
 	found := make([]span, 0, 3*len(places))
-	if first == 0 {
-		table := 1 + uint64(min(s.geo.LinearDescBlocks(), s.descBlocks()))
-		for g, ok := s.geo.NextSuper(0); ok && g < s.groups; g, ok = s.geo.NextSuper(g + 1) {
-			start := s.geo.SuperBlock(g)
-			found = append(found, span{start, start + table, g})
-		}
+	end := first + uint32(len(places))
+	for g, ok := s.geo.NextSuper(first); ok && g < end; g, ok = s.geo.NextSuper(g + 1) {
+		start := s.geo.SuperBlock(g)
+		found = append(found, span{start, start + 1 + uint64(min(s.geo.LinearDescBlocks(), s.descBlocks())), g})
 	}
 	for i, p := range places {
 		g := first + uint32(i)

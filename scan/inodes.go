@@ -82,7 +82,7 @@ func (s *scanner) visitSpecial(b *batch, ino uint32, in ext.Inode) {
 	case ino == s.orphanFile:
 		s.visitMapped(b, ino, in, maxOrphanFile, func(start, n uint64, _ uint32) {
 			b.mark(OrphanFile, start, n)
-			s.items(b, ino, start, n, roleOrphan)
+			b.items = appendRun(b.items, ino, start, n, roleOrphan)
 		})
 	}
 }
@@ -93,7 +93,8 @@ func (s *scanner) visitMapped(b *batch, ino uint32, in ext.Inode, limit uint64, 
 	extents := in.Flags()&ext.FlagExtents != 0
 	s.visitTree(b, ino, in.IBlock(), extents, contentData)
 	end := (limit + uint64(s.geo.BlockSize) - 1) / uint64(s.geo.BlockSize)
-	for _, x := range s.mapFile(in.IBlock(), extents) {
+	nodes := 8 + int(end/32) // a node leads to more blocks than that, unless damaged
+	for _, x := range s.mapFile(in.IBlock(), extents, nodes) {
 		if uint64(x.Logical) >= end {
 			break
 		}
@@ -226,9 +227,11 @@ func (s *scanner) scanRevisits(ctx context.Context) error {
 }
 
 func (s *scanner) visitAgain(b *batch, r revisit, block uint64, in ext.Inode) {
+	if g, index := s.geo.InodePlace(r.ino); index >= s.limits[g] {
+		b.mark(InodeTable, block, 1)
+	}
 	switch r.why {
 	case asOrphan:
-		b.mark(InodeTable, block, 1)
 		s.visitXattrs(b, r.ino, in)
 		s.visitContent(b, r.ino, in, contentOf(r.ino, in))
 		if next := in.Dtime(); s.geo.ValidInode(next) {
@@ -237,7 +240,6 @@ func (s *scanner) visitAgain(b *batch, r revisit, block uint64, in ext.Inode) {
 	case asDir:
 		s.visitContent(b, r.ino, in, contentDir)
 	case asValue:
-		b.mark(InodeTable, block, 1)
 		if in.Size() == uint64(r.size) && in.Size() <= maxValue {
 			s.visitValue(b, r.ino, in)
 		}
@@ -255,7 +257,7 @@ func (s *scanner) visitValue(b *batch, ino uint32, in ext.Inode) {
 	s.visitMapped(b, ino, in, in.Size(), func(start, n uint64, logical uint32) {
 		if part := in.Size() % bs; part != 0 && uint64(logical)+n == in.Size()/bs+1 {
 			n--
-			b.ends = append(b.ends, valueEnd{start + n, uint32(part)})
+			b.ends = append(b.ends, partial{start + n, uint32(part), XattrValue})
 		}
 		b.mark(XattrValue, start, n)
 	})

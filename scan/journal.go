@@ -88,7 +88,7 @@ func (s *scanner) findJournal() (*ext.JournalSuperblock, error) {
 		if found != nil {
 			continue
 		}
-		s.journalFile = s.mapFile(root.iblock, root.extents)
+		s.journalFile = s.mapFile(root.iblock, root.extents, maxJournalNodes)
 		s.markJournalBlock(0)
 		err := s.readJournalBlock(0, buf)
 		if err == nil {

@@ -55,10 +55,11 @@ const levelSlice = 2048
 func (s *scanner) scanLevels(ctx context.Context) error {
 	var levels [][]item // the last is being read
 	for {
-		if len(levels) == 0 && len(s.pending) == 0 {
-			if s.claimSuspects(); len(s.pending) == 0 {
+		for len(levels) == 0 && len(s.pending) == 0 {
+			if len(s.suspects) == 0 {
 				return nil
 			}
+			s.claimSuspects()
 		}
 		if len(levels) == 0 || len(s.pending) >= maxPending {
 			slices.SortFunc(s.pending, compareItems)

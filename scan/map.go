@@ -17,15 +17,16 @@ type Run struct {
 type Map struct {
 	sets [kinds]blockSet
 
-	// ends holds the last blocks of attribute values that do not fill them.
-	ends []valueEnd
+	// ends holds the last blocks of what does not fill them.
+	ends []partial
 }
 
-// A valueEnd says how many bytes of a block belong to the attribute value
-// that ends in it.
-type valueEnd struct {
+// A partial is a block of which only the first bytes are taken: the last of an
+// attribute value, or of an inode table's part in use.
+type partial struct {
 	block uint64
 	bytes uint32
+	kind  Kind
 }
 
 func (m *Map) add(kind Kind, start, n uint64) { m.sets[kind].add(start, n) }

@@ -79,6 +79,8 @@ type problems struct {
 	kinds [problemKinds]struct {
 		count uint64
 		list  []Problem // up to twice maxProblems, unsorted
+		worst Problem   // of maxProblems that are kept, if so many are
+		full  bool
 	}
 }
 
@@ -87,17 +89,25 @@ func (s *problems) add(p Problem) {
 	defer s.mu.Unlock()
 	k := &s.kinds[p.Kind]
 	k.count++
+	if k.full && compareProblems(p, k.worst) >= 0 {
+		return
+	}
 	k.list = append(k.list, p)
 	if len(k.list) >= 2*maxProblems {
 		k.list = leastProblems(k.list)
+		if k.full = len(k.list) == maxProblems; k.full {
+			k.worst = k.list[maxProblems-1]
+		}
 	}
+}
+
+func compareProblems(a, b Problem) int {
+	return cmp.Or(cmp.Compare(a.Group, b.Group), cmp.Compare(a.Inode, b.Inode), cmp.Compare(a.Block, b.Block), cmp.Compare(a.What, b.What))
 }
 
 // leastProblems sorts list and cuts it to maxProblems.
 func leastProblems(list []Problem) []Problem {
-	slices.SortFunc(list, func(a, b Problem) int {
-		return cmp.Or(cmp.Compare(a.Group, b.Group), cmp.Compare(a.Inode, b.Inode), cmp.Compare(a.Block, b.Block), cmp.Compare(a.What, b.What))
-	})
+	slices.SortFunc(list, compareProblems)
 	list = slices.Compact(list)
 	return list[:min(len(list), maxProblems)]
 }

@@ -237,6 +237,6 @@ func (m *Map) addScaled(from *Map, fromSize, toSize uint32) {
 		}
 	}
 	for _, e := range from.ends {
-		m.add(XattrValue, e.block*uint64(fromSize)/uint64(toSize), max(1, uint64(fromSize)/uint64(toSize)))
+		m.add(e.kind, e.block*uint64(fromSize)/uint64(toSize), max(1, uint64(fromSize)/uint64(toSize)))
 	}
 }

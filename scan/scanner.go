@@ -3,6 +3,7 @@ package scan
 import (
 	"context"
 	"sync"
+	"sync/atomic"
 
 	"github.com/RoaringBitmap/roaring/v2"
 
@@ -34,18 +35,20 @@ type scanner struct {
 	tables []uint64 // by group: first block of the inode table, 0 where unusable
 	limits []uint32 // by group: how many inodes of the table have been visited
 
-	mu           sync.Mutex // guards what follows while workers merge
-	out          *Map
-	problems     *problems
-	visited      [roles][contents]blockSet
-	pending      []item
-	suspects     []item
-	named        *roaring.Bitmap // inodes that a directory or the orphan list names beyond what was visited
-	revisits     []revisit
-	asked        map[revisit]struct{} // revisits asked for so far
-	located      spanList             // bitmaps and tables, to find those that overlap
-	suspectBytes int64                // of suspects that were followed
-	descBad      bool                 // e2fsck would not believe this descriptor table
+	mapReads atomic.Int64 // nodes read for fileMaps
+
+	mu       sync.Mutex // guards what follows while workers merge
+	out      *Map
+	problems *problems
+	visited  [roles][contents]blockSet
+	pending  []item
+	suspects []item
+	named    *roaring.Bitmap // inodes that a directory or the orphan list names beyond what was visited
+	revisits []revisit
+	asked    map[revisit]struct{} // revisits asked for so far
+	located  spanList             // bitmaps and tables, to find those that overlap
+	claimed  int64                // bytes that only damage makes structure
+	descBad  bool                 // e2fsck would not believe this descriptor table
 }
 
 // A revisit is an inode that something met later says more about.

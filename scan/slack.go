@@ -11,32 +11,30 @@ import (
 
 // A slackIndex finds the blocks whose end belongs to nobody and may hold what
 // was there before: those of superblocks, those of symlinks behind the target,
-// and the last of each attribute value. A block that is something else as well
-// is left whole.
+// and the last of attribute values and of inode tables' parts in use. A block
+// that is something else as well is left whole.
 type slackIndex struct {
 	blocks      *runIndex
 	superblocks *blockSet
-	encrypted   *blockSet  // those of encrypted symlinks
-	ends        []valueEnd // ascending
+	encrypted   *blockSet // those of encrypted symlinks
+	ends        []partial // ascending
 }
 
-// newSlackIndex finishes the map: the last blocks of attribute values join
-// their kind.
+// newSlackIndex finishes the map: the partial blocks join their kinds.
 func newSlackIndex(m *Map) *slackIndex {
 	ends := m.ends
-	slices.SortFunc(ends, func(a, b valueEnd) int {
-		return cmp.Or(cmp.Compare(a.block, b.block), -cmp.Compare(a.bytes, b.bytes))
+	slices.SortFunc(ends, func(a, b partial) int {
+		return cmp.Or(cmp.Compare(a.block, b.block), -cmp.Compare(a.bytes, b.bytes), cmp.Compare(a.kind, b.kind))
 	})
-	ends = slices.CompactFunc(ends, func(a, b valueEnd) bool { return a.block == b.block })
-	var last, partial blockSet
+	ends = slices.CompactFunc(ends, func(a, b partial) bool { return a.block == b.block })
+	var last, slack blockSet
 	for _, e := range ends {
 		last.add(e.block, 1)
 	}
-	var others []*blockSet
+	others := []*blockSet{&last}
 	for k := range m.sets {
 		others = append(others, &m.sets[k])
 	}
-	others = append(others, &last)
 	for _, set := range []*blockSet{&m.sets[Superblock], &m.sets[Symlink], &m.sets[EncryptedSymlink], &last} {
 		var only blockSet
 		only.union(set)
@@ -45,15 +43,17 @@ func newSlackIndex(m *Map) *slackIndex {
 				only.remove(o)
 			}
 		}
-		partial.union(&only)
+		slack.union(&only)
 	}
-	m.sets[XattrValue].union(&last)
-	return &slackIndex{newRunIndex(partial.runs()), &m.sets[Superblock], &m.sets[EncryptedSymlink], ends}
+	for _, e := range ends {
+		m.add(e.kind, e.block, 1)
+	}
+	return &slackIndex{newRunIndex(slack.runs()), &m.sets[Superblock], &m.sets[EncryptedSymlink], ends}
 }
 
 // used returns how many bytes of a block are somebody's.
 func (x *slackIndex) used(block uint64, data []byte) int {
-	i, ok := slices.BinarySearchFunc(x.ends, block, func(e valueEnd, b uint64) int { return cmp.Compare(e.block, b) })
+	i, ok := slices.BinarySearchFunc(x.ends, block, func(e partial, b uint64) int { return cmp.Compare(e.block, b) })
 	switch {
 	case ok:
 		return min(int(x.ends[i].bytes), len(data))

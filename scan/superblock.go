@@ -263,6 +263,10 @@ func searchBackup(dev *device, opt Options) []reading {
 // anyone looks.
 var backupGroups = [...]uint32{1, 3, 5, 7, 9, 25, 27, 49, 81, 125, 243, 343, 625, 729, 2187, 2401, 3125, 6561, 15625, 16807, 19683}
 
+// maxLooked is how many copies of the superblock are looked at to find two
+// that are valid.
+const maxLooked = 256
+
 // markSuperblocks takes in the superblock and the descriptors that the scan
 // uses, and the copies asked for.
 func (s *scanner) markSuperblocks(opt Options) {
@@ -274,7 +278,7 @@ func (s *scanner) markSuperblocks(opt Options) {
 	if opt.Backups == BackupsNone {
 		return
 	}
-	valid := 0
+	valid, looked := 0, 0
 	for g, ok := s.geo.NextSuper(1); ok && g < s.groups; g, ok = s.geo.NextSuper(g + 1) {
 		block := s.geo.SuperBlock(g)
 		if !s.validBlock(block) {
@@ -282,7 +286,8 @@ func (s *scanner) markSuperblocks(opt Options) {
 		}
 		s.out.add(Superblock, block, 1)
 		take := opt.Backups == BackupsAll
-		if !take && valid < 2 {
+		if !take && valid < 2 && looked < maxLooked {
+			looked++
 			if rd, ok := backupAt(s.dev, block, s.geo.BlockSize); ok && rd.sb.ChecksumOK() && rd.sb.Verify(rd.geo) == nil {
 				valid++
 				take = true

@@ -150,9 +150,13 @@ func (s *scanner) visitLeaf(b *batch, ino uint32, c content, logical, start, n u
 	}
 	switch c {
 	case contentDir:
-		s.items(b, ino, first, count, roleDir)
+		// A long run is followed at once only as far as a sound directory may
+		// well go; if damage made a directory of a file the rest is bounded.
+		n := min(count, soundDirRun)
+		b.items = appendRun(b.items, ino, first, n, roleDir)
+		b.suspects = appendRun(b.suspects, ino, first+n, count-n, roleDir)
 	case contentProbe:
-		s.items(b, ino, first, 1, roleProbe)
+		b.items = appendRun(b.items, ino, first, 1, roleProbe)
 	case contentIndex:
 		b.mark(Claimed, first, 1)
 	case contentSymlink:
@@ -167,12 +171,17 @@ func (c content) firstOnly() bool {
 	return c == contentProbe || c == contentIndex || c == contentSymlink || c == contentEncrypted
 }
 
-// items gathers a run of blocks to be read.
-func (s *scanner) items(b *batch, ino uint32, start, n uint64, r role) {
+// soundDirRun is how many blocks of one run are taken for a directory's
+// without doubt.
+const soundDirRun = 64
+
+// appendRun appends a run of blocks to be read.
+func appendRun(items []item, ino uint32, start, n uint64, r role) []item {
 	const most = 1 << 15
 	for n > 0 {
 		m := min(n, most)
-		b.items = append(b.items, item{block: start, ino: ino, count: uint16(m), role: r})
+		items = append(items, item{block: start, ino: ino, count: uint16(m), role: r})
 		start, n = start+m, n-m
 	}
+	return items
 }

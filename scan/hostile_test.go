@@ -1,0 +1,99 @@
+package scan
+
+import (
+	"bytes"
+	"testing"
+
+	"e2qcow/ext"
+)
+
+// Groups of eight blocks in metablock groups: 2²⁵ groups that all fit.
+func TestTinyMetaGroups(t *testing.T) {
+	for _, ro := range []uint32{ext.RoCompatSparseSuper, 1 << 31} {
+		fs := newSynthetic(layout{blocks: 1 << 28, perGroup: 8, inodesPerGroup: 16, roCompat: ro,
+			incompat: ext.IncompatFiletype | ext.IncompatExtents | ext.Incompat64bit | ext.IncompatFlexBg | ext.IncompatMetaBg})
+		scanBounded(t, fs, fs.size, Options{})
+	}
+}
+
+// Every block of the device is an extent node that points at others: a tree as
+// large as the device, in files and in the journal.
+func TestDeviceFullOfNodes(t *testing.T) {
+	for _, journal := range []bool{false, true} {
+		fs := newSynthetic(layout{blocks: 1 << 18})
+		root := extentNode(ext.IBlockSize, 5, entry{block: 4096})
+		fs.inode(12, modeRegular, ext.FlagExtents, 1<<40, root)
+		if journal {
+			fs.inode(8, modeRegular, ext.FlagExtents, 1<<40, root)
+			fs.super(sbJournalInum, 8)
+		}
+		d := &generatedDisk{fs, 4096, func(block uint64, p []byte) {
+			entries := make([]entry, 340)
+			depth := int(block+1) % 2
+			for i := range entries {
+				entries[i] = entry{logical: uint32(block*340) + uint32(i)*2, len: 1, block: 4096 + (block*337+uint64(i)*761)%(1<<18-4096)}
+			}
+			copy(p, extentNode(4096, depth, entries...))
+		}}
+		res := scanBounded(t, d, fs.size, Options{})
+		if n := res.Map.Blocks(ExtentNode); n < 200000 {
+			t.Errorf("only %d nodes", n)
+		}
+	}
+}
+
+// Many attribute values, each in an inode whose tree is as large as the device.
+func TestValuesWithHugeTrees(t *testing.T) {
+	fs := newSynthetic(layout{blocks: 1 << 18, inodesPerGroup: 8192})
+	d := &generatedDisk{fs, 8192, func(block uint64, p []byte) {
+		entries := make([]entry, 340)
+		for i := range entries {
+			entries[i] = entry{logical: uint32(i), block: 8192 + (block*337+uint64(i)*761)%(1<<18-8192)}
+		}
+		copy(p, extentNode(4096, 3, entries...))
+	}}
+	// Each inode names the next as the value of an attribute.
+	for ino := uint32(12); ino < 1000; ino++ {
+		fs.inode(ino, modeRegular, ext.FlagExtents|ext.FlagEaInode, 5000, extentNode(ext.IBlockSize, 5, entry{block: 8192 + uint64(ino)}))
+		x := make([]byte, 128)
+		le.PutUint16(x, 32) // i_extra_isize
+		le.PutUint32(x[32:], 0xEA020000)
+		x[36], x[37] = 1, 1 // e_name_len, e_name_index
+		le.PutUint32(x[40:], ino+1)
+		le.PutUint32(x[44:], 5000)
+		x[52] = 'n'
+		fs.put(int64(fs.table)*4096+int64(ino-1)*256+128, x)
+	}
+	res := scanBounded(t, d, fs.size, Options{})
+	if res.Map.Blocks(ExtentNode) == 0 {
+		t.Error("no nodes")
+	}
+}
+
+// A directory that claims the whole of a large device.
+func TestDirectoryClaimsEverything(t *testing.T) {
+	fs := newSynthetic(layout{blocks: 1 << 22})
+	var leaves []entry
+	at := uint64(8192)
+	for at < 1<<22 {
+		var extents []entry
+		for i := 0; i < 340 && at < 1<<22; i++ {
+			extents = append(extents, entry{logical: uint32(at), len: 32768, block: at})
+			at += 32768
+		}
+		leaves = append(leaves, entry{logical: extents[0].logical, block: fs.block(extentNode(4096, 0, extents...))})
+	}
+	fs.inode(12, modeDir, ext.FlagExtents, 4096, extentNode(ext.IBlockSize, 1, leaves...))
+	fs.fill(8192*4096, fs.size, bytes.Repeat([]byte("file data "), 410))
+	counted := &countingDisk{ReaderAt: fs}
+	res := scanBounded(t, counted, fs.size, Options{})
+	if n := counted.bytes.Load(); n > 2<<30 {
+		t.Errorf("%d MiB read", n>>20)
+	}
+	if res.MetadataBytes() > 2*maxClaimed {
+		t.Errorf("%d MiB of metadata", res.MetadataBytes()>>20)
+	}
+	if !hasProblem(res, Unbounded) {
+		t.Error("what was left out is not told")
+	}
+}
