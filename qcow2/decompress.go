@@ -1,11 +1,13 @@
 package qcow2
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"io"
 	"sync"
 
+	"github.com/klauspost/compress/flate"
 	"github.com/klauspost/compress/zstd"
 )
 
@@ -15,10 +17,11 @@ const maxZstdWindow = 8 << 20
 
 // An unpacker decompresses clusters. It is used by one goroutine at a time.
 type unpacker struct {
-	in       []byte
-	out      []byte
-	inflater inflater
-	zstd     *zstd.Decoder
+	in      []byte
+	out     []byte
+	src     bytes.Reader
+	inflate io.ReadCloser
+	zstd    *zstd.Decoder
 }
 
 var unpackers = sync.Pool{New: func() any { return new(unpacker) }}
@@ -58,10 +61,25 @@ func unpack(b []byte, r io.ReaderAt, fileSize int64, entry uint64, h *Header, gu
 	if h.Compression == Zstd {
 		err = u.decodeZstd(b, in)
 	} else {
-		err = u.inflater.inflate(b, in)
+		err = u.decodeDeflate(b, in)
 	}
 	if err != nil {
 		return bad(err)
+	}
+	return nil
+}
+
+// decodeDeflate fills b from raw deflate.
+func (u *unpacker) decodeDeflate(b, in []byte) error {
+	u.src.Reset(in)
+	if u.inflate == nil {
+		u.inflate = flate.NewReader(&u.src)
+	} else if err := u.inflate.(flate.Resetter).Reset(&u.src, nil); err != nil {
+		return err
+	}
+	_, err := io.ReadFull(u.inflate, b)
+	if err != nil {
+		return fmt.Errorf("deflate: %w", unexpectedEOF(err))
 	}
 	return nil
 }
