@@ -113,7 +113,7 @@ func (s *scanner) validRun(start, n uint64) (uint64, uint64, bool) {
 	if first == 0 {
 		first = 1
 	}
-	if n == 0 || start >= end || start+n < start || start+n <= first {
+	if n == 0 || first >= end || start >= end || start+n < start || start+n <= first {
 		return 0, 0, false
 	}
 	if start < first {

@@ -272,7 +272,9 @@ const maxLooked = 256
 func (s *scanner) markSuperblocks(opt Options) {
 	first := uint64(ext.SuperblockOffset) / uint64(s.geo.BlockSize)
 	s.out.add(Superblock, first, 1)
-	s.out.add(Superblock, s.geo.SuperBlock(s.descGroup), 1)
+	if block := s.geo.SuperBlock(s.descGroup); s.validBlock(block) {
+		s.out.add(Superblock, block, 1)
+	}
 	s.markDescs(0)
 	s.markDescs(s.descGroup)
 	if opt.Backups == BackupsNone {

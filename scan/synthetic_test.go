@@ -153,6 +153,16 @@ func TestTinyGroups(t *testing.T) {
 	}
 }
 
+// Where the first data block lies beyond the device, nothing is on it.
+func TestFirstDataBlockBeyondDevice(t *testing.T) {
+	for _, incompat := range []uint32{ext.IncompatJournalDev, ext.IncompatExtents} {
+		fs := newSynthetic(layout{blockSize: 2048, blocks: 128, incompat: incompat})
+		fs.super(sbFirstDataBlock, 50)
+		fs.size = 2*2048 + 1
+		scanBounded(t, fs, fs.size, Options{})
+	}
+}
+
 func TestDescSizes(t *testing.T) {
 	for _, c := range []struct {
 		size     uint32
