@@ -156,6 +156,7 @@ func hostFiles(t *testing.T) (dir string) {
 
 // A base is a sound filesystem and where things are in it.
 type base struct {
+	name   string
 	path   string
 	layout func() (*layout, error)
 
@@ -182,7 +183,7 @@ func makeBase(t *testing.T, host, name string) *base {
 		}
 	}
 	fs := testfs.Make(t, spec)
-	made := &base{path: fs.Path, answers: make(map[string]string)}
+	made := &base{name: name, path: fs.Path, answers: make(map[string]string)}
 	made.layout = sync.OnceValues(func() (*layout, error) { return parseLayout(testfs.Dumpe2fs(t, fs.Path).Text) })
 	return made
 }
@@ -219,7 +220,20 @@ func (b *base) number(t *testing.T, command, pattern string, n int) int64 {
 type layout struct {
 	blockSize, descSize, clusterSize int64
 	tableBlocks                      int64 // of each group's inode table
+	inodesPerGroup, inodeSize        int64
+	metaBg                           bool
 	groups                           []groupLayout
+}
+
+// desc returns the byte at which the descriptor of group g is: in the table
+// beside the superblock of group in, or with meta_bg in the copy of that number.
+func (l *layout) desc(g, in int64) int64 {
+	if !l.metaBg {
+		return l.groups[in].descs*l.blockSize + g*l.descSize
+	}
+	per := l.blockSize / l.descSize
+	holder := g/per*per + []int64{0, 1, per - 1}[in]
+	return l.groups[holder].descs*l.blockSize + g%per*l.descSize
 }
 
 // A groupLayout holds block numbers, 0 where the group has no such thing.
@@ -231,6 +245,9 @@ var (
 	blockSizeRE = regexp.MustCompile(`Block size: +(\d+)`)
 	clusterRE   = regexp.MustCompile(`Cluster size: +(\d+)`)
 	descSizeRE  = regexp.MustCompile(`Group descriptor size: +(\d+)`)
+	inodesRE    = regexp.MustCompile(`Inodes per group: +(\d+)`)
+	inodeSizeRE = regexp.MustCompile(`Inode size:\s+(\d+)`)
+	metaBgRE    = regexp.MustCompile(`Filesystem features:.* meta_bg`)
 	tableSizeRE = regexp.MustCompile(`Inode blocks per group: +(\d+)`)
 	superRE     = regexp.MustCompile(`(?:Primary|Backup) superblock at (\d+)`)
 	descsRE     = regexp.MustCompile(`Group descriptors? at (\d+)`)
@@ -252,6 +269,8 @@ func parseLayout(text string) (*layout, error) {
 	if l.blockSize == 0 {
 		return nil, fmt.Errorf("dumpe2fs tells no block size:\n%s", text)
 	}
+	l.inodesPerGroup, l.inodeSize = find(inodesRE, text, 0), find(inodeSizeRE, text, 128)
+	l.metaBg = metaBgRE.MatchString(text)
 	l.tableBlocks = find(tableSizeRE, text, 0)
 	l.clusterSize = find(clusterRE, text, l.blockSize)
 	for _, g := range strings.Split(text, "\nGroup ")[1:] {

@@ -26,8 +26,9 @@ type recipe struct {
 	base     string
 	steps    []step
 	says     []string
-	allow    map[string]bool
-	contents int
+	fsck     []string        // options that e2fsck is asked with
+	allow    map[string]bool // what the dump needs no excuse for
+	contents int             // KiB of file contents that are parsed as structure
 }
 
 // A step is a line of a recipe: what to do, and with what.
@@ -59,7 +60,7 @@ func readRecipes(t *testing.T, dir string) []recipe {
 }
 
 func parseRecipe(name, text string) (recipe, error) {
-	r := recipe{name: name, allow: make(map[string]bool)}
+	r := recipe{name: name, fsck: []string{"-fn", "-fy"}, allow: make(map[string]bool)}
 	for line := range strings.Lines(text) {
 		line = strings.TrimSpace(line)
 		if line == "" {
@@ -77,6 +78,8 @@ func parseRecipe(name, text string) (recipe, error) {
 			r.base = value
 		case "debugfs", "put", "keep", "size", "sum", "commit":
 			r.steps = append(r.steps, step{key, value})
+		case "fsck":
+			r.fsck = strings.Fields(value)
 		case "says":
 			r.says = append(r.says, value)
 		case "allow":
@@ -254,8 +257,8 @@ func (c *cook) place(s string) int64 {
 		}
 		return at + group(count(0)).super*bs
 	case "desc": // desc:GROUP[:COPY], COPY the group whose descriptor table is meant
-		l := c.layout()
-		return at + group(count(1)).descs*l.blockSize + count(0)*l.descSize
+		group(count(0))
+		return at + c.layout().desc(count(0), count(1))
 	case "block-bitmap":
 		return at + group(count(0)).blockBitmap*bs
 	case "inode-bitmap":
