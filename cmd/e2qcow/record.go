@@ -5,8 +5,6 @@ import (
 	"context"
 	"encoding/hex"
 	"encoding/json"
-	"errors"
-	"fmt"
 	"io"
 	"time"
 
@@ -19,8 +17,6 @@ import (
 // stream. The zero record is nowhere.
 type record struct{ to *target.Target }
 
-var errRecordDevice = errors.New("is a block device")
-
 // openRecord opens where the record of w goes. It is neither the source nor the
 // target.
 func openRecord(ctx context.Context, w *work) (record, error) {
@@ -28,15 +24,9 @@ func openRecord(ctx context.Context, w *work) (record, error) {
 	if err != nil {
 		return record{}, err
 	}
-	switch {
-	case t.Kind() == target.Device:
-		err = fmt.Errorf("%s %w", t.Name(), errRecordDevice)
-	case t.Is(w.target):
-		err = usagef("option --%s: %s is the image", flagJSON, t.Name())
-	}
-	if err != nil {
+	if t.Is(w.target) {
 		t.Close()
-		return record{}, err
+		return record{}, usagef("option --%s: %s is the image", flagJSON, t.Name())
 	}
 	return record{t}, nil
 }

@@ -32,6 +32,8 @@ var (
 	ErrTooSmall        = errors.New("is too small")
 	ErrDirectory       = errors.New("is a directory")
 	ErrTerminal        = errors.New("is a terminal")
+	ErrNotJSON         = errors.New("exists and is not JSON")
+	ErrDevice          = errors.New("is a block device")
 )
 
 // A Kind is how a target is written.
@@ -51,7 +53,7 @@ type Format uint8
 const (
 	QCOW2 Format = iota // not over a file that is something else
 	Raw                 // not over a qcow2 image: the arguments may be swapped
-	JSON                // not over a file that is something else
+	JSON                // not over a file that is something else, nor to a device
 )
 
 // Options say what may be opened.
@@ -162,7 +164,7 @@ func checkJSON(f *os.File, name string) error {
 		return err
 	}
 	if b[0] != '{' {
-		return fmt.Errorf("%s %w and is not JSON", name, ErrExists)
+		return refuse(name, ErrNotJSON)
 	}
 	return nil
 }
@@ -170,6 +172,9 @@ func checkJSON(f *os.File, name string) error {
 // openDevice opens a block device under path, for this process alone: the
 // kernel refuses what is mounted or held in any way, wherever that is seen.
 func openDevice(path, name string, opt Options) (*Target, error) {
+	if opt.Format == JSON {
+		return nil, refuse(name, ErrDevice)
+	}
 	probe, err := os.OpenFile(path, os.O_RDONLY|unix.O_NONBLOCK, 0)
 	if err != nil {
 		return nil, err
