@@ -26,6 +26,7 @@ func TestViewHoldsNoFileData(t *testing.T) {
 		{size: 8 << 20, blockSize: 1024, options: "-t ext2", debugfs: []string{"rm deleted", common[2]}},
 		{size: 16 << 20, blockSize: 2048, options: "-t ext3", debugfs: []string{"rm deleted", common[2]}},
 		{size: 16 << 20, blockSize: 4096, options: "-t ext4", debugfs: common},
+		{size: 64 << 20, blockSize: 4096, options: "-t ext4 -g 2048", debugfs: common, lazy: true},
 		{size: 8 << 20, blockSize: 1024, options: "-t ext4 -O ^has_journal,meta_bg,^resize_inode -g 1024", debugfs: common},
 		{size: 16 << 20, blockSize: 1024, options: "-t ext4 -O bigalloc -C 16384", debugfs: common},
 		{size: 64 << 20, blockSize: 4096, options: "-t ext4 -O bigalloc,quota -C 65536", debugfs: common},

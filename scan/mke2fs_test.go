@@ -31,6 +31,7 @@ type recipe struct {
 	options   string
 	debugfs   []string
 	fill      []byte // what is on the device before, repeated; zeros if empty
+	lazy      bool   // leaves it in the parts of inode tables that are not in use
 }
 
 // make makes the filesystem from a folder and returns its bytes.
@@ -46,7 +47,11 @@ func (r recipe) make(t testing.TB, dir string) []byte {
 	if err := os.WriteFile(path, before, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	args := append([]string{"-q", "-F", "-b", strconv.Itoa(r.blockSize), "-E", "nodiscard,lazy_itable_init=0,hash_seed=01234567-89ab-cdef-0123-456789abcdef",
+	lazy := "0"
+	if r.lazy {
+		lazy = "1"
+	}
+	args := append([]string{"-q", "-F", "-b", strconv.Itoa(r.blockSize), "-E", "nodiscard,hash_seed=01234567-89ab-cdef-0123-456789abcdef,lazy_itable_init=" + lazy,
 		"-U", "01234567-89ab-cdef-0123-456789abcdef", "-d", dir}, strings.Fields(r.options)...)
 	tool(t, "mke2fs", append(args, path)...)
 	if len(r.debugfs) > 0 {

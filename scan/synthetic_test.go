@@ -250,29 +250,6 @@ func TestOrphanListLoops(t *testing.T) {
 	}
 }
 
-// A generatedDisk makes blocks as they are read.
-type generatedDisk struct {
-	*synthetic
-	from uint64 // block
-	make func(block uint64, p []byte)
-}
-
-func (d *generatedDisk) ReadAt(p []byte, off int64) (int, error) {
-	n, err := d.synthetic.ReadAt(p, off)
-	bs := int64(d.blockSize)
-	block := make([]byte, bs)
-	for at := max(off, int64(d.from)*bs) &^ (bs - 1); at < off+int64(n); at += bs {
-		clear(block)
-		d.make(uint64(at/bs), block)
-		if at >= off {
-			copy(p[at-off:n], block)
-		} else {
-			copy(p[:n], block[off-at:])
-		}
-	}
-	return n, err
-}
-
 // All inode tables in one place, all over each other, or each in the data of
 // the next.
 func TestTablesOnEachOther(t *testing.T) {
@@ -297,19 +274,21 @@ func TestTablesOnEachOther(t *testing.T) {
 
 // Every inode has a mode of no known type, and a first block of its own.
 func TestInodesOfNoType(t *testing.T) {
-	fs := newSynthetic(layout{blocks: 1 << 20, inodesPerGroup: 32768})
-	fs.fill(0, 1, []byte{0})
-	d := &generatedDisk{fs, fs.table, func(block uint64, p []byte) {
-		if block >= fs.table+2048 {
-			return
-		}
-		for at := 0; at < len(p); at += 256 {
-			le.PutUint16(p[at:], 0x3000)
-			le.PutUint16(p[at+0x1A:], 5)
-			le.PutUint32(p[at+0x28:], uint32(block*16)+uint32(at/256))
-		}
-	}}
-	scanBounded(t, d, fs.size, Options{})
+	const inodes = 32768
+	fs := newSynthetic(layout{blocks: 1 << 20, inodesPerGroup: inodes})
+	table := make([]byte, inodes*256)
+	for i := range inodes {
+		in := table[i*256:]
+		le.PutUint16(in, 0x3000)
+		le.PutUint16(in[0x1A:], 5)
+		le.PutUint32(in[0x28:], uint32(fs.free)+uint32(i)*16)
+	}
+	fs.put(int64(fs.table)*4096, table)
+	res := scanBounded(t, fs, fs.size, Options{})
+	// The bad blocks inode and the resize inode are neither.
+	if got := res.Map.Blocks(Claimed); got != inodes-2 {
+		t.Errorf("%d first blocks looked at, want %d", got, inodes-2)
+	}
 }
 
 // The map does not depend on how many workers make it.
