@@ -335,23 +335,31 @@ func (c *cook) put(args string) {
 	case "text":
 		b = []byte(f[2])
 	default:
-		for _, v := range f[2:] {
-			n := uint64(c.number(v))
-			switch f[1] {
-			case "byte":
-				b = append(b, byte(n))
-			case "le16":
-				b = binary.LittleEndian.AppendUint16(b, uint16(n))
-			case "le32":
-				b = binary.LittleEndian.AppendUint32(b, uint32(n))
-			case "be32":
-				b = binary.BigEndian.AppendUint32(b, uint32(n))
-			default:
-				c.t.Fatalf("put %s: no such format", args)
-			}
-		}
+		b = c.words(f[1], f[2:])
 	}
 	c.write(b, at)
+}
+
+// words returns numbers in a format.
+func (c *cook) words(format string, values []string) []byte {
+	c.t.Helper()
+	var b []byte
+	for _, v := range values {
+		n := uint64(c.number(v))
+		switch format {
+		case "byte":
+			b = append(b, byte(n))
+		case "le16":
+			b = binary.LittleEndian.AppendUint16(b, uint16(n))
+		case "le32":
+			b = binary.LittleEndian.AppendUint32(b, uint32(n))
+		case "be32":
+			b = binary.BigEndian.AppendUint32(b, uint32(n))
+		default:
+			c.t.Fatalf("no such format: %s", format)
+		}
+	}
+	return b
 }
 
 // keep writes blocks to a file of the host: NAME PLACE COUNT.
