@@ -50,7 +50,7 @@ func TestEverySectorBad(t *testing.T) {
 			bs := int64(sound.BlockSize())
 			for s := int64(0); s < size; s += sector {
 				src := &badDisk{ReaderAt: bytes.NewReader(data), bad: []int64{s}, nothing: s/sector%2 == 0}
-				res, err := Scan(context.Background(), src, size, Options{})
+				res, err := Scan(context.Background(), src, size, Options{Threads: 1})
 				if err != nil {
 					// The primary superblock of a filesystem without another.
 					if s/1024 != 1 || sound.Map.Blocks(Superblock) > 1 {
