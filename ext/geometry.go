@@ -18,9 +18,14 @@ type Geometry struct {
 	GroupCount     uint32
 	TableBlocks    uint32 // blocks of one group's inode table
 	DescBlocks     uint32 // blocks of the whole descriptor table
-	firstMetaBg    uint32 // descriptor blocks before this one lie behind the superblock
-	backupGroups   [2]uint32
-	sparse         sparseKind
+
+	// ReservedDescBlocks is how many blocks behind each linear copy of the
+	// table are kept for it to grow.
+	ReservedDescBlocks uint32
+
+	firstMetaBg  uint32 // descriptor blocks before this one lie behind the superblock
+	backupGroups [2]uint32
+	sparse       sparseKind
 }
 
 type sparseKind uint8
@@ -96,7 +101,10 @@ func (sb *Superblock) Geometry() (*Geometry, error) {
 	perBlock := g.DescsPerBlock()
 	g.DescBlocks = uint32((groups + uint64(perBlock) - 1) / uint64(perBlock))
 	g.firstMetaBg = g.DescBlocks
-	if sb.HasIncompat(IncompatMetaBg) && sb.d.SFirstMetaBg < g.DescBlocks {
+	switch {
+	case !sb.HasIncompat(IncompatMetaBg):
+		g.ReservedDescBlocks = uint32(sb.d.SReservedGdtBlocks)
+	case sb.d.SFirstMetaBg < g.DescBlocks:
 		g.firstMetaBg = sb.d.SFirstMetaBg
 	}
 	switch {
@@ -116,6 +124,10 @@ func (sb *Superblock) Verify(g *Geometry) error {
 		return nil
 	case uint64(g.GroupCount)*uint64(g.InodesPerGroup) != uint64(g.InodesCount):
 		return &CorruptError{What: fmt.Sprintf("superblock: s_inodes_count %d where %d groups hold %d each", g.InodesCount, g.GroupCount, g.InodesPerGroup)}
+	case g.BlocksPerGroup%8 != 0:
+		return &CorruptError{What: fmt.Sprintf("superblock: s_blocks_per_group %d is no multiple of eight", g.BlocksPerGroup)}
+	case sb.d.SLogGroupsPerFlex > 31:
+		return &CorruptError{What: fmt.Sprintf("superblock: impossible s_log_groups_per_flex %d", sb.d.SLogGroupsPerFlex)}
 	case sb.HasIncompat(IncompatMetaBg) && sb.d.SFirstMetaBg > g.DescBlocks:
 		return &CorruptError{What: fmt.Sprintf("superblock: s_first_meta_bg %d of %d descriptor blocks", sb.d.SFirstMetaBg, g.DescBlocks)}
 	case sb.HasIncompat(Incompat64bit) && g.DescSize < minDescSize64:

@@ -128,6 +128,15 @@ func (sb *Superblock) BlockSize() uint32 {
 	return MinBlockSize << sb.d.SLogBlockSize
 }
 
+// GroupsPerFlex returns how many groups have their bitmaps and tables together:
+// one without flex_bg.
+func (sb *Superblock) GroupsPerFlex() uint32 {
+	if n := sb.d.SLogGroupsPerFlex; sb.HasIncompat(IncompatFlexBg) && n < 32 {
+		return 1 << n
+	}
+	return 1
+}
+
 // Group returns s_block_group_nr, the group that this copy was written for.
 func (sb *Superblock) Group() uint32 { return uint32(sb.d.SBlockGroupNr) }
 
@@ -160,6 +169,7 @@ func (sb *Superblock) DescChecksumOK(group uint32, d GroupDesc) bool {
 // groups begin. It is zero where the fields make no sense.
 type Hint struct {
 	BlockSize      uint32 // bytes
+	FirstDataBlock uint32
 	BlocksPerGroup uint32
 }
 
@@ -170,7 +180,7 @@ func GeometryHint(b []byte) Hint {
 	if _, err := binary.Decode(b, binary.LittleEndian, &d); err != nil || d.SLogBlockSize > 6 || d.SBlocksPerGroup < 8 {
 		return Hint{}
 	}
-	return Hint{MinBlockSize << d.SLogBlockSize, d.SBlocksPerGroup}
+	return Hint{MinBlockSize << d.SLogBlockSize, d.SFirstDataBlock, d.SBlocksPerGroup}
 }
 
 // Revision returns s_rev_level.

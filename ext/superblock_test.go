@@ -166,7 +166,7 @@ func TestDecodeSuperblockRefuses(t *testing.T) {
 func TestGeometryHint(t *testing.T) {
 	b := newDiskImage(t, "32M", 2048, "-t", "ext4", "-g", "4096").read(SuperblockOffset, SuperblockSize)
 	clear(b[0x38:0x3A])
-	if h := GeometryHint(b); h != (Hint{2048, 4096}) {
+	if h := GeometryHint(b); h != (Hint{2048, 0, 4096}) {
 		t.Errorf("hint %+v", h)
 	}
 	for _, off := range []int{0x18, 0x20} {

@@ -11,13 +11,16 @@ type batch struct {
 	suspects []item // what is read last: what points to it is doubtful
 	marks    []Run
 	named    []uint32
+	parents  []uint32 // inodes that a ".." names
 	revisits []revisit
 	ends     []partial
 	problems []Problem
+
+	unlinkedDirs []uint32
 }
 
 func (b *batch) full() bool {
-	return len(b.items)+len(b.suspects)+len(b.marks)+len(b.named)+len(b.revisits)+len(b.ends)+len(b.problems) >= 1024
+	return len(b.items)+len(b.suspects)+len(b.marks)+len(b.named)+len(b.parents)+len(b.unlinkedDirs)+len(b.revisits)+len(b.ends)+len(b.problems) >= 1024
 }
 
 func (b *batch) mark(kind Kind, start, n uint64) {
@@ -52,6 +55,8 @@ func (s *scanner) merge(b *batch) {
 	for _, ino := range b.named {
 		s.named.Add(ino)
 	}
+	s.parents.AddMany(b.parents)
+	s.unlinkedDirs.AddMany(b.unlinkedDirs)
 	for _, r := range b.revisits {
 		_, asked := s.asked[r]
 		switch {
@@ -67,7 +72,10 @@ func (s *scanner) merge(b *batch) {
 		s.problems.add(p)
 	}
 	s.out.ends = append(s.out.ends, b.ends...)
-	*b = batch{items: b.items[:0], suspects: b.suspects[:0], marks: b.marks[:0], named: b.named[:0], revisits: b.revisits[:0], ends: b.ends[:0], problems: b.problems[:0]}
+	*b = batch{
+		items: b.items[:0], suspects: b.suspects[:0], marks: b.marks[:0], named: b.named[:0], parents: b.parents[:0],
+		revisits: b.revisits[:0], ends: b.ends[:0], problems: b.problems[:0], unlinkedDirs: b.unlinkedDirs[:0],
+	}
 }
 
 // claim gathers what of items has not been visited in its role.

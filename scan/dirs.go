@@ -24,6 +24,9 @@ func (s *scanner) visitDirents(b *batch, ino uint32, block uint64, chain []byte)
 	for ; r.Next(); entries++ {
 		if n := r.Entry().Inode; n != 0 && s.geo.ValidInode(n) {
 			s.name(b, n)
+			if entries < 2 && string(r.Entry().Name) == ".." {
+				b.parents = append(b.parents, n)
+			}
 		}
 	}
 	if err := r.Err(); err != nil {

@@ -224,7 +224,7 @@ func (s *scanner) checkPlaces(first uint32, places []place) {
 	end := first + uint32(len(places))
 	for g, ok := s.geo.NextSuper(first); ok && g < end; g, ok = s.geo.NextSuper(g + 1) {
 		start := s.geo.SuperBlock(g)
-		found = append(found, span{start, start + 1 + uint64(min(s.geo.LinearDescBlocks(), s.descBlocks())), g})
+		found = append(found, span{start, min(start+1+uint64(s.geo.LinearDescBlocks())+uint64(s.geo.ReservedDescBlocks), max(s.geo.BlocksCount, start+1)), g})
 	}
 	for i, p := range places {
 		g := first + uint32(i)

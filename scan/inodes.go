@@ -5,12 +5,17 @@ import (
 	"context"
 	"slices"
 
+	"github.com/RoaringBitmap/roaring/v2"
+
 	"e2qcow/ext"
 )
 
 // visitInode takes in what an inode points to.
 func (s *scanner) visitInode(b *batch, ino uint32, in ext.Inode) {
 	if in.LinksCount() == 0 && (!s.reserved(ino) || !in.Used()) {
+		if in.Type() == ext.ModeDir {
+			b.unlinkedDirs = append(b.unlinkedDirs, ino)
+		}
 		return
 	}
 	s.visitXattrs(b, ino, in)
@@ -128,7 +133,8 @@ func (s *scanner) visitInlineData(b *batch, ino uint32, in ext.Inode, c content)
 	if c != contentDir && c != contentProbe {
 		return
 	}
-	if _, chain, ok := ext.InlineDirectory(in.IBlock()); ok {
+	if parent, chain, ok := ext.InlineDirectory(in.IBlock()); ok {
+		b.parents = append(b.parents, parent)
 		s.visitDirents(b, ino, 0, chain)
 	}
 	for r := ext.NewInodeXattrReader(in); r.Next(); {
@@ -186,6 +192,41 @@ func (s *scanner) seedOrphans(b *batch) {
 	}
 }
 
+// seedReserved asks for the inodes that e2fsck reads by their numbers, where a
+// descriptor says that their part of the table was never used.
+func (s *scanner) seedReserved(b *batch) {
+	ask := func(ino uint32) {
+		if s.geo.ValidInode(ino) {
+			if g, index := s.geo.InodePlace(ino); g < s.groups && index >= s.limits[g] {
+				b.revisits = append(b.revisits, revisit{ino: ino, why: asReserved})
+			}
+		}
+	}
+	for ino := ext.BadInode; ino <= lastReserved; ino++ {
+		ask(ino)
+	}
+	ask(s.sb.JournalInode())
+	ask(s.orphanFile)
+	for _, ino := range s.quotas {
+		ask(ino)
+	}
+}
+
+// lastReserved is the last inode that has a fixed use.
+const lastReserved = 10
+
+// askUnlinkedDirs asks for the directories without links that a directory has
+// as its parent: e2fsck looks them up to print a path.
+func (s *scanner) askUnlinkedDirs() {
+	b := new(batch)
+	both := roaring.And(s.parents, s.unlinkedDirs)
+	s.unlinkedDirs.AndNot(both)
+	for it := both.Iterator(); it.HasNext(); {
+		b.revisits = append(b.revisits, revisit{ino: it.Next(), why: asDir})
+	}
+	s.merge(b)
+}
+
 // orphan asks for an inode on the orphan list or in the orphan file.
 func (s *scanner) orphan(b *batch, ino uint32) {
 	if !s.geo.ValidInode(ino) {
@@ -239,6 +280,8 @@ func (s *scanner) visitAgain(b *batch, r revisit, block uint64, in ext.Inode) {
 		}
 	case asDir:
 		s.visitContent(b, r.ino, in, contentDir)
+	case asReserved:
+		s.visitInode(b, r.ino, in)
 	case asValue:
 		if in.Size() == uint64(r.size) && in.Size() <= maxValue {
 			s.visitValue(b, r.ino, in)

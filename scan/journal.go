@@ -23,7 +23,6 @@ func (s *scanner) markJournalDevice() {
 		jsb, err := ext.DecodeJournalSuperblock(buf)
 		if err != nil {
 			s.problems.add(Problem{Kind: BadJournal, What: err.Error(), Block: start})
-			s.markWholeJournal()
 			return
 		}
 		s.markJournal(jsb)

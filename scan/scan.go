@@ -165,16 +165,20 @@ func newScanner(rd reading, dev *device, deviceBlocks uint64, out *Map, pr *prob
 		sb:           rd.sb,
 		geo:          rd.geo,
 		deviceBlocks: deviceBlocks,
-		groups:       groupsOn(rd.geo, deviceBlocks),
+		groups:       groupsOn(rd.sb, rd.geo, deviceBlocks),
 		wide:         rd.sb.HasIncompat(ext.Incompat64bit),
 		trustFlags:   rd.group == 0 && rd.believed,
 		descGroup:    rd.group,
 		out:          out,
 		problems:     pr,
 		named:        roaring.New(),
+		parents:      roaring.New(),
+		unlinkedDirs: roaring.New(),
 		asked:        make(map[revisit]struct{}),
 		quotas:       [5]uint32{ext.UserQuota, ext.GroupQuota},
 	}
+	s.end = min(rd.geo.BlocksCount, deviceBlocks)
+	s.first = min(max(uint64(rd.geo.FirstDataBlock), 1), s.end)
 	if rd.sb.HasCompat(ext.CompatOrphanFile) {
 		s.orphanFile = rd.sb.OrphanFileInode()
 	}
@@ -189,16 +193,18 @@ func newScanner(rd reading, dev *device, deviceBlocks uint64, out *Map, pr *prob
 // is enough for the largest filesystem there can be with blocks of 4 KiB.
 const maxGroups = 1 << 24
 
-// groupsOn returns how many groups can have a descriptor and a first block on
-// a device.
-func groupsOn(geo *ext.Geometry, deviceBlocks uint64) uint32 {
+// groupsOn returns how many groups can have bitmaps and an inode table on a
+// device: those that begin there and, as the tables of a flex group stand
+// together at its start, those that are in one with them.
+func groupsOn(sb *ext.Superblock, geo *ext.Geometry, deviceBlocks uint64) uint32 {
 	n := min(uint64(geo.GroupCount), maxGroups)
-	if deviceBlocks < geo.BlocksCount && deviceBlocks > uint64(geo.FirstDataBlock) {
-		n = min(n, uint64(geo.GroupOf(deviceBlocks-1))+1)
-	}
 	if !geo.MetaBg(0) {
 		// The descriptors of all groups lie in the first.
 		n = min(n, uint64(geo.BlocksPerGroup)*uint64(geo.DescsPerBlock()))
+	}
+	if deviceBlocks < geo.BlocksCount && deviceBlocks > uint64(geo.FirstDataBlock) {
+		flex := uint64(sb.GroupsPerFlex())
+		n = min(n, (uint64(geo.GroupOf(deviceBlocks-1))/flex+1)*flex)
 	}
 	return uint32(n)
 }

@@ -22,6 +22,7 @@ type scanner struct {
 	geo          *ext.Geometry
 	deviceBlocks uint64
 	groups       uint32 // groups that can be on the device
+	first, end   uint64 // blocks that pointers can point to; first is at most end
 	wide         bool   // block numbers in inodes have high halves
 	journalFile  fileMap
 	trustFlags   bool   // UNINIT and bg_itable_unused count where the checksum is right
@@ -37,18 +38,20 @@ type scanner struct {
 
 	mapReads atomic.Int64 // nodes read for fileMaps
 
-	mu       sync.Mutex // guards what follows while workers merge
-	out      *Map
-	problems *problems
-	visited  [roles][contents]blockSet
-	pending  []item
-	suspects []item
-	named    *roaring.Bitmap // inodes that a directory or the orphan list names beyond what was visited
-	revisits []revisit
-	asked    map[revisit]struct{} // revisits asked for so far
-	located  spanList             // bitmaps and tables, to find those that overlap
-	claimed  int64                // bytes that only damage makes structure
-	descBad  bool                 // e2fsck would not believe this descriptor table
+	mu           sync.Mutex // guards what follows while workers merge
+	out          *Map
+	problems     *problems
+	visited      [roles][contents]blockSet
+	pending      []item
+	suspects     []item
+	named        *roaring.Bitmap // inodes that a directory or the orphan list names beyond what was visited
+	parents      *roaring.Bitmap // inodes that a ".." names
+	unlinkedDirs *roaring.Bitmap // directories without links
+	revisits     []revisit
+	asked        map[revisit]struct{} // revisits asked for so far
+	located      spanList             // bitmaps and tables, to find those that overlap
+	claimed      int64                // bytes that only damage makes structure
+	descBad      bool                 // e2fsck would not believe this descriptor table
 }
 
 // A revisit is an inode that something met later says more about.
@@ -61,9 +64,10 @@ type revisit struct {
 type reason uint8
 
 const (
-	asOrphan reason = iota // on the orphan list: in use whatever its links say
-	asDir                  // a directory in spite of its mode
-	asValue                // holds the value of an extended attribute
+	asOrphan   reason = iota // on the orphan list: in use whatever its links say
+	asDir                    // a directory in spite of its mode, or of its links
+	asReserved               // visited whatever its descriptor says of the table
+	asValue                  // holds the value of an extended attribute
 )
 
 // maxPending bounds how many blocks are gathered before they are read: more
@@ -80,6 +84,7 @@ func (s *scanner) run(ctx context.Context) error {
 	}
 	b := new(batch)
 	s.seedOrphans(b)
+	s.seedReserved(b)
 	s.merge(b)
 	return s.scanAll(ctx)
 }
@@ -96,6 +101,8 @@ func (s *scanner) scanAll(ctx context.Context) error {
 			if err := s.scanRevisits(ctx); err != nil {
 				return err
 			}
+		case s.parents.Intersects(s.unlinkedDirs):
+			s.askUnlinkedDirs()
 		case !s.named.IsEmpty():
 			if err := s.scanNamed(ctx); err != nil {
 				return err
@@ -109,20 +116,13 @@ func (s *scanner) scanAll(ctx context.Context) error {
 // validRun cuts a run of blocks to what can be on the filesystem and on the
 // device, and tells whether anything is left.
 func (s *scanner) validRun(start, n uint64) (uint64, uint64, bool) {
-	first, end := uint64(s.geo.FirstDataBlock), min(s.geo.BlocksCount, s.deviceBlocks)
-	if first == 0 {
-		first = 1
-	}
-	if n == 0 || first >= end || start >= end || start+n < start || start+n <= first {
+	if n == 0 || start >= s.end || start+n < start || start+n <= s.first {
 		return 0, 0, false
 	}
-	if start < first {
-		start, n = first, start+n-first
+	if start < s.first {
+		start, n = s.first, start+n-s.first
 	}
-	return start, min(n, end-start), true
+	return start, min(n, s.end-start), true
 }
 
-func (s *scanner) validBlock(block uint64) bool {
-	_, _, ok := s.validRun(block, 1)
-	return ok
-}
+func (s *scanner) validBlock(block uint64) bool { return block >= s.first && block < s.end }

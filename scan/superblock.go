@@ -52,11 +52,12 @@ func findReadings(dev *device, opt Options, pr *problems) ([]reading, error) {
 		}
 		if gerr == nil {
 			rd := reading{sb: sb, geo: geo}
-			if verr := sb.Verify(geo); verr != nil {
+			switch verr := sb.Verify(geo); {
+			case verr != nil:
 				pr.add(Problem{Kind: BadSuperblock, What: verr.Error()})
-			} else if !sb.ChecksumOK() {
+			case !sb.ChecksumOK():
 				pr.add(Problem{Kind: BadSuperblock, What: "wrong checksum"})
-			} else {
+			default:
 				rd.believed = true
 				return []reading{rd}, nil
 			}
@@ -78,8 +79,14 @@ func findReadings(dev *device, opt Options, pr *problems) ([]reading, error) {
 		}
 		pr.add(Problem{Kind: BadSuperblock, What: "the primary has no magic number"})
 	}
-	// A backup that is whole says more than a primary that is not.
-	return append(backups, readings...), nil
+	// Where there is a backup nothing reads by a bad primary, but for what does
+	// not mind its checksum.
+	for _, rd := range readings {
+		if len(backups) == 0 || *rd.geo == *backups[0].geo {
+			backups = append(backups, rd)
+		}
+	}
+	return backups, nil
 }
 
 // unmarkedReading reads a primary superblock that is whole but for its magic
@@ -190,11 +197,7 @@ func backupAt(dev *device, block uint64, blockSize uint32) (reading, bool) {
 // groups begin. It returns the first valid copy of either kind.
 func backupReadings(dev *device, opt Options, hint ext.Hint) []reading {
 	var found []reading
-	try := func(bs uint32, perGroup uint64) bool {
-		first := uint64(0)
-		if bs == ext.MinBlockSize {
-			first = 1
-		}
+	try := func(bs uint32, first, perGroup uint64) bool {
 		for _, g := range backupGroups {
 			block := first + uint64(g)*perGroup
 			if block > uint64(dev.size)/uint64(bs) {
@@ -215,13 +218,17 @@ func backupReadings(dev *device, opt Options, hint ext.Hint) []reading {
 		return false
 	}
 	if hint.BlockSize != 0 {
-		try(hint.BlockSize, uint64(hint.BlocksPerGroup))
+		try(hint.BlockSize, uint64(hint.FirstDataBlock), uint64(hint.BlocksPerGroup))
 	}
 	for bs := uint32(ext.MinBlockSize); bs <= ext.MaxBlockSize; bs *= 2 {
 		if opt.BlockSize != 0 && opt.BlockSize != bs {
 			continue
 		}
-		if try(bs, 8*uint64(bs)) {
+		first := uint64(0)
+		if bs == ext.MinBlockSize {
+			first = 1
+		}
+		if try(bs, first, 8*uint64(bs)) {
 			break
 		}
 	}
@@ -315,11 +322,23 @@ func (s *scanner) descBlocks() uint32 {
 	return uint32((uint64(s.groups) + uint64(per) - 1) / uint64(per))
 }
 
+// maxClaimedDescs is how many blocks of a descriptor table are taken behind
+// those of groups that can be on the device.
+const maxClaimedDescs = 256
+
 // markDescs takes in the descriptor blocks that belong to a superblock copy.
+// e2fsck reads a linear table as long as the superblock says that it is; the
+// first blocks too many are enough for it to turn to a backup.
 func (s *scanner) markDescs(group uint32) {
 	n := s.descBlocks()
-	if linear := min(n, s.geo.LinearDescBlocks()); linear > 0 {
-		s.markDesc(s.geo.DescBlock(group, 0), uint64(linear))
+	if linear := s.geo.LinearDescBlocks(); linear > 0 {
+		start := s.geo.DescBlock(group, 0)
+		s.markDesc(start, uint64(min(n, linear)))
+		if linear > n {
+			if start, count, ok := s.validRun(start+uint64(n), uint64(min(linear-n, maxClaimedDescs))); ok {
+				s.out.add(Claimed, start, count)
+			}
+		}
 	}
 	for i := s.geo.LinearDescBlocks(); i < n; i++ {
 		s.markDesc(s.geo.DescBlock(group, i), 1)

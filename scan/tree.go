@@ -2,7 +2,6 @@ package scan
 
 import (
 	"encoding/binary"
-	"fmt"
 
 	"e2qcow/ext"
 )
@@ -15,7 +14,9 @@ func (s *scanner) visitTree(b *batch, ino uint32, iblock []byte, extents bool, c
 	switch {
 	case extents && !node.Valid():
 		b.problem(BadExtentNode, ino, 0, "the inode has no extent header")
-		s.visitBlockMap(b, ino, iblock, c)
+		if s.mayBeBlockMap(iblock) {
+			s.visitBlockMap(b, ino, iblock, c)
+		}
 	case extents:
 		s.visitExtentNode(b, ino, 0, node, c)
 	default:
@@ -25,6 +26,16 @@ func (s *scanner) visitTree(b *batch, ino uint32, iblock []byte, extents bool, c
 		}
 		s.visitBlockMap(b, ino, iblock, c)
 	}
+}
+
+// mayBeBlockMap tells whether all block numbers in an i_block are possible.
+func (s *scanner) mayBeBlockMap(iblock []byte) bool {
+	for n := range ext.IBlockCount {
+		if block := uint64(binary.LittleEndian.Uint32(iblock[4*n:])); block != 0 && !s.validBlock(block) {
+			return false
+		}
+	}
+	return true
 }
 
 func (s *scanner) visitExtentBlock(b *batch, it *item, block uint64, data []byte) {
@@ -46,6 +57,9 @@ func (s *scanner) visitExtentNode(b *batch, ino uint32, block uint64, node ext.E
 		b.problem(BadExtentNode, ino, block, "more entries than fit")
 	}
 	if node.Depth() == 0 {
+		if c == contentData {
+			return // it leads to nothing but file contents
+		}
 		for i := range count {
 			x := node.Extent(i)
 			s.visitLeaf(b, ino, c, uint64(x.Logical), x.Start, uint64(x.Len))
@@ -92,41 +106,37 @@ func (s *scanner) visitPointer(b *batch, ino uint32, block uint64, r role, c con
 // give an inode up.
 const tooManyBad = 12
 
+// visitIndirectBlock takes in what an indirect block points to. Of a double or
+// triple one e2fsck follows no more once it has met tooManyBad numbers that
+// cannot be. Blocks of which that is so are only claimed to be indirect ones.
 func (s *scanner) visitIndirectBlock(b *batch, it *item, block uint64, data []byte) {
 	bad := 0
-	for p := data; len(p) >= 4; p = p[4:] {
-		if n := uint64(binary.LittleEndian.Uint32(p)); n != 0 && !s.validBlock(n) {
-			bad++
-		}
-	}
 	items := len(b.items)
-	if bad > 0 {
-		b.problem(BadBlockPointer, it.ino, block, fmt.Sprintf("an indirect block holds %d numbers outside the filesystem", bad))
-	}
-	if bad > tooManyBad {
-		b.mark(Claimed, block, 1)
-		defer func() {
-			b.suspects = append(b.suspects, b.items[items:]...)
-			b.items = b.items[:items]
-		}()
-	} else {
-		b.mark(IndirectBlock, block, 1)
-	}
-	if it.role == roleInd1 && it.content == contentData {
-		return // it points to nothing but file contents
-	}
-	for ; len(data) >= 4; data = data[4:] {
-		p := uint64(binary.LittleEndian.Uint32(data))
+	leaves := it.role == roleInd1
+	for at := 0; at+4 <= len(data) && (leaves || bad <= tooManyBad); at += 4 {
+		p := uint64(binary.LittleEndian.Uint32(data[at:]))
 		switch {
-		case p == 0 || !s.validBlock(p):
-		case it.role == roleInd1:
+		case p == 0:
+		case !s.validBlock(p):
+			bad++
+		case !leaves:
+			b.items = append(b.items, item{block: p, ino: it.ino, count: 1, role: it.role - 1, content: it.content})
+		case it.content != contentData:
 			// Where in the file a leaf lies matters to none of the contents
 			// that indirect blocks are followed for.
 			s.visitLeaf(b, it.ino, it.content, ext.NDirBlocks, p, 1)
-		default:
-			b.items = append(b.items, item{block: p, ino: it.ino, count: 1, role: it.role - 1, content: it.content})
 		}
 	}
+	if bad > 0 {
+		b.problem(BadBlockPointer, it.ino, block, "an indirect block holds numbers outside the filesystem")
+	}
+	if bad <= tooManyBad {
+		b.mark(IndirectBlock, block, 1)
+		return
+	}
+	b.mark(Claimed, block, 1)
+	b.suspects = append(b.suspects, b.items[items:]...)
+	b.items = b.items[:items]
 }
 
 // visitLeaf takes in n blocks of a file from block start, the first of which
@@ -141,9 +151,13 @@ func (s *scanner) visitLeaf(b *batch, ino uint32, c content, logical, start, n u
 		}
 		n = 1
 	}
-	first, count, ok := s.validRun(start, n)
-	if !ok || first != start || count != n {
+	if start < s.first || start >= s.geo.BlocksCount || n > s.geo.BlocksCount-start {
 		b.problem(BadBlockPointer, ino, start, "blocks outside the filesystem")
+		return // e2fsck refuses the run whole
+	}
+	first, count, ok := s.validRun(start, n)
+	if !ok || count != n {
+		b.problem(BadBlockPointer, ino, start, "blocks outside the device")
 		if !ok {
 			return
 		}
