@@ -271,7 +271,7 @@ func dxTailOffset(block []byte) (used, off int, ok bool) {
 		return 0, 0, false
 	}
 	le := binary.LittleEndian
-	start := 0
+	var start int
 	switch recLen := RecLen(le.Uint16(block[4:]), len(block)); {
 	case recLen == len(block) && le.Uint16(block[6:]) == 0:
 		start = nodeStart

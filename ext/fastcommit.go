@@ -62,7 +62,7 @@ const extentInitMax = 1 << 15
 func decodeFastCommit(typ FastCommitType, v []byte) (t FastCommitTag, ok bool) {
 	le := binary.LittleEndian
 	t.Type = typ
-	need := 4
+	var need int
 	switch typ {
 	case FastCommitAddRange:
 		need = 16

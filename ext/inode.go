@@ -30,6 +30,7 @@ const (
 	FlagCasefold   = uint32(0x40000000)
 )
 
+// The shape of i_block.
 const (
 	// IBlockSize is the size of i_block in bytes: fifteen block numbers, the
 	// root of an extent tree, a short symlink's target or inline data.

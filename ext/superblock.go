@@ -7,6 +7,7 @@ import (
 	ext4 "github.com/dsoprea/go-ext4"
 )
 
+// Where a superblock stands, and what it can say of blocks.
 const (
 	// SuperblockOffset is where the primary superblock begins, in bytes from
 	// the start of the filesystem, whatever the block size.
