@@ -115,7 +115,7 @@ func judgeDamaged(t *testing.T, tool testfs.Tool, b *base, source string, option
 	if err != nil {
 		t.Fatal(err)
 	}
-	slack := b.slackOf(t, whole)
+	slack := b.slackOf(t, "-fn", whole)
 	for _, missing := range testfs.Missing(t, restored, source, 512) {
 		if slack[missing/2] == 0 {
 			t.Errorf("sector %d of the restored image is neither zero nor the source's", missing)
@@ -217,11 +217,11 @@ func (f *findings) excuse(t *testing.T, option string, image []byte, restored st
 	if err != nil {
 		t.Fatal(err)
 	}
-	slack := b.slackOf(t, image)
+	slack := b.slackOf(t, option, image)
 	probed, shared := probedPlaces(image), b.claimedTwice(t, f.said)
 	moved := b.relocated(t, f.said)
 	// Where e2fsck finds no filesystem at all, it asks libblkid what else it may be.
-	lost := strings.Contains(f.said, "The superblock could not be read or does not describe a valid")
+	lost := strings.Contains(f.said, noFilesystem)
 	var missing []int64
 	for _, r := range unlike {
 		kib := r.Start / 1024
@@ -245,6 +245,9 @@ func (f *findings) excuse(t *testing.T, option string, image []byte, restored st
 	}
 }
 
+// noFilesystem is what e2fsck says where it finds no superblock.
+const noFilesystem = "The superblock could not be read or does not describe a valid"
+
 // The fields of a superblock that say where its copies are, and its magic
 // number.
 const (
@@ -256,6 +259,20 @@ const (
 
 func hasMagic(super []byte) bool {
 	return len(super) > sbMagic+2 && binary.LittleEndian.Uint16(super[sbMagic:]) == 0xEF53
+}
+
+// anySuperblock tells whether an image has a superblock in any place where
+// e2fsck would find one.
+func anySuperblock(image []byte) bool {
+	if hasMagic(image[1024:]) {
+		return true
+	}
+	for kib := range probedPlaces(image) {
+		if hasMagic(image[kib*1024:]) {
+			return true
+		}
+	}
+	return false
 }
 
 // probedPlaces returns the KiB of an image in which e2fsck may look for a
@@ -317,8 +334,10 @@ var sharedRE = regexp.MustCompile(`Multiply-claimed block\(s\) in inode \d+:([ 0
 
 // slackOf returns the KiB of an image of which an end is nobody's, with the
 // byte at which it begins: what lies behind the target of the slow symlink,
-// and behind the last inode that a descriptor of the image says was ever used.
-func (b *base) slackOf(t *testing.T, image []byte) map[int64]int64 {
+// and behind the last inode that a descriptor of the image says was ever used:
+// to the end of its block and, where e2fsck repairs and may make inodes, to the
+// end of the next.
+func (b *base) slackOf(t *testing.T, option string, image []byte) map[int64]int64 {
 	t.Helper()
 	slack := make(map[int64]int64)
 	if strings.HasPrefix(b.name, "journal-dev") {
@@ -329,6 +348,7 @@ func (b *base) slackOf(t *testing.T, image []byte) map[int64]int64 {
 		t.Fatal(err)
 	}
 	add := func(from, end int64) {
+		end = min(end, int64(len(image)))
 		for kib := from / 1024; kib*1024 < end; kib++ {
 			slack[kib] = from
 		}
@@ -347,9 +367,11 @@ func (b *base) slackOf(t *testing.T, image []byte) map[int64]int64 {
 		}
 		unused := int64(binary.LittleEndian.Uint16(image[desc+itableUnused:]))
 		used := max(0, l.inodesPerGroup-unused) * l.inodeSize
-		if used%l.blockSize != 0 {
-			add(table+used, table+used/l.blockSize*l.blockSize+l.blockSize)
+		end := (used + l.blockSize - 1) / l.blockSize * l.blockSize
+		if option == "-fy" {
+			end += l.blockSize
 		}
+		add(table+used, table+min(end, l.tableBlocks*l.blockSize))
 	}
 	return slack
 }

@@ -3,11 +3,14 @@ package main_test
 import (
 	"bytes"
 	"encoding/binary"
+	"errors"
 	"fmt"
+	"io/fs"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"testing"
 
 	"e2qcow/internal/testfs"
@@ -46,10 +49,31 @@ func TestRandomDamage(t *testing.T) {
 				t.Fatal(err)
 			}
 			keepDamaged(t, source)
+			if !anySuperblock(image) {
+				refused(t, tool, source)
+				return
+			}
 			f := judgeDamaged(t, tool, s.base, source, []string{"-fn", "-fy"})
 			t.Logf("KiB of file contents in the dump: %d, read by e2fsck: %d; only probed: %d, cloned: %d, cut off: %d, relocated: %d; e2fsck of two minds: %t",
 				len(f.contents), f.parsed, len(f.probes), len(f.clones), len(f.cut), len(f.moved), f.unstable)
 		})
+	}
+}
+
+// refused checks that what has no superblock anywhere is no filesystem to
+// e2fsck and to the tool, which leaves nothing behind.
+func refused(t *testing.T, tool testfs.Tool, source string) {
+	t.Helper()
+	if v := testfs.Fsck(t, source, "-fn"); !strings.Contains(v.Text, noFilesystem) {
+		t.Errorf("e2fsck finds a superblock:\n%s", v.Text)
+	}
+	image := filepath.Join(testfs.TempDir(t), "meta.qcow2")
+	r := tool.Run(t, "-Q", source, image)
+	if r.Exit != 1 || !strings.Contains(r.Stderr, "no ext2, ext3 or ext4 filesystem") {
+		t.Errorf("exit %d, want 1 and a message: %s", r.Exit, r.Stderr)
+	}
+	if _, err := os.Stat(image); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("an image was left behind: %v", err)
 	}
 }
 
