@@ -96,7 +96,7 @@ const help = `Usage: e2qcow -Q [OPTION...] SOURCE IMAGE
        e2qcow info|check IMAGE [--json]
 Save the metadata of an ext2, ext3 or ext4 filesystem as a qcow2 image, without
 the contents of files, and restore it. SOURCE, a device, a file or an image, is
-only read. "-" is standard input or output.
+only read. "-" is standard input or output. The manual page has the details.
 
 %s
 Examples:

@@ -47,7 +47,7 @@ func (s *session) report(w work, took time.Duration) error {
 	}
 	s.say("%s to %s: %s", w.input.src.Name(), w.target.Name(), strings.Join(parts, ", "))
 	if w.scan != nil {
-		s.say("the image holds the names of files, and their contents where those are structure or in the journal")
+		s.say("the image holds the names of files, their attributes, and contents that are in inodes, in the journal, or by damage taken for structure")
 	}
 	return err
 }
@@ -139,7 +139,7 @@ var advice = []struct {
 
 // looks says what to do about what was found in place of a filesystem.
 var looks = map[string]string{
-	"a partition table":        "name a partition of it",
+	"a partition table":        "name a partition of it; losetup and qemu-nbd make devices of those in a file",
 	"a LUKS container":         "open it with cryptsetup and name the device that appears",
 	"an LVM physical volume":   "name a logical volume of it",
 	"a member of a RAID array": "name the array",
