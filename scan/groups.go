@@ -3,6 +3,7 @@ package scan
 import (
 	"cmp"
 	"context"
+	"errors"
 	"slices"
 
 	"e2qcow/ext"
@@ -26,6 +27,9 @@ type place struct {
 	blockBitmap, inodeBitmap, inodeTable uint64
 }
 
+// errBadDescs says that e2fsck would not use these descriptors.
+var errBadDescs = errors.New("descriptors that e2fsck turns away from")
+
 // scanGroups reads the descriptors and the inode tables of all groups.
 func (s *scanner) scanGroups(ctx context.Context) error {
 	for first := uint32(0); first < s.groups; {
@@ -36,6 +40,9 @@ func (s *scanner) scanGroups(ctx context.Context) error {
 		tables, err := s.readDescs(ctx, first, end)
 		if err != nil {
 			return err
+		}
+		if s.descBad && s.picky {
+			return errBadDescs
 		}
 		if err := s.scanTables(ctx, tables); err != nil {
 			return err
@@ -196,20 +203,22 @@ func (s *scanner) scanNamed(ctx context.Context) error {
 		return nil
 	}
 	sortTables(tables)
-	if err := s.markInodeBitmaps(ctx, more); err != nil {
+	if err := s.markBitmaps(ctx, more); err != nil {
 		return err
 	}
 	return s.scanTables(ctx, tables)
 }
 
-// markInodeBitmaps takes in the inode bitmaps of groups, which ascend.
-func (s *scanner) markInodeBitmaps(ctx context.Context, groups []uint32) error {
+// markBitmaps takes in the bitmaps of groups, which ascend.
+func (s *scanner) markBitmaps(ctx context.Context, groups []uint32) error {
 	per := s.geo.DescsPerBlock()
 	return s.sweep(ctx, len(groups),
 		func(i int) (uint64, uint64) { return s.geo.DescBlock(s.descGroup, groups[i]/per), 1 },
 		func(b *batch, i int, _ uint64, data []byte) {
 			at := groups[i] % per * s.geo.DescSize
-			s.markLocated(b, InodeBitmap, groups[i], ext.GroupDesc(data[at:at+s.geo.DescSize]).InodeBitmap(), 1)
+			d := ext.GroupDesc(data[at : at+s.geo.DescSize])
+			s.markLocated(b, BlockBitmap, groups[i], d.BlockBitmap(), 1)
+			s.markLocated(b, InodeBitmap, groups[i], d.InodeBitmap(), 1)
 		})
 }
 

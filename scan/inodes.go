@@ -233,7 +233,6 @@ func (s *scanner) orphan(b *batch, ino uint32) {
 		b.problem(BadOrphan, ino, 0, "no such inode")
 		return
 	}
-	s.name(b, ino)
 	b.revisits = append(b.revisits, revisit{ino: ino, why: asOrphan})
 }
 

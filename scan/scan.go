@@ -114,37 +114,56 @@ func Scan(ctx context.Context, r io.ReaderAt, size int64, opt Options) (*Result,
 		res.markProbes()
 		return res, nil
 	}
-	res.super = readings[0].sb
-	blockSize := readings[0].geo.BlockSize
-	for i := 0; i < len(readings); i++ {
-		rd := readings[i]
-		out := res.Map
-		if rd.geo.BlockSize != blockSize {
-			out = new(Map)
-		}
-		deviceBlocks := (uint64(size) + uint64(rd.geo.BlockSize) - 1) / uint64(rd.geo.BlockSize)
-		s := newScanner(rd, res.dev, deviceBlocks, out, res.problems)
-		s.threads, s.journal, s.progress = opt.Threads, opt.Journal, opt.Progress
-		if s.groups < rd.geo.GroupCount {
-			s.problems.add(Problem{Kind: SizeMismatch, What: fmt.Sprintf("the filesystem has %d blocks, the device %d", rd.geo.BlocksCount, deviceBlocks)})
-		}
-		more, err := s.scan(ctx, opt)
-		if err != nil {
-			return nil, fmt.Errorf("scanning the filesystem: %w", err)
-		}
-		if s.out != res.Map {
-			res.Map.addScaled(s.out, rd.geo.BlockSize, blockSize)
-		}
-		if more && len(readings) == 1 {
-			// e2fsck would not believe these descriptors, and turn to a backup.
-			readings = append(readings, backupReadings(res.dev, opt, ext.GeometryHint(rd.sb.Bytes()))...)
-		}
+	blockSize, err := res.scanReadings(ctx, readings, opt)
+	if err != nil {
+		return nil, fmt.Errorf("scanning the filesystem: %w", err)
 	}
 	if n := res.Map.boundClaimed(maxClaimed / uint64(blockSize)); n > 0 {
 		res.problems.add(Problem{Kind: Unbounded, What: fmt.Sprintf("%d blocks that only damage makes structure are left out", n)})
 	}
 	res.freeze(blockSize)
 	return res, nil
+}
+
+// scanReadings fills the map under each reading, and returns the size of the
+// blocks that it counts: those of the likeliest.
+func (r *Result) scanReadings(ctx context.Context, readings []reading, opt Options) (blockSize uint32, err error) {
+	if rd := readings[0]; len(readings) == 1 && rd.believed && rd.group == 0 {
+		s := r.scanner(rd, opt, new(Map))
+		s.picky = true
+		switch err := s.scan(ctx, opt); {
+		case err == nil:
+			r.super, r.Map = rd.sb, s.out
+			return rd.geo.BlockSize, nil
+		case !errors.Is(err, errBadDescs):
+			return 0, err
+		}
+		// e2fsck turns to a backup, having read this superblock and table.
+		if backups := backupReadings(r.dev, opt, ext.GeometryHint(rd.sb.Bytes())); len(backups) > 0 {
+			s := r.scanner(rd, opt, new(Map))
+			s.markSuperblock()
+			blockSize = backups[0].geo.BlockSize
+			r.Map.addScaled(s.out, rd.geo.BlockSize, blockSize)
+			readings = backups
+		}
+	}
+	r.super, blockSize = readings[0].sb, readings[0].geo.BlockSize
+	for _, rd := range readings {
+		s := r.scanner(rd, opt, new(Map))
+		if err := s.scan(ctx, opt); err != nil {
+			return 0, err
+		}
+		r.Map.addScaled(s.out, rd.geo.BlockSize, blockSize)
+	}
+	return blockSize, nil
+}
+
+// scanner returns a scanner that fills out under a reading.
+func (r *Result) scanner(rd reading, opt Options, out *Map) *scanner {
+	bs := uint64(rd.geo.BlockSize)
+	s := newScanner(rd, r.dev, (uint64(r.dev.size)+bs-1)/bs, out, r.problems)
+	s.threads, s.journal, s.progress = opt.Threads, opt.Journal, opt.Progress
+	return s
 }
 
 // freeze makes the view of the finished map.
@@ -210,19 +229,22 @@ func groupsOn(sb *ext.Superblock, geo *ext.Geometry, deviceBlocks uint64) uint32
 }
 
 // scan goes through the filesystem as it is, then as journal replay would
-// leave it. It tells whether the descriptors were such that e2fsck would turn
-// to a backup.
-func (s *scanner) scan(ctx context.Context, opt Options) (descBad bool, err error) {
+// leave it.
+func (s *scanner) scan(ctx context.Context, opt Options) error {
 	if s.sb.HasIncompat(ext.IncompatJournalDev) {
 		s.markJournalDevice()
-		return false, nil
+		return nil
 	}
-	s.markSuperblocks(opt)
+	if s.geo.BlocksCount > s.deviceBlocks {
+		s.problems.add(Problem{Kind: SizeMismatch, What: fmt.Sprintf("the filesystem has %d blocks, the device %d", s.geo.BlocksCount, s.deviceBlocks)})
+	}
+	s.markSuperblock()
+	s.markCopies(opt)
 	s.markMmp()
 	if err := s.run(ctx); err != nil {
-		return false, err
+		return err
 	}
-	return s.descBad, s.scanJournal(ctx)
+	return s.scanJournal(ctx)
 }
 
 func (s *scanner) markMmp() {
@@ -233,8 +255,15 @@ func (s *scanner) markMmp() {
 	}
 }
 
-// addScaled adds a map that counts in blocks of another size.
+// addScaled adds a map that may count in blocks of another size.
 func (m *Map) addScaled(from *Map, fromSize, toSize uint32) {
+	if fromSize == toSize {
+		for k := range from.sets {
+			m.sets[k].union(&from.sets[k])
+		}
+		m.ends = append(m.ends, from.ends...)
+		return
+	}
 	for k := range from.sets {
 		for start, end := range from.sets[k].runs() {
 			lo := start * uint64(fromSize) / uint64(toSize)

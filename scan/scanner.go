@@ -44,13 +44,14 @@ type scanner struct {
 	visited      [roles][contents]blockSet
 	pending      []item
 	suspects     []item
-	named        *roaring.Bitmap // inodes that a directory or the orphan list names beyond what was visited
+	named        *roaring.Bitmap // inodes that a directory names beyond what was visited
 	parents      *roaring.Bitmap // inodes that a ".." names
 	unlinkedDirs *roaring.Bitmap // directories without links
 	revisits     []revisit
 	asked        map[revisit]struct{} // revisits asked for so far
 	located      spanList             // bitmaps and tables, to find those that overlap
 	claimed      int64                // bytes that only damage makes structure
+	picky        bool                 // stop at the first such descriptor
 	descBad      bool                 // e2fsck would not believe this descriptor table
 }
 

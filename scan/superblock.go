@@ -274,9 +274,9 @@ var backupGroups = [...]uint32{1, 3, 5, 7, 9, 25, 27, 49, 81, 125, 243, 343, 625
 // that are valid.
 const maxLooked = 256
 
-// markSuperblocks takes in the superblock and the descriptors that the scan
-// uses, and the copies asked for.
-func (s *scanner) markSuperblocks(opt Options) {
+// markSuperblock takes in the primary superblock and the one that the scan
+// uses, with the descriptors beside them.
+func (s *scanner) markSuperblock() {
 	first := uint64(ext.SuperblockOffset) / uint64(s.geo.BlockSize)
 	s.out.add(Superblock, first, 1)
 	if block := s.geo.SuperBlock(s.descGroup); s.validBlock(block) {
@@ -284,6 +284,10 @@ func (s *scanner) markSuperblocks(opt Options) {
 	}
 	s.markDescs(0)
 	s.markDescs(s.descGroup)
+}
+
+// markCopies takes in the copies of superblock and descriptors asked for.
+func (s *scanner) markCopies(opt Options) {
 	if opt.Backups == BackupsNone {
 		return
 	}

@@ -20,11 +20,29 @@ func (s *scanner) visitTree(b *batch, ino uint32, iblock []byte, extents bool, c
 	case extents:
 		s.visitExtentNode(b, ino, 0, node, c)
 	default:
-		if node.Sound() {
-			b.problem(BadInode, ino, 0, "an extent header without the EXTENTS flag")
-			s.visitExtentNode(b, ino, 0, node, c)
+		if !node.Sound() {
+			s.visitBlockMap(b, ino, iblock, c)
+			return
 		}
-		s.visitBlockMap(b, ino, iblock, c)
+		b.problem(BadInode, ino, 0, "an extent header without the EXTENTS flag")
+		s.visitExtentNode(b, ino, 0, node, c)
+		s.visitMistaken(b, ino, iblock, c)
+	}
+}
+
+// visitMistaken takes in what of an extent node e2fsck reads if it is taken
+// for a block map: the blocks it numbers, of which the first word that is no
+// number ends the reading.
+func (s *scanner) visitMistaken(b *batch, ino uint32, iblock []byte, c content) {
+	for n := range ext.IBlockCount {
+		block := uint64(binary.LittleEndian.Uint32(iblock[4*n:]))
+		switch {
+		case block == 0 || !s.validBlock(block):
+		case n < ext.NDirBlocks:
+			s.visitLeaf(b, ino, c, uint64(n), block, 1)
+		default:
+			s.visitPointer(b, ino, block, roleInd1, contentData)
+		}
 	}
 }
 
