@@ -175,7 +175,8 @@ func (s *scanner) scanJournal(ctx context.Context) error {
 func (s *scanner) replayed(recovery *ext.JournalRecovery) *scanner {
 	over := &overlay{base: s.dev, blockSize: int64(s.geo.BlockSize)}
 	for block, c := range recovery.Replay {
-		if from, ok := s.journalFile.block(c.Block); ok && s.validBlock(block) {
+		// Block 0 too: it holds the superblock, unless blocks are of 1 KiB.
+		if from, ok := s.journalFile.block(c.Block); ok && block < s.end {
 			over.blocks = append(over.blocks, replacement{block, from, c.Escaped})
 		}
 	}

@@ -84,6 +84,25 @@ func TestScanSeesTheStateAfterReplay(t *testing.T) {
 	}
 }
 
+// The superblock that replay brings begins another orphan list.
+func TestScanSeesTheSuperblockAfterReplay(t *testing.T) {
+	const orphan, target = 200, 3000
+	for _, c := range []recipe{
+		{size: 8 << 20, blockSize: 1024, options: "-t ext3 -J size=1 -N 256"},
+		{size: 32 << 20, blockSize: 4096, options: "-t ext3 -N 256"},
+	} {
+		t.Run(fmt.Sprint(c.blockSize), func(t *testing.T) {
+			field := fmt.Sprintf("sif <%d> ", orphan)
+			before, _ := pending(t, c, field+"mode 0120777", field+"size 200", field+"blocks 8",
+				fmt.Sprint(field, "block[0] ", target), fmt.Sprint("ssv last_orphan ", orphan))
+			res := scanBounded(t, bytes.NewReader(before), int64(len(before)), Options{})
+			if !res.Map.Contains(Symlink, target) {
+				t.Error("the target of a symlink on the orphan list is not in the map")
+			}
+		})
+	}
+}
+
 // checkCopies checks that of each block of metadata that replay would change
 // there is a copy in the view, where the journal has it.
 func checkCopies(t *testing.T, res *Result, before, after []byte, bs int) {
