@@ -40,9 +40,10 @@ type device struct {
 	barren time.Duration // on failed reads since one succeeded
 }
 
-// tryRead fills p from off if that can be done in one go.
+// tryRead fills p from off if that can be done in one go. Of a dead device
+// nothing can.
 func (d *device) tryRead(p []byte, off int64) bool {
-	if off < 0 || off > d.size-int64(len(p)) || len(d.bad) > 0 && d.nextBad(off).Start < off+int64(len(p)) {
+	if d.dead() || off < 0 || off > d.size-int64(len(p)) || len(d.bad) > 0 && d.nextBad(off).Start < off+int64(len(p)) {
 		return false
 	}
 	n, _ := d.readOnce(p, off)

@@ -83,6 +83,9 @@ func TestDeviceDies(t *testing.T) {
 		if buf[0] != 0 {
 			t.Fatal("what cannot be read is not zero")
 		}
+		if d.tryRead(buf, i*length) {
+			t.Fatal("a dead device was read")
+		}
 	}
 	if n := src.reads.Load(); n != 0 {
 		t.Errorf("%d reads of a dead device", n)
