@@ -106,5 +106,5 @@ func (s *scanner) visit(b *batch, it *item, block uint64, data []byte) {
 }
 
 func compareItems(a, b item) int {
-	return cmp.Or(cmp.Compare(a.block, b.block), cmp.Compare(a.role, b.role), cmp.Compare(a.content, b.content), cmp.Compare(a.ino, b.ino))
+	return cmp.Or(cmp.Compare(a.block, b.block), cmp.Compare(a.role, b.role), cmp.Compare(a.content, b.content), cmp.Compare(a.ino, b.ino), cmp.Compare(a.count, b.count))
 }
