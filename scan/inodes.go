@@ -83,14 +83,40 @@ func (s *scanner) visitSpecial(b *batch, ino uint32, in ext.Inode) {
 	case ino == s.sb.JournalInode():
 		s.visitTree(b, ino, in.IBlock(), in.Flags()&ext.FlagExtents != 0, contentData)
 	case slices.Contains(s.quotas[:], ino):
-		s.visitMapped(b, ino, in, maxQuotaFile, func(start, n uint64, _ uint32) { b.mark(Quota, start, n) })
+		limit := uint64(maxQuotaFile)
+		if ino >= s.geo.FirstInode && !s.begins(in, 1, ext.IsQuotaHeader) {
+			limit = 1 // e2fsck reads no more of what is no quota file
+		}
+		s.visitMapped(b, ino, in, limit, func(start, n uint64, _ uint32) { b.mark(Quota, start, n) })
 	case ino == s.orphanFile:
-		s.visitMapped(b, ino, in, maxOrphanFile, func(start, n uint64, _ uint32) {
+		limit := uint64(maxOrphanFile)
+		if !s.begins(in, 2, ext.IsOrphanBlock) {
+			limit = 1
+		}
+		s.visitMapped(b, ino, in, limit, func(start, n uint64, _ uint32) {
 			b.mark(OrphanFile, start, n)
 			b.items = appendRun(b.items, ino, start, n, roleOrphan)
 		})
 	}
 }
+
+// begins tells whether one of the first n blocks of a file is such a block.
+func (s *scanner) begins(in ext.Inode, n uint32, such func(block []byte) bool) bool {
+	file := s.mapFile(in.IBlock(), in.Flags()&ext.FlagExtents != 0, maxSmallNodes)
+	data := make([]byte, s.geo.BlockSize)
+	for logical := range n {
+		if block, ok := file.block(logical); ok && s.validBlock(block) {
+			if s.dev.read(data, int64(block)*int64(s.geo.BlockSize)); such(data) {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// maxSmallNodes is how many nodes are read of a tree of which only the first
+// blocks are wanted.
+const maxSmallNodes = 64
 
 // visitMapped takes in the tree of a file, and calls leaf for each run of
 // blocks that hold its first limit bytes, with the logical block they begin at.
