@@ -10,7 +10,7 @@ import (
 // Groups of eight blocks in metablock groups: 2²¹ groups that all fit.
 func TestTinyMetaGroups(t *testing.T) {
 	for _, ro := range []uint32{ext.RoCompatSparseSuper, 1 << 31} {
-		fs := newSynthetic(layout{blocks: 1 << 24, perGroup: 8, inodesPerGroup: 16, roCompat: ro,
+		fs := newSynthetic(layout{blocks: 1 << 24 / raceShrink, perGroup: 8, inodesPerGroup: 16, roCompat: ro,
 			incompat: ext.IncompatFiletype | ext.IncompatExtents | ext.Incompat64bit | ext.IncompatFlexBg | ext.IncompatMetaBg})
 		scanBounded(t, fs, fs.size, Options{})
 	}
@@ -33,7 +33,7 @@ func graph(first uint64, n int, depth func(i int) int) []byte {
 // Every block of the device is an extent node that points at others: a tree as
 // large as the device, in files and in the journal.
 func TestDeviceFullOfNodes(t *testing.T) {
-	const first, nodes = 4096, 1 << 15
+	const first, nodes = 4096, 1 << 15 / raceShrink
 	slab := graph(first, nodes, func(i int) int { return (i + 1) % 2 })
 	for _, journal := range []bool{false, true} {
 		fs := newSynthetic(layout{blocks: first + nodes})

@@ -2,5 +2,10 @@
 
 package scan
 
-// raceFactor is how much longer the race detector may make things take.
-const raceFactor = 6
+const (
+	// raceFactor is how much longer the race detector may make things take.
+	raceFactor = 6
+
+	// raceShrink is how much smaller large disks are under it.
+	raceShrink = 8
+)
