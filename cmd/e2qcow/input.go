@@ -76,11 +76,15 @@ func (in *input) disk() image.Image {
 // examine finds out what the source is, and opens the image in it.
 func (s *session) examine(ctx context.Context, in *input, o options, report *progress.Reporter) error {
 	head, err := in.src.Head(headSize)
-	if err != nil {
-		return err
-	}
 	f := o.format
-	if f == formatAny {
+	switch {
+	case err != nil && (in.src.IsPipe() || f == formatQCOW2 || hasMagic(head)):
+		return err
+	case err != nil && f == formatAny:
+		// A dying disk: the scan makes the most of it.
+		f = formatRaw
+		in.notes = append(in.notes, fmt.Sprintf("its start cannot be read, so it is taken for a disk: %v", err))
+	case f == formatAny:
 		if f, err = formatOf(head); err != nil {
 			return fmt.Errorf("%s %w", in.src.Name(), err)
 		}
