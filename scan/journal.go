@@ -224,6 +224,14 @@ func (s *scanner) scanFastCommits(ctx context.Context, jsb *ext.JournalSuperbloc
 				s.visitLeaf(b, t.Inode, contents[t.Inode], uint64(t.Logical), t.Physical, uint64(t.Count))
 			}
 		})
+		if b.full() {
+			s.merge(b)
+		}
+		if len(s.pending) >= maxPending {
+			if err := s.scanLevels(ctx); err != nil {
+				return err
+			}
+		}
 	}
 	s.merge(b)
 	return s.scanAll(ctx)
