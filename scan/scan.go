@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"runtime"
 
 	"github.com/RoaringBitmap/roaring/v2"
@@ -216,7 +217,7 @@ const maxGroups = 1 << 24
 // device: those that begin there and, as the tables of a flex group stand
 // together at its start, those that are in one with them.
 func groupsOn(sb *ext.Superblock, geo *ext.Geometry, deviceBlocks uint64) uint32 {
-	n := min(uint64(geo.GroupCount), maxGroups)
+	n := min(uint64(geo.GroupCount), maxGroups, math.MaxUint32/uint64(geo.InodesPerGroup)) // numbers of inodes have 32 bits
 	if !geo.MetaBg(0) {
 		// The descriptors of all groups lie in the first.
 		n = min(n, uint64(geo.BlocksPerGroup)*uint64(geo.DescsPerBlock()))
