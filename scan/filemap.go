@@ -28,7 +28,7 @@ const (
 
 // mapFile follows the tree whose root is iblock, up to a count of nodes.
 func (s *scanner) mapFile(iblock []byte, extents bool, maxNodes int) fileMap {
-	m := &mapper{s: s, left: maxNodes, buf: make([]byte, s.geo.BlockSize)}
+	m := &mapper{s: s, left: maxNodes}
 	if extents {
 		m.node(iblock)
 	} else {
@@ -47,6 +47,9 @@ func (s *scanner) mapFile(iblock []byte, extents bool, maxNodes int) fileMap {
 			s.problems.add(Problem{Kind: Unbounded, What: "the trees of journals and attribute values have too many nodes", Block: next.block})
 			break
 		}
+		if m.buf == nil {
+			m.buf = make([]byte, s.geo.BlockSize)
+		}
 		s.dev.read(m.buf, int64(next.block)*int64(s.geo.BlockSize))
 		if next.level == 0 {
 			m.node(m.buf)
@@ -64,8 +67,8 @@ type mapper struct {
 	found fileMap
 	todo  []mapNode
 	seen  blockSet
-	left  int // nodes that may still be read
-	buf   []byte
+	left  int    // nodes that may still be read
+	buf   []byte // one block; most trees have no nodes but the root
 }
 
 // A mapNode is an extent node (level 0) or an indirect block of that level,
