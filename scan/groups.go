@@ -118,6 +118,10 @@ func (s *scanner) visitDesc(b *batch, g uint32, d ext.GroupDesc) table {
 	}
 	t := table{block: d.InodeTable(), group: g, limit: s.geo.InodesPerGroup - unused}
 	if !s.validBlock(t.block) {
+		// Of a table that runs over the end of all numbers e2fsck reads on at 0.
+		if start, n, ok := s.validRun(0, t.block+uint64(s.geo.TableBlocks)); ok && t.block+uint64(s.geo.TableBlocks) < t.block {
+			b.mark(Claimed, start, n)
+		}
 		b.problems = append(b.problems, Problem{Kind: BadTableLocation, What: "inode table lies outside the filesystem", Group: g, Block: t.block})
 		return table{}
 	}
