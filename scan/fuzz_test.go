@@ -113,6 +113,9 @@ func FuzzScan(f *testing.F) {
 func fuzzScan(t *testing.T, image []byte, opt Options) {
 	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
 	defer cancel()
+	// A worker that hangs is no find to the fuzzer; one that dies is.
+	hang := time.AfterFunc(60*time.Second, func() { panic("the scan hangs") })
+	defer hang.Stop()
 	src := &countingDisk{ReaderAt: bytes.NewReader(image)}
 	res, err := Scan(ctx, src, int64(len(image)), opt)
 	if errors.Is(err, ErrNotExt) {
