@@ -34,6 +34,10 @@ func (s *blockSet) bitmap(high uint32, create bool) *roaring.Bitmap {
 	return b
 }
 
+// shortRun is how many blocks are added one by one: AddRange makes a new
+// container each time.
+const shortRun = 16
+
 // split calls f for the part of [start, start+n) in each bitmap.
 func split(start, n uint64, f func(high uint32, lo, hi uint64)) {
 	for n > 0 {
@@ -47,10 +51,12 @@ func split(start, n uint64, f func(high uint32, lo, hi uint64)) {
 func (s *blockSet) add(start, n uint64) {
 	split(start, n, func(high uint32, lo, hi uint64) {
 		b := s.bitmap(high, true)
-		if hi-lo == 1 {
-			b.Add(uint32(lo))
-		} else {
+		if hi-lo > shortRun {
 			b.AddRange(lo, hi)
+			return
+		}
+		for ; lo < hi; lo++ {
+			b.Add(uint32(lo))
 		}
 	})
 }

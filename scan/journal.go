@@ -4,7 +4,7 @@ import (
 	"cmp"
 	"context"
 	"errors"
-	"io"
+	"fmt"
 	"slices"
 
 	"e2qcow/ext"
@@ -114,9 +114,16 @@ func (s *scanner) markJournalBlock(n uint32) {
 	}
 }
 
-func (s *scanner) markWholeJournal() {
+// markWholeJournal takes in as much of the journal's file as its superblock
+// says that it is.
+func (s *scanner) markWholeJournal(jsb *ext.JournalSuperblock) {
 	for _, x := range s.journalFile {
-		s.out.add(Journal, x.Start, uint64(x.Len))
+		if x.Logical >= jsb.MaxLen {
+			break
+		}
+		if start, n, ok := s.validRun(x.Start, uint64(min(x.Len, jsb.MaxLen-x.Logical))); ok {
+			s.out.add(Journal, start, n)
+		}
 	}
 }
 
@@ -124,9 +131,13 @@ func (s *scanner) markWholeJournal() {
 // recovery would do: nil where there is nothing to recover.
 func (s *scanner) markJournal(jsb *ext.JournalSuperblock) *ext.JournalRecovery {
 	if s.journal == JournalWhole {
-		s.markWholeJournal()
+		s.markWholeJournal(jsb)
 	}
 	if jsb.Start == 0 || s.journal == JournalNone {
+		return nil
+	}
+	if jsb.BlockSize != s.geo.BlockSize {
+		s.problems.add(Problem{Kind: BadJournal, What: fmt.Sprintf("block size %d, the filesystem has %d", jsb.BlockSize, s.geo.BlockSize), Inode: s.sb.JournalInode()})
 		return nil
 	}
 	recovery, err := ext.WalkJournal(jsb, s.journalFile.blocks(), s.readJournalBlock,
@@ -134,7 +145,7 @@ func (s *scanner) markJournal(jsb *ext.JournalSuperblock) *ext.JournalRecovery {
 	if err == nil {
 		err = recovery.Err
 	} else {
-		s.markWholeJournal() // what cannot be walked is not cut down
+		s.markWholeJournal(jsb) // what cannot be walked is not cut down
 	}
 	if err != nil {
 		s.problems.add(Problem{Kind: BadJournal, What: err.Error(), Inode: s.sb.JournalInode()})
@@ -152,9 +163,6 @@ func (s *scanner) scanJournal(ctx context.Context) error {
 	jsb, err := s.findJournal()
 	if err != nil {
 		s.problems.add(Problem{Kind: BadJournal, What: err.Error(), Inode: ino})
-		if ino < s.geo.FirstInode && s.journal != JournalNone {
-			s.markWholeJournal() // damaged, but no user's file
-		}
 		return s.scanAll(ctx)
 	}
 	recovery := s.markJournal(jsb)
@@ -235,64 +243,4 @@ func (s *scanner) scanFastCommits(ctx context.Context, jsb *ext.JournalSuperbloc
 	}
 	s.merge(b)
 	return s.scanAll(ctx)
-}
-
-// A replacement says that a block of the filesystem is to be read from another
-// place: its copy in the journal.
-type replacement struct {
-	block, from uint64
-	escaped     bool
-}
-
-// An overlay reads a filesystem as journal recovery would leave it.
-type overlay struct {
-	base      *device
-	blockSize int64
-	blocks    []replacement // ascending by block
-}
-
-func (o *overlay) ReadAt(p []byte, off int64) (int, error) {
-	n, err := o.base.r.ReadAt(p, off)
-	end := off + int64(n)
-	i, _ := slices.BinarySearchFunc(o.blocks, uint64(off/o.blockSize), func(r replacement, b uint64) int {
-		return cmp.Compare(r.block, b)
-	})
-	for ; i < len(o.blocks); i++ {
-		r := o.blocks[i]
-		at := int64(r.block) * o.blockSize
-		if at >= end {
-			break
-		}
-		if cerr := o.copyBlock(p[:n], off, r); cerr != nil && !errors.Is(cerr, io.EOF) {
-			return int(max(at-off, 0)), cerr
-		}
-	}
-	return n, err
-}
-
-// copyBlock puts the part of a replaced block that lies in p, which begins at
-// off, in its place.
-func (o *overlay) copyBlock(p []byte, off int64, r replacement) error {
-	at := int64(r.block) * o.blockSize
-	var block []byte
-	inside := at >= off && at+o.blockSize <= off+int64(len(p))
-	if inside {
-		block = p[at-off:][:o.blockSize]
-	} else {
-		block = make([]byte, o.blockSize)
-	}
-	if _, err := o.base.r.ReadAt(block, int64(r.from)*o.blockSize); err != nil {
-		return err
-	}
-	if r.escaped {
-		ext.Unescape(block)
-	}
-	switch {
-	case inside:
-	case at < off:
-		copy(p, block[off-at:])
-	default:
-		copy(p[at-off:], block)
-	}
-	return nil
 }

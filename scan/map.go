@@ -2,6 +2,8 @@ package scan
 
 import (
 	"iter"
+
+	"e2qcow/ext"
 )
 
 // A Run is a run of blocks of one kind.
@@ -137,4 +139,39 @@ func (m *Map) boundClaimed(limit uint64) (dropped uint64) {
 	}
 	m.sets[Claimed] = keep
 	return dropped
+}
+
+// addScaled adds a map that counts in blocks as large or larger. What of a
+// superblock's block is slack stays out; other blocks with slack come whole.
+func (m *Map) addScaled(from *Map, fromSize, toSize uint32) {
+	ratio := uint64(fromSize / toSize)
+	for k := range from.sets {
+		if ratio == 1 {
+			m.sets[k].union(&from.sets[k])
+			continue
+		}
+		for start, end := range from.sets[k].runs() {
+			switch Kind(k) {
+			case Superblock:
+				for ; start < end; start++ {
+					used := uint64(ext.SuperblockSize)
+					if start == 0 {
+						used += ext.SuperblockOffset
+					}
+					m.add(Superblock, start*ratio, min(ratio, (used+uint64(toSize)-1)/uint64(toSize)))
+				}
+			case Symlink, EncryptedSymlink:
+				m.add(Claimed, start*ratio, (end-start)*ratio)
+			default:
+				m.add(Kind(k), start*ratio, (end-start)*ratio)
+			}
+		}
+	}
+	for _, e := range from.ends {
+		whole := uint64(e.bytes / toSize)
+		m.add(e.kind, e.block*ratio, whole)
+		if rest := e.bytes % toSize; rest > 0 {
+			m.ends = append(m.ends, partial{e.block*ratio + whole, rest, e.kind})
+		}
+	}
 }

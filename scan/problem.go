@@ -101,6 +101,20 @@ func (s *problems) add(p Problem) {
 	}
 }
 
+// merge adds what other holds, which is used no more.
+func (s *problems) merge(other *problems) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for i := range s.kinds {
+		k, o := &s.kinds[i], &other.kinds[i]
+		k.count += o.count
+		k.list = leastProblems(append(k.list, o.list...))
+		if k.full = len(k.list) == maxProblems; k.full {
+			k.worst = k.list[maxProblems-1]
+		}
+	}
+}
+
 func compareProblems(a, b Problem) int {
 	return cmp.Or(cmp.Compare(a.Group, b.Group), cmp.Compare(a.Inode, b.Inode), cmp.Compare(a.Block, b.Block), cmp.Compare(a.What, b.What))
 }

@@ -5,10 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"math"
 	"runtime"
-
-	"github.com/RoaringBitmap/roaring/v2"
 
 	"e2qcow/ext"
 )
@@ -127,30 +124,36 @@ func Scan(ctx context.Context, r io.ReaderAt, size int64, opt Options) (*Result,
 }
 
 // scanReadings fills the map under each reading, and returns the size of the
-// blocks that it counts: those of the likeliest.
+// blocks that it counts: the smallest that a reading has.
 func (r *Result) scanReadings(ctx context.Context, readings []reading, opt Options) (blockSize uint32, err error) {
 	if rd := readings[0]; len(readings) == 1 && rd.believed && rd.group == 0 {
-		s := r.scanner(rd, opt, new(Map))
+		s := r.scanner(rd, opt, new(problems))
 		s.picky = true
-		switch err := s.scan(ctx, opt); {
-		case err == nil:
-			r.super, r.Map = rd.sb, s.out
-			return rd.geo.BlockSize, nil
-		case !errors.Is(err, errBadDescs):
+		err := s.scan(ctx, opt)
+		if err != nil && !errors.Is(err, errBadDescs) {
 			return 0, err
+		}
+		if err == nil {
+			r.super, r.Map = rd.sb, s.out
+			r.problems.merge(s.problems)
+			return rd.geo.BlockSize, nil
 		}
 		// e2fsck turns to a backup, having read this superblock and table.
 		if backups := backupReadings(r.dev, opt, ext.GeometryHint(rd.sb.Bytes())); len(backups) > 0 {
-			s := r.scanner(rd, opt, new(Map))
-			s.markSuperblock()
-			blockSize = backups[0].geo.BlockSize
-			r.Map.addScaled(s.out, rd.geo.BlockSize, blockSize)
+			r.problems.merge(s.problems)
+			read := r.scanner(rd, opt, r.problems)
+			read.markSuperblock()
+			blockSize = min(rd.geo.BlockSize, smallestBlock(backups))
+			r.Map.addScaled(read.out, rd.geo.BlockSize, blockSize)
 			readings = backups
 		}
 	}
-	r.super, blockSize = readings[0].sb, readings[0].geo.BlockSize
+	r.super = readings[0].sb
+	if blockSize == 0 {
+		blockSize = smallestBlock(readings)
+	}
 	for _, rd := range readings {
-		s := r.scanner(rd, opt, new(Map))
+		s := r.scanner(rd, opt, r.problems)
 		if err := s.scan(ctx, opt); err != nil {
 			return 0, err
 		}
@@ -159,10 +162,18 @@ func (r *Result) scanReadings(ctx context.Context, readings []reading, opt Optio
 	return blockSize, nil
 }
 
-// scanner returns a scanner that fills out under a reading.
-func (r *Result) scanner(rd reading, opt Options, out *Map) *scanner {
+func smallestBlock(readings []reading) uint32 {
+	size := uint32(ext.MaxBlockSize)
+	for _, rd := range readings {
+		size = min(size, rd.geo.BlockSize)
+	}
+	return size
+}
+
+// scanner returns a scanner with a map of its own.
+func (r *Result) scanner(rd reading, opt Options, pr *problems) *scanner {
 	bs := uint64(rd.geo.BlockSize)
-	s := newScanner(rd, r.dev, (uint64(r.dev.size)+bs-1)/bs, out, r.problems)
+	s := newScanner(rd, r.dev, (uint64(r.dev.size)+bs-1)/bs, new(Map), pr)
 	s.threads, s.journal, s.progress = opt.Threads, opt.Journal, opt.Progress
 	return s
 }
@@ -177,56 +188,6 @@ func (r *Result) freeze(blockSize uint32) {
 		blockSize: int64(blockSize),
 		size:      r.dev.size &^ (sector - 1),
 	}
-}
-
-func newScanner(rd reading, dev *device, deviceBlocks uint64, out *Map, pr *problems) *scanner {
-	s := &scanner{
-		dev:          dev,
-		sb:           rd.sb,
-		geo:          rd.geo,
-		deviceBlocks: deviceBlocks,
-		groups:       groupsOn(rd.sb, rd.geo, deviceBlocks),
-		wide:         rd.sb.HasIncompat(ext.Incompat64bit),
-		trustFlags:   rd.group == 0 && rd.believed,
-		descGroup:    rd.group,
-		out:          out,
-		problems:     pr,
-		named:        roaring.New(),
-		parents:      roaring.New(),
-		unlinkedDirs: roaring.New(),
-		asked:        make(map[revisit]struct{}),
-		quotas:       [5]uint32{ext.UserQuota, ext.GroupQuota},
-	}
-	s.end = min(rd.geo.BlocksCount, deviceBlocks)
-	s.first = min(max(uint64(rd.geo.FirstDataBlock), 1), s.end)
-	if rd.sb.HasCompat(ext.CompatOrphanFile) {
-		s.orphanFile = rd.sb.OrphanFileInode()
-	}
-	q := rd.sb.QuotaInodes()
-	copy(s.quotas[2:], q[:])
-	s.tables = make([]uint64, s.groups)
-	s.limits = make([]uint32, s.groups)
-	return s
-}
-
-// maxGroups bounds what the group count of a damaged superblock can cost. It
-// is enough for the largest filesystem there can be with blocks of 4 KiB.
-const maxGroups = 1 << 24
-
-// groupsOn returns how many groups can have bitmaps and an inode table on a
-// device: those that begin there and, as the tables of a flex group stand
-// together at its start, those that are in one with them.
-func groupsOn(sb *ext.Superblock, geo *ext.Geometry, deviceBlocks uint64) uint32 {
-	n := min(uint64(geo.GroupCount), maxGroups, math.MaxUint32/uint64(geo.InodesPerGroup)) // numbers of inodes have 32 bits
-	if !geo.MetaBg(0) {
-		// The descriptors of all groups lie in the first.
-		n = min(n, uint64(geo.BlocksPerGroup)*uint64(geo.DescsPerBlock()))
-	}
-	if deviceBlocks < geo.BlocksCount && deviceBlocks > uint64(geo.FirstDataBlock) {
-		flex := uint64(sb.GroupsPerFlex())
-		n = min(n, (uint64(geo.GroupOf(deviceBlocks-1))/flex+1)*flex)
-	}
-	return uint32(n)
 }
 
 // scan goes through the filesystem as it is, then as journal replay would
@@ -253,26 +214,5 @@ func (s *scanner) markMmp() {
 		if block := s.sb.MmpBlock(); s.validBlock(block) {
 			s.out.add(Mmp, block, 1)
 		}
-	}
-}
-
-// addScaled adds a map that may count in blocks of another size.
-func (m *Map) addScaled(from *Map, fromSize, toSize uint32) {
-	if fromSize == toSize {
-		for k := range from.sets {
-			m.sets[k].union(&from.sets[k])
-		}
-		m.ends = append(m.ends, from.ends...)
-		return
-	}
-	for k := range from.sets {
-		for start, end := range from.sets[k].runs() {
-			lo := start * uint64(fromSize) / uint64(toSize)
-			hi := (end*uint64(fromSize) + uint64(toSize) - 1) / uint64(toSize)
-			m.add(Kind(k), lo, hi-lo)
-		}
-	}
-	for _, e := range from.ends {
-		m.add(e.kind, e.block*uint64(fromSize)/uint64(toSize), max(1, uint64(fromSize)/uint64(toSize)))
 	}
 }

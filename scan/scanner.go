@@ -2,6 +2,7 @@ package scan
 
 import (
 	"context"
+	"math"
 	"sync"
 	"sync/atomic"
 
@@ -53,6 +54,56 @@ type scanner struct {
 	claimed      int64                // bytes that only damage makes structure
 	picky        bool                 // stop at the first such descriptor
 	descBad      bool                 // e2fsck would not believe this descriptor table
+}
+
+func newScanner(rd reading, dev *device, deviceBlocks uint64, out *Map, pr *problems) *scanner {
+	s := &scanner{
+		dev:          dev,
+		sb:           rd.sb,
+		geo:          rd.geo,
+		deviceBlocks: deviceBlocks,
+		groups:       groupsOn(rd.sb, rd.geo, deviceBlocks),
+		wide:         rd.sb.HasIncompat(ext.Incompat64bit),
+		trustFlags:   rd.group == 0 && rd.believed,
+		descGroup:    rd.group,
+		out:          out,
+		problems:     pr,
+		named:        roaring.New(),
+		parents:      roaring.New(),
+		unlinkedDirs: roaring.New(),
+		asked:        make(map[revisit]struct{}),
+		quotas:       [5]uint32{ext.UserQuota, ext.GroupQuota},
+	}
+	s.end = min(rd.geo.BlocksCount, deviceBlocks)
+	s.first = min(max(uint64(rd.geo.FirstDataBlock), 1), s.end)
+	if rd.sb.HasCompat(ext.CompatOrphanFile) {
+		s.orphanFile = rd.sb.OrphanFileInode()
+	}
+	q := rd.sb.QuotaInodes()
+	copy(s.quotas[2:], q[:])
+	s.tables = make([]uint64, s.groups)
+	s.limits = make([]uint32, s.groups)
+	return s
+}
+
+// maxGroups bounds what the group count of a damaged superblock can cost. It
+// is enough for the largest filesystem there can be with blocks of 4 KiB.
+const maxGroups = 1 << 24
+
+// groupsOn returns how many groups can have bitmaps and an inode table on a
+// device: those that begin there and, as the tables of a flex group stand
+// together at its start, those that are in one with them.
+func groupsOn(sb *ext.Superblock, geo *ext.Geometry, deviceBlocks uint64) uint32 {
+	n := min(uint64(geo.GroupCount), maxGroups, math.MaxUint32/uint64(geo.InodesPerGroup)) // numbers of inodes have 32 bits
+	if !geo.MetaBg(0) {
+		// The descriptors of all groups lie in the first.
+		n = min(n, uint64(geo.BlocksPerGroup)*uint64(geo.DescsPerBlock()))
+	}
+	if deviceBlocks < geo.BlocksCount && deviceBlocks > uint64(geo.FirstDataBlock) {
+		flex := uint64(sb.GroupsPerFlex())
+		n = min(n, (uint64(geo.GroupOf(deviceBlocks-1))/flex+1)*flex)
+	}
+	return uint32(n)
 }
 
 // A revisit is an inode that something met later says more about.
