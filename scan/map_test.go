@@ -88,16 +88,30 @@ func TestMapRunsStops(t *testing.T) {
 }
 
 func TestMapAddScaled(t *testing.T) {
-	small, large := new(Map), new(Map)
-	small.add(Directory, 5, 4) // bytes 5 KiB to 9 KiB
-	large.addScaled(small, 1024, 4096)
-	if got := slices.Collect(large.Runs()); !slices.Equal(got, []Run{{1, 2, Directory}}) {
-		t.Errorf("1 KiB blocks [5, 9) are the 4 KiB runs %v, want [1, 3)", got)
+	large, small := new(Map), new(Map)
+	large.add(Superblock, 0, 1)
+	large.add(Superblock, 9, 1)
+	large.add(Directory, 1, 2)
+	large.add(Symlink, 4, 1)
+	large.ends = []partial{{block: 5, bytes: 2500, kind: XattrValue}}
+	small.addScaled(large, 4096, 1024)
+	want := []Run{
+		{0, 2, Superblock}, // boot sector and primary
+		{4, 8, Directory},
+		{16, 4, Claimed}, // whole: where the target ends is not known
+		{20, 2, XattrValue},
+		{36, 1, Superblock}, // what is behind a copy is slack
 	}
-	back := new(Map)
-	back.addScaled(large, 4096, 1024)
-	if got := slices.Collect(back.Runs()); !slices.Equal(got, []Run{{4, 8, Directory}}) {
-		t.Errorf("4 KiB blocks [1, 3) are the 1 KiB runs %v, want [4, 12)", got)
+	if got := slices.Collect(small.Runs()); !slices.Equal(got, want) {
+		t.Errorf("in blocks of 1 KiB %v, want %v", got, want)
+	}
+	if want := []partial{{block: 22, bytes: 452, kind: XattrValue}}; !slices.Equal(small.ends, want) {
+		t.Errorf("ends %v, want %v", small.ends, want)
+	}
+	same := new(Map)
+	same.addScaled(large, 4096, 4096)
+	if got, want := slices.Collect(same.Runs()), slices.Collect(large.Runs()); !slices.Equal(got, want) || !slices.Equal(same.ends, large.ends) {
+		t.Errorf("in blocks of the same size %v %v", got, same.ends)
 	}
 }
 
