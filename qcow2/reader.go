@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 
 	"e2qcow/internal/image"
 	"e2qcow/internal/zero"
@@ -94,6 +95,32 @@ func (m *Image) readL1() error {
 		}
 		for i := 0; i < len(b); i += 8 {
 			m.l1 = append(m.l1, binary.BigEndian.Uint64(b[i:]))
+		}
+	}
+	return m.checkL1()
+}
+
+// checkL1 refuses an L1 table whose entries share an L2 table, or lead into
+// the header or the L1 table itself: they would repeat parts of the disk for as
+// long as its size says.
+func (m *Image) checkL1() error {
+	var tables []uint64
+	l1Start := m.header.L1Offset
+	l1End := l1Start + 8*uint64(len(m.l1))
+	for i, entry := range m.l1 {
+		table := entry & entryOffset
+		if table == 0 {
+			continue
+		}
+		if end := table + uint64(m.header.ClusterSize()); table < l1End && end > l1Start {
+			return corrupt("L1 table", l1Start+8*uint64(i), "the L2 table at %#x overlaps the L1 table", table)
+		}
+		tables = append(tables, table)
+	}
+	slices.Sort(tables)
+	for i := 1; i < len(tables); i++ {
+		if tables[i] == tables[i-1] {
+			return corrupt("L1 table", l1Start, "two entries share the L2 table at %#x", tables[i])
 		}
 	}
 	return nil

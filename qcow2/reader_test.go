@@ -2,6 +2,7 @@ package qcow2
 
 import (
 	"bytes"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
@@ -272,6 +273,29 @@ func TestReadTruncated(t *testing.T) {
 			if _, err := m.ReadAt(buf, 0); err == nil && !bytes.Equal(buf, want) {
 				t.Fatalf("cut after %d of %d bytes: read other bytes without an error", n, len(whole))
 			}
+		}
+	}
+}
+
+// An L1 table that leads twice to one L2 table, or into itself, is refused
+// with the place.
+func TestReadSharedTable(t *testing.T) {
+	file, _ := writeTemp(t, randomDisk(11, 8<<20, 4096, 40), WriteOptions{ClusterSize: 4096})
+	data, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	l1 := binary.BigEndian.Uint64(data[40:])
+	if binary.BigEndian.Uint64(data[l1:]) == 0 || binary.BigEndian.Uint64(data[l1+8:]) == 0 {
+		t.Fatal("the image has not two L2 tables")
+	}
+	for what, entry := range map[string]uint64{"shared": binary.BigEndian.Uint64(data[l1:]), "itself": l1 | 1<<63} {
+		bad := bytes.Clone(data)
+		binary.BigEndian.PutUint64(bad[l1+8:], entry)
+		_, err := Open(bytes.NewReader(bad), int64(len(bad)), OpenOptions{})
+		var corrupt *CorruptError
+		if !errors.As(err, &corrupt) || corrupt.Offset < int64(l1) {
+			t.Errorf("%s: %v, want a *CorruptError with the place", what, err)
 		}
 	}
 }
