@@ -155,9 +155,9 @@ func matrix() []matrixCase {
 		}),
 
 		// On a device that was in use before.
-		with(mounted("ext4,stale-device", "-t ext4 -b 4096 -g 4096 -E lazy_itable_init=1"), func(c *matrixCase) { stale(c); short(c); c.Mount = "noinit_itable" }),
-		with(mounted("ext4,stale-device,ea_inode,^metadata_csum,1k", "-t ext4 -b 1024 -O ^metadata_csum,uninit_bg,ea_inode"), stale),
-		with(mounted("ext3,stale-device", "-t ext3 -b 1024"), stale),
+		// Not with tables that the kernel has to initialise: it skips inodes whose
+		// stale bytes look recently deleted, and leaves them in tables in use.
+		with(mounted("ext3,stale-device", "-t ext3 -b 1024"), func(c *matrixCase) { stale(c); short(c) }),
 
 		// With nothing in them.
 		with(mounted("ext4,empty", "-t ext4 -b 1024"), func(c *matrixCase) { c.Fill = testfs.Empty; short(c) }),
