@@ -340,16 +340,18 @@ func VerifyMMP(seed uint32, block []byte) bool {
 		binary.LittleEndian.Uint32(block[mmpChecksumOffset:]) == MMPChecksum(seed, block)
 }
 
-const orphanTailLen = 8 // ob_magic, ob_checksum
+// OrphanTailLen is the size of what ends each block of an orphan file: ob_magic
+// and ob_checksum.
+const OrphanTailLen = 8
 
 // OrphanBlockChecksum computes ob_checksum of a block of the orphan file: n is
 // its physical number, inodeSeed [InodeSeed] of the file. block must hold its tail.
 func OrphanBlockChecksum(inodeSeed uint32, n uint64, block []byte) uint32 {
-	return CRC32C(crc32cUint64(inodeSeed, n), block[:len(block)-orphanTailLen])
+	return CRC32C(crc32cUint64(inodeSeed, n), block[:len(block)-OrphanTailLen])
 }
 
 // VerifyOrphanBlock reports whether ob_checksum is right.
 func VerifyOrphanBlock(inodeSeed uint32, n uint64, block []byte) bool {
-	return len(block) >= orphanTailLen &&
+	return len(block) >= OrphanTailLen &&
 		binary.LittleEndian.Uint32(block[len(block)-4:]) == OrphanBlockChecksum(inodeSeed, n, block)
 }

@@ -8,5 +8,5 @@ const orphanBlockMagic = 0x0B10CA04
 
 // IsOrphanBlock tells whether a block has the tail of an orphan file's blocks.
 func IsOrphanBlock(block []byte) bool {
-	return len(block) >= 8 && binary.LittleEndian.Uint32(block[len(block)-8:]) == orphanBlockMagic
+	return len(block) >= OrphanTailLen && binary.LittleEndian.Uint32(block[len(block)-OrphanTailLen:]) == orphanBlockMagic
 }

@@ -45,8 +45,7 @@ func (s *scanner) visitDirents(b *batch, ino uint32, block uint64, chain []byte)
 // visitOrphanBlock takes in the inodes that a block of the orphan file names:
 // inode numbers, and a tail of eight bytes (struct ext4_orphan_block_tail).
 func (s *scanner) visitOrphanBlock(b *batch, data []byte) {
-	const tail = 8
-	for data = data[:len(data)-tail]; len(data) >= 4; data = data[4:] {
+	for data = data[:len(data)-ext.OrphanTailLen]; len(data) >= 4; data = data[4:] {
 		if ino := binary.LittleEndian.Uint32(data); ino != 0 {
 			s.orphan(b, ino)
 		}
