@@ -6,6 +6,7 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"os/signal"
 	"path/filepath"
 	"strings"
 	"syscall"
@@ -127,7 +128,13 @@ func start(t *testing.T, args ...string) *process {
 	filler := fill(t, w)
 	cmd := exec.Command("e2qcow", args...)
 	cmd.Stderr = w
-	if err := cmd.Start(); err != nil {
+	// A process inherits that signals are ignored, as under nohup, but not that
+	// they are handled.
+	handled := make(chan os.Signal, 1)
+	signal.Notify(handled, syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP)
+	err = cmd.Start()
+	signal.Stop(handled)
+	if err != nil {
 		t.Fatal(err)
 	}
 	w.Close()
