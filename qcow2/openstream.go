@@ -8,6 +8,7 @@ import (
 	"sync"
 
 	"e2qcow/internal/ordered"
+	"e2qcow/internal/spool"
 	"e2qcow/internal/zero"
 )
 
@@ -17,7 +18,7 @@ import (
 type Stream struct {
 	*Image
 	in    *pipeReader
-	spool *spool // instead of in
+	spool *spool.Spool // instead of in
 }
 
 // ErrStreamOrder says that bytes of a stream were asked for that have gone by.
@@ -104,15 +105,14 @@ const endless = 1 << 62
 
 // openSpooled opens an image of any layout: what in has kept, and what comes.
 func openSpooled(in *pipeReader, opt OpenOptions) (*Stream, error) {
-	s := newSpool(opt.Spool)
-	size, err := in.moveTo(s)
-	if err != nil {
-		s.close()
+	s := spool.New(opt.Spool)
+	if err := in.moveTo(s); err != nil {
+		s.Close()
 		return nil, err
 	}
-	m, err := Open(s, size, opt)
+	m, err := Open(s, s.Size(), opt)
 	if err != nil {
-		s.close()
+		s.Close()
 		return nil, err
 	}
 	return &Stream{Image: m, spool: s}, nil
@@ -121,7 +121,7 @@ func openSpooled(in *pipeReader, opt OpenOptions) (*Stream, error) {
 // Close lets go of a spool. It does not close the pipe.
 func (s *Stream) Close() error {
 	if s.spool != nil {
-		s.spool.close()
+		s.spool.Close()
 	}
 	return nil
 }
@@ -304,13 +304,13 @@ func (p *pipeReader) keepTo(off int64) error {
 }
 
 // moveTo writes what was kept and what comes into a spool, up to the end of the
-// pipe, and returns how much that is.
-func (p *pipeReader) moveTo(s *spool) (int64, error) {
+// pipe.
+func (p *pipeReader) moveTo(s *spool.Spool) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	for off, piece := range p.pieces {
-		if err := s.writeAt(piece[:min(pieceSize, p.kept-off)], off); err != nil {
-			return 0, err
+		if _, err := s.WriteAt(piece[:min(pieceSize, p.kept-off)], off); err != nil {
+			return err
 		}
 	}
 	p.pieces = nil
@@ -318,15 +318,16 @@ func (p *pipeReader) moveTo(s *spool) (int64, error) {
 	buf := make([]byte, maxPipeRead)
 	for {
 		n, err := p.r.Read(buf)
-		if err := s.writeAt(buf[:n], size); err != nil {
-			return 0, err
+		if _, err := s.WriteAt(buf[:n], size); err != nil {
+			return err
 		}
 		size += int64(n)
 		if errors.Is(err, io.EOF) {
-			return size, s.grow(size)
+			s.Grow(size)
+			return nil
 		}
 		if err != nil {
-			return 0, err
+			return err
 		}
 	}
 }

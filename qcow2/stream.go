@@ -6,6 +6,14 @@ import (
 	"io"
 
 	"e2qcow/internal/image"
+	"e2qcow/internal/spool"
+)
+
+// SpoolOptions say where data waits that cannot be written, or read, yet. A
+// failure of that is a *SpoolError.
+type (
+	SpoolOptions = spool.Options
+	SpoolError   = spool.Error
 )
 
 // WriteStream writes to w, in order, the bytes that WriteFile writes to a
@@ -16,10 +24,10 @@ func WriteStream(ctx context.Context, w io.Writer, src image.Image, opt WriteOpt
 	if err != nil {
 		return Stats{}, err
 	}
-	s := newSpool(opt.Spool)
-	defer s.close()
+	s := spool.New(opt.Spool)
+	defer s.Close()
 	dataOffset := q.layout.dataOffset
-	err = q.writeData(ctx, func(b []byte, off int64) error { return s.writeAt(b, off-dataOffset) })
+	err = q.writeData(ctx, func(b []byte, off int64) error { return writeAt(s, b, off-dataOffset) })
 	if err != nil {
 		return Stats{}, err
 	}
@@ -40,7 +48,8 @@ func WriteStream(ctx context.Context, w io.Writer, src image.Image, opt WriteOpt
 	if err := q.writeTables(ctx, put, true); err != nil {
 		return Stats{}, err
 	}
-	if err := s.copyTo(out.write, q.fileSize()-dataOffset); err != nil {
+	s.Grow(q.fileSize() - dataOffset)
+	if err := s.CopyTo(out.write); err != nil {
 		return Stats{}, err
 	}
 	return q.stats(), nil

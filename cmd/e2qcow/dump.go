@@ -62,7 +62,6 @@ func (w *work) writeQCOW2(ctx context.Context, img image.Image) error {
 	)
 	if w.target.Kind() == target.Stream {
 		stats, err = qcow2.WriteStream(ctx, w.target, img, opt)
-		err = spoolTrouble(err, w.spool.Dir)
 	} else {
 		stats, err = qcow2.WriteFile(ctx, w.target, img, opt)
 	}

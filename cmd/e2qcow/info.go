@@ -14,6 +14,7 @@ import (
 	"e2qcow/internal/image"
 	"e2qcow/internal/signature"
 	"e2qcow/internal/source"
+	"e2qcow/internal/spool"
 	"e2qcow/qcow2"
 )
 
@@ -39,10 +40,8 @@ func openImage(c *cli.Context, command string) (*source.Source, error) {
 	}
 	src, err := source.Open(args[0])
 	if err == nil && src.IsPipe() {
-		err = src.Spool(c.Context, "", nil)
-		if err != nil {
+		if err = src.Spool(c.Context, spool.Options{}, nil); err != nil {
 			src.Close()
-			err = spoolTrouble(err, "")
 		}
 	}
 	return src, err

@@ -6,10 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
-	"os"
-	"path/filepath"
-	"strings"
 
 	"e2qcow/ext"
 	"e2qcow/internal/image"
@@ -97,9 +93,9 @@ func (s *session) examine(ctx context.Context, in *input, o options, report *pro
 		return s.openStream(in, o)
 	}
 	if in.src.IsPipe() {
-		s.say("%s is read to its end first, into a temporary file in %s", in.src.Name(), spoolFolder(o.spool.Dir))
-		if err := in.src.Spool(ctx, o.spool.Dir, report.Phase("spool", progress.Bytes)); err != nil {
-			return spoolTrouble(err, o.spool.Dir)
+		s.say("%s is read to its end first, into memory and a temporary file in %s", in.src.Name(), o.spool.Folder())
+		if err := in.src.Spool(ctx, o.spool, report.Phase("spool", progress.Bytes)); err != nil {
+			return err
 		}
 	}
 	if f != formatQCOW2 {
@@ -131,11 +127,11 @@ func (s *session) openStream(in *input, o options) error {
 		Spool:  o.spool,
 	})
 	if err != nil {
-		return spoolTrouble(fmt.Errorf("%s: %w", in.src.Name(), err), o.spool.Dir)
+		return fmt.Errorf("%s: %w", in.src.Name(), err)
 	}
 	if r.end {
 		in.notes = append(in.notes, fmt.Sprintf("the image was read to its end first, into memory and a temporary file in %s: "+
-			"its tables do not stand before its data", spoolFolder(o.spool.Dir)))
+			"its tables do not stand before its data", o.spool.Folder()))
 	}
 	in.notes = append(in.notes, img.Notes()...)
 	in.guest = &guest{Image: img.Image, stream: img, name: in.src.Name()}
@@ -174,32 +170,4 @@ func formatOf(head []byte) (format, error) {
 
 func hasMagic(head []byte) bool {
 	return len(head) >= 4 && binary.BigEndian.Uint32(head) == 'Q'<<24|'F'<<16|'I'<<8|0xfb
-}
-
-// A spoolError is a failure of the temporary file.
-type spoolError struct {
-	dir string
-	err error
-}
-
-func (e *spoolError) Error() string { return fmt.Sprintf("temporary file in %s: %v", e.dir, e.err) }
-func (e *spoolError) Unwrap() error { return e.err }
-
-// spoolFolder returns where temporary files are.
-func spoolFolder(dir string) string {
-	if dir == "" {
-		return os.TempDir()
-	}
-	return dir
-}
-
-// spoolTrouble returns err as a spoolError if it is one: it names a temporary
-// file in the spool folder.
-func spoolTrouble(err error, dir string) error {
-	dir = spoolFolder(dir)
-	var path *fs.PathError
-	if errors.As(err, &path) && filepath.Dir(path.Path) == filepath.Clean(dir) && strings.Contains(filepath.Base(path.Path), "-spool-") {
-		return &spoolError{dir, path.Err}
-	}
-	return err
 }

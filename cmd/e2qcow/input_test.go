@@ -2,13 +2,7 @@ package main
 
 import (
 	"errors"
-	"fmt"
-	"io/fs"
-	"os"
-	"path/filepath"
 	"testing"
-
-	"golang.org/x/sys/unix"
 
 	"e2qcow/ext"
 )
@@ -38,31 +32,6 @@ func TestFormatOf(t *testing.T) {
 	} {
 		if got, err := formatOf(test.head); got != test.want || !errors.Is(err, test.err) {
 			t.Errorf("%s: %v, %v", test.what, got, err)
-		}
-	}
-}
-
-func TestSpoolTrouble(t *testing.T) {
-	at := func(path string) error {
-		return fmt.Errorf("spool: %w", &fs.PathError{Op: "write", Path: path, Err: unix.ENOSPC})
-	}
-	for _, test := range []struct {
-		err  error
-		dir  string
-		want string
-	}{
-		{nil, "/tmp", ""},
-		{at("/tmp/qcow2-spool-1"), "/tmp/", "temporary file in /tmp/: no space left on device; name another folder with --spool-dir or TMPDIR"},
-		{at(filepath.Join(os.TempDir(), "e2qcow-spool-1")), "", "temporary file in " + os.TempDir() + ": no space left on device; name another folder with --spool-dir or TMPDIR"},
-		{at("/var/qcow2-spool-1"), "/tmp", "spool: write /var/qcow2-spool-1: no space left on device; nothing usable is left there; make room or name another target"},
-		{at("/tmp/fifo"), "/tmp", "spool: write /tmp/fifo: no space left on device; nothing usable is left there; make room or name another target"},
-	} {
-		got := ""
-		if err := spoolTrouble(test.err, test.dir); err != nil {
-			got = explain(err)
-		}
-		if got != test.want {
-			t.Errorf("%v in %q: got %q, want %q", test.err, test.dir, got, test.want)
 		}
 	}
 }

@@ -10,6 +10,7 @@ import (
 
 	"e2qcow/ext"
 	"e2qcow/internal/source"
+	"e2qcow/internal/spool"
 	"e2qcow/internal/target"
 	"e2qcow/qcow2"
 	"e2qcow/scan"
@@ -48,7 +49,7 @@ type options struct {
 	json           string // where to; "" for nowhere
 	badMap         string // "" for none
 	qcow2          qcow2.WriteOptions
-	spool          qcow2.SpoolOptions
+	spool          spool.Options
 	scan           scan.Options
 	scanFlag       string // a flag given that concerns the scan; "" where there is none
 }
@@ -86,7 +87,7 @@ func parseOptions(c *cli.Context) (options, error) {
 		stamp:         c.Bool(flagStamp),
 		json:          c.String(flagJSON),
 		badMap:        c.String(flagBadMap),
-		spool:         qcow2.SpoolOptions{Dir: c.String(flagSpoolDir)},
+		spool:         spool.Options{Dir: c.String(flagSpoolDir)},
 	}
 	if err := o.parseOperands(c, short); err != nil {
 		return options{}, err

@@ -18,6 +18,7 @@ import (
 
 	"e2qcow/internal/signature"
 	"e2qcow/internal/source"
+	"e2qcow/internal/spool"
 	"e2qcow/internal/target"
 	"e2qcow/qcow2"
 	"e2qcow/scan"
@@ -162,7 +163,7 @@ func explain(err error) string {
 		corrupt     *qcow2.CorruptError
 		unsupported *qcow2.UnsupportedError
 		interrupted *interruptedError
-		spool       *spoolError
+		spooled     *spool.Error
 	)
 	text := ""
 	switch {
@@ -172,7 +173,7 @@ func explain(err error) string {
 		text = looks[notExt.found.Name]
 	case errors.As(err, &corrupt):
 		text = "the image is damaged or cut short; get it again"
-	case errors.As(err, &spool):
+	case errors.As(err, &spooled):
 		text = "name another folder with --spool-dir or TMPDIR"
 	case errors.As(err, &unsupported) && strings.HasPrefix(unsupported.Feature, "backing file \""):
 		text = "it is opened with --backing only, and only in the folder of the image"

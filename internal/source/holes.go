@@ -18,6 +18,9 @@ func (s *Source) NextRun(off int64) (start, end int64, err error) {
 	if off >= s.size {
 		return 0, 0, io.EOF
 	}
+	if s.spool != nil {
+		return s.spool.NextRun(off)
+	}
 	start, err = s.f.Seek(off, unix.SEEK_DATA)
 	switch {
 	case errors.Is(err, unix.ENXIO):

@@ -6,6 +6,7 @@ import (
 	"io"
 	"os"
 
+	"e2qcow/internal/spool"
 	"e2qcow/internal/zero"
 
 	"golang.org/x/sys/unix"
@@ -30,57 +31,46 @@ const (
 	page      = 4096
 )
 
-// Spool reads a pipe to its end into a temporary file in dir, which has no name
-// and is gone with the process; "" is os.TempDir. From then on the source is
-// that file. progress, which may be nil, is told how many bytes have come; there
-// is no saying how many will.
-func (s *Source) Spool(ctx context.Context, dir string, progress func(done, total int64)) error {
-	f, err := os.CreateTemp(dir, "e2qcow-spool-*")
-	if err != nil {
-		return err
-	}
-	if err := os.Remove(f.Name()); err != nil {
-		f.Close()
-		return err
-	}
-	size, err := s.copyTo(ctx, f, progress)
-	if err == nil {
-		err = f.Truncate(size)
-	}
-	if err != nil {
-		f.Close()
+// Spool reads a pipe to its end and keeps it as opt says. From then on the
+// source can be read at offsets. progress, which may be nil, is told how many
+// bytes have come; there is no saying how many will. An error of the temporary
+// file is a *spool.Error.
+func (s *Source) Spool(ctx context.Context, opt spool.Options, progress func(done, total int64)) error {
+	kept := spool.New(opt)
+	if err := s.copyTo(ctx, kept, progress); err != nil {
+		kept.Close()
 		return err
 	}
 	s.f.Close()
-	s.f, s.size, s.pipe = f, size, nil
+	s.spool, s.size, s.pipe = kept, kept.Size(), nil
 	return nil
 }
 
-// copyTo copies a pipe to the pages of f that are not zero, and returns its
-// length.
-func (s *Source) copyTo(ctx context.Context, f *os.File, progress func(done, total int64)) (int64, error) {
+// copyTo copies the pages of a pipe that are not zero.
+func (s *Source) copyTo(ctx context.Context, to *spool.Spool, progress func(done, total int64)) error {
 	buf := make([]byte, spoolSize)
 	for off := int64(0); ; {
 		if ctx.Err() != nil {
-			return 0, context.Cause(ctx)
+			return context.Cause(ctx)
 		}
 		n, err := io.ReadFull(s.pipe, buf)
 		for i := 0; i < n; {
 			start, end := zero.NextData(buf[:n], i, page)
-			if _, err := f.WriteAt(buf[start:end], off+int64(start)); err != nil {
-				return 0, err
+			if _, err := to.WriteAt(buf[start:end], off+int64(start)); err != nil {
+				return err
 			}
 			i = end
 		}
 		off += int64(n)
+		to.Grow(off)
 		if progress != nil {
 			progress(off, 0)
 		}
 		if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
-			return off, nil
+			return nil
 		}
 		if err != nil {
-			return 0, err
+			return err
 		}
 	}
 }

@@ -2,7 +2,7 @@
 // standard input, never for writing.
 //
 //	file, device    ReadAt
-//	pipe            Read, once ── Spool ──► a file without a name: ReadAt
+//	pipe            Read, once ── Spool ──► ReadAt
 package source
 
 import (
@@ -14,6 +14,7 @@ import (
 	"os"
 	"path/filepath"
 
+	"e2qcow/internal/spool"
 	"e2qcow/internal/storage"
 
 	"golang.org/x/sys/unix"
@@ -36,6 +37,7 @@ type Source struct {
 	size   int64
 	region storage.Region
 	pipe   *bufio.Reader // nil where bytes can be read at offsets
+	spool  *spool.Spool  // what came through a pipe, once that is read
 }
 
 // Stdin is the name that stands for standard input.
@@ -173,6 +175,9 @@ func (s *Source) ReadAt(p []byte, off int64) (int, error) {
 	if s.pipe != nil {
 		return 0, &fs.PathError{Op: "read", Path: s.name, Err: unix.ESPIPE}
 	}
+	if s.spool != nil {
+		return s.spool.ReadAt(p, off)
+	}
 	return s.f.ReadAt(p, off)
 }
 
@@ -189,7 +194,7 @@ func (s *Source) Head(n int) ([]byte, error) {
 		return b, err
 	}
 	b := make([]byte, min(int64(n), s.size))
-	k, err := s.f.ReadAt(b, 0)
+	k, err := s.ReadAt(b, 0)
 	if errors.Is(err, io.EOF) {
 		err = nil
 	}
@@ -197,4 +202,9 @@ func (s *Source) Head(n int) ([]byte, error) {
 }
 
 // Close closes the source. Nothing was written, so nothing can fail.
-func (s *Source) Close() { s.f.Close() }
+func (s *Source) Close() {
+	if s.spool != nil {
+		s.spool.Close()
+	}
+	s.f.Close()
+}

@@ -12,6 +12,8 @@ import (
 	"testing"
 
 	"golang.org/x/sys/unix"
+
+	"e2qcow/internal/spool"
 )
 
 func TestOpen(t *testing.T) {
@@ -88,7 +90,7 @@ func piped(t *testing.T, text []byte) *Source {
 }
 
 func TestSpool(t *testing.T) {
-	text := make([]byte, 3*spoolSize+100)
+	text := make([]byte, 5*spoolSize+100)
 	copy(text, "head")
 	copy(text[spoolSize+page:], "middle")
 	text[len(text)-50] = 'x'
@@ -99,33 +101,40 @@ func TestSpool(t *testing.T) {
 	if _, err := s.ReadAt(make([]byte, 1), 0); !errors.Is(err, unix.ESPIPE) {
 		t.Errorf("a pipe can be read anywhere: %v", err)
 	}
-	dir := t.TempDir()
 	var told int64
-	if err := s.Spool(t.Context(), dir, func(done, total int64) { told = done }); err != nil {
+	if err := s.Spool(t.Context(), spool.Options{}, func(done, total int64) { told = done }); err != nil {
 		t.Fatal(err)
 	}
 	got := make([]byte, s.Size())
 	if _, err := s.ReadAt(got, 0); err != nil || !bytes.Equal(got, text) || s.IsPipe() || told != s.Size() {
 		t.Errorf("%d of %d bytes, told of %d, a pipe %v, %v", len(got), len(text), told, s.IsPipe(), err)
 	}
-	var st unix.Stat_t
-	if err := unix.Fstat(int(s.f.Fd()), &st); err != nil || st.Blocks*512 >= spoolSize || st.Nlink != 0 {
-		t.Errorf("%d bytes on the disk, %d names, %v", st.Blocks*512, st.Nlink, err)
+	runs := int64(0)
+	for off := int64(0); ; {
+		start, end, err := s.NextRun(off)
+		if errors.Is(err, io.EOF) {
+			break
+		}
+		if err != nil || start < off || end <= start {
+			t.Fatalf("from %d: run [%d, %d), %v", off, start, end, err)
+		}
+		runs += end - start
+		off = end
 	}
-	if left, err := os.ReadDir(dir); err != nil || len(left) > 0 {
-		t.Errorf("left behind: %v, %v", left, err)
+	if runs >= s.Size() {
+		t.Errorf("%d of %d bytes are in runs", runs, s.Size())
 	}
 }
 
 func TestSpoolErrors(t *testing.T) {
 	s := piped(t, []byte("something"))
-	if err := s.Spool(t.Context(), filepath.Join(t.TempDir(), "nowhere"), nil); !errors.Is(err, fs.ErrNotExist) {
+	if err := s.Spool(t.Context(), spool.Options{Memory: -1, Dir: filepath.Join(t.TempDir(), "nowhere")}, nil); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("in no folder: %v", err)
 	}
 	ctx, cancel := context.WithCancelCause(t.Context())
 	why := errors.New("enough")
 	cancel(why)
-	if err := s.Spool(ctx, t.TempDir(), nil); !errors.Is(err, why) {
+	if err := s.Spool(ctx, spool.Options{}, nil); !errors.Is(err, why) {
 		t.Errorf("cancelled: %v", err)
 	}
 }
