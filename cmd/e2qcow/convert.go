@@ -9,6 +9,7 @@ import (
 
 	"e2qcow/internal/image"
 	"e2qcow/internal/progress"
+	"e2qcow/internal/storage"
 	"e2qcow/internal/target"
 	"e2qcow/scan"
 )
@@ -119,6 +120,7 @@ func (m mode) format() target.Format {
 // Why a source is refused without -f: it changes while it is read, or may.
 var (
 	errSourceMounted = errors.New("is mounted read-write")
+	errSourceUsed    = errors.New("is in use")
 	errMountsUnknown = errors.New("may be mounted")
 )
 
@@ -127,14 +129,18 @@ func checkQuiet(in *input, o options) error {
 	if o.force {
 		return nil
 	}
-	point, err := in.region.WritableMount()
+	uses, err := in.region.Uses()
 	if err != nil {
 		return fmt.Errorf("%s %w: %w", in.src.Name(), errMountsUnknown, err)
 	}
-	if point != "" {
-		return fmt.Errorf("%s %w (at %s)", in.src.Name(), errSourceMounted, point)
+	if len(uses) == 0 || !uses[0].Writable {
+		return nil
 	}
-	return nil
+	why := errSourceUsed
+	if k := uses[0].Kind; k == storage.Mounted || k == storage.Elsewhere {
+		why = errSourceMounted
+	}
+	return fmt.Errorf("%s %w (%v)", in.src.Name(), why, uses[0])
 }
 
 // A work is an image on its way to a target.

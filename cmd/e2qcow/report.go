@@ -113,6 +113,7 @@ var advice = []struct {
 	text string
 }{
 	{errSourceMounted, "unmount it, or read it all the same with -f: the image may then contradict itself"},
+	{errSourceUsed, "release it, or read it all the same with -f: the image may then contradict itself"},
 	{errMountsUnknown, "if you know that it is not, read it with -f"},
 	{target.ErrSame, "name another target"},
 	{target.ErrMounted, "unmount or release it first"},

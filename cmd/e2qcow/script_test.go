@@ -19,6 +19,7 @@ func TestScript(t *testing.T) {
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"loop":  loop,
 			"mount": mount,
+			"swap":  swap,
 		},
 	})
 }
@@ -45,6 +46,17 @@ func mount(ts *testscript.TestScript, neg bool, args []string) {
 	folder := ts.MkAbs(args[len(args)-1])
 	output(ts, "mount", append(args[:len(args)-1], folder)...)
 	ts.Defer(func() { output(ts, "umount", folder) })
+}
+
+// swap swaps to a device till the end of the script.
+//
+//	swap DEVICE
+func swap(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 1 {
+		ts.Fatalf("usage: swap DEVICE")
+	}
+	output(ts, "swapon", args[0])
+	ts.Defer(func() { output(ts, "swapoff", args[0]) })
 }
 
 func output(ts *testscript.TestScript, name string, args ...string) string {

@@ -33,8 +33,8 @@ func TestOpen(t *testing.T) {
 	if _, err := s.ReadAt(b[:], 4); err != nil || string(b[:]) != "thing" {
 		t.Errorf("read %q, %v", b, err)
 	}
-	if point, err := s.Region().WritableMount(); err != nil || point != "" {
-		t.Errorf("mounted at %q, %v", point, err)
+	if uses, err := s.Region().Uses(); err != nil || len(uses) > 0 {
+		t.Errorf("in use %v, %v", uses, err)
 	}
 	if _, err := s.f.Write([]byte("x")); err == nil {
 		t.Error("it can be written to")

@@ -4,6 +4,7 @@
 //	/dev/loop0p1 ─ partition ─► /dev/loop0 ─ loop ─► disk.img [offset, end)
 //	/dev/sda2 ─── partition ──► /dev/sda [start, end)
 //	/dev/mapper/x ─ mapped ───► itself, over parts unknown of /dev/sdb
+//	/dev/md0 ────── array ────► itself, over parts unknown of /dev/sda1 and /dev/sdb1
 //
 // Two names overlap when what they lead to does.
 package storage
@@ -28,6 +29,8 @@ type fileID struct {
 	dev, ino uint64 // a device has its number in dev and no inode
 }
 
+func wholeFile(id fileID) extent { return extent{file: id, end: math.MaxUint64} }
+
 func (e extent) overlaps(o extent) bool {
 	return e.file == o.file && e.start < o.end && o.start < e.end
 }
@@ -47,9 +50,9 @@ func Of(f *os.File) (Region, error) {
 	}
 	switch id := idOf(&st); st.Mode & unix.S_IFMT {
 	case unix.S_IFREG:
-		return Region{exact: []extent{{file: id, end: math.MaxUint64}}}, nil
+		return Region{exact: []extent{wholeFile(id)}}, nil
 	case unix.S_IFBLK:
-		return ofDevice(id.dev), nil
+		return host.ofDevice(id.dev), nil
 	}
 	return Region{}, nil
 }

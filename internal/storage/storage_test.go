@@ -77,8 +77,8 @@ func TestOf(t *testing.T) {
 	if null := open(os.DevNull); null.Overlaps(null) {
 		t.Error("what has no storage overlaps")
 	}
-	if mounts, err := r.Mounts(); err != nil || len(mounts) > 0 {
-		t.Errorf("a file of zeros is mounted: %v, %v", mounts, err)
+	if uses, err := r.Uses(); err != nil || len(uses) > 0 {
+		t.Errorf("a file of zeros is in use: %v, %v", uses, err)
 	}
 }
 

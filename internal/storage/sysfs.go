@@ -14,9 +14,14 @@ import (
 // maxDevices bounds how many devices may stand on one another.
 const maxDevices = 64
 
-// ofDevice follows a block device down through partitions, loop devices and
-// mapped devices, as /sys/dev/block shows them.
-func ofDevice(rdev uint64) Region {
+// A system is where the kernel shows its devices and what they are used for.
+type system struct{ sys, proc, dev string }
+
+var host = system{sys: "/sys", proc: "/proc", dev: "/dev"}
+
+// ofDevice follows a block device down through partitions, loop devices, mapped
+// devices and arrays, as /sys/dev/block shows them.
+func (sys system) ofDevice(rdev uint64) Region {
 	var r Region
 	type step struct {
 		rdev       uint64
@@ -35,12 +40,12 @@ func ofDevice(rdev uint64) Region {
 				r.under = append(r.under, e)
 			}
 		}
-		dir := sysDir(s.rdev)
+		dir := sys.folder(s.rdev)
 		if disk, start, size, ok := partition(dir); ok {
 			todo = append(todo, step{disk, add64(start, s.start), min(add64(start, s.end), add64(start, size)), s.exact})
 			continue
 		}
-		if file, start, size, ok := loopBacking(dir, s.rdev); ok {
+		if file, start, size, ok := sys.loopBacking(dir, s.rdev); ok {
 			e := extent{file: file, start: add64(start, s.start), end: add64(start, s.end)}
 			if size != 0 {
 				e.end = min(e.end, add64(start, size))
@@ -71,9 +76,9 @@ func add64(a, b uint64) uint64 {
 	return a + b
 }
 
-// sysDir returns the folder of a device in sysfs.
-func sysDir(rdev uint64) string {
-	return fmt.Sprintf("/sys/dev/block/%d:%d", unix.Major(rdev), unix.Minor(rdev))
+// folder returns the folder of a device in sysfs.
+func (sys system) folder(rdev uint64) string {
+	return filepath.Join(sys.sys, "dev", "block", fmt.Sprintf("%d:%d", unix.Major(rdev), unix.Minor(rdev)))
 }
 
 // partition returns the disk that the device in dir is a partition of, and
@@ -95,12 +100,12 @@ func partition(dir string) (disk, start, size uint64, ok bool) {
 
 // loopBacking returns the file or device behind a loop device and which of its
 // bytes; size 0 is all from start.
-func loopBacking(dir string, rdev uint64) (file fileID, start, size uint64, ok bool) {
+func (sys system) loopBacking(dir string, rdev uint64) (file fileID, start, size uint64, ok bool) {
 	backing, err := os.ReadFile(filepath.Join(dir, "loop", "backing_file"))
 	if err != nil {
 		return fileID{}, 0, 0, false
 	}
-	if file, start, size, ok := loopStatus(dir, rdev); ok {
+	if file, start, size, ok := sys.loopStatus(dir, rdev); ok {
 		return file, start, size, true
 	}
 	// Not for everyone to ask the device, but what sysfs says is.
@@ -115,12 +120,12 @@ func loopBacking(dir string, rdev uint64) (file fileID, start, size uint64, ok b
 
 // loopStatus asks the loop device itself, which knows the file behind it also
 // by another name or none.
-func loopStatus(dir string, rdev uint64) (file fileID, start, size uint64, ok bool) {
+func (sys system) loopStatus(dir string, rdev uint64) (file fileID, start, size uint64, ok bool) {
 	path, err := filepath.EvalSymlinks(dir)
 	if err != nil {
 		return fileID{}, 0, 0, false
 	}
-	fd, err := unix.Open(filepath.Join("/dev", filepath.Base(path)), unix.O_RDONLY|unix.O_CLOEXEC|unix.O_NONBLOCK, 0)
+	fd, err := unix.Open(filepath.Join(sys.dev, filepath.Base(path)), unix.O_RDONLY|unix.O_CLOEXEC|unix.O_NONBLOCK, 0)
 	if err != nil {
 		return fileID{}, 0, 0, false
 	}
@@ -152,13 +157,9 @@ func idOf(st *unix.Stat_t) fileID {
 
 // slaves returns the devices that a mapped device or an array is made of.
 func slaves(dir string) []uint64 {
-	entries, err := os.ReadDir(filepath.Join(dir, "slaves"))
-	if err != nil {
-		return nil
-	}
 	var list []uint64
-	for _, e := range entries {
-		if rdev, ok := sysDevice(filepath.Join(dir, "slaves", e.Name())); ok {
+	for _, name := range names(filepath.Join(dir, "slaves")) {
+		if rdev, ok := sysDevice(filepath.Join(dir, "slaves", name)); ok {
 			list = append(list, rdev)
 		}
 	}

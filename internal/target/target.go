@@ -117,12 +117,12 @@ func checkRegion(f *os.File, name string, opt Options) error {
 	if region.Overlaps(opt.Source) {
 		return refuse(name, ErrSame)
 	}
-	mounts, err := region.Mounts()
+	uses, err := region.Uses()
 	if err != nil && !errors.Is(err, fs.ErrNotExist) { // without /proc, the kernel still refuses devices
 		return err
 	}
-	if len(mounts) > 0 {
-		return fmt.Errorf("%s %w (at %s)", name, ErrMounted, mounts[0].Point)
+	if len(uses) > 0 {
+		return fmt.Errorf("%s %w (%v)", name, ErrMounted, uses[0])
 	}
 	return nil
 }

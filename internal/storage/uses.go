@@ -1,0 +1,226 @@
+package storage
+
+import (
+	"bytes"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/moby/sys/mountinfo"
+	"golang.org/x/sys/unix"
+)
+
+// A Use is something that keeps a region from being written to by others.
+type Use struct {
+	Kind     UseKind
+	Name     string // the mount point, swap area or device
+	Dev      uint64 // of Mounted, the device of the filesystem
+	Writable bool   // whether what is there may change
+}
+
+// A UseKind is what a region is used for.
+type UseKind uint8
+
+// The uses.
+const (
+	Mounted   UseKind = iota // at Name, in the mount namespace of this process
+	Elsewhere                // mounted, but not in the mount namespace of this process; Name is the device
+	Journal                  // the external journal of a filesystem that is mounted; Name is the device
+	Swap                     // a swap area; Name is that of the file or device
+	Held                     // part of a mapped device or an array; Name is the device
+)
+
+// String returns what follows "is in use" or "is mounted".
+func (u Use) String() string {
+	switch u.Kind {
+	case Mounted:
+		return "at " + u.Name
+	case Elsewhere:
+		return "in another mount namespace, from " + u.Name
+	case Journal:
+		return "as the journal of a mounted filesystem"
+	case Swap:
+		return "as swap"
+	}
+	return "by " + u.Name
+}
+
+// Uses returns what r is used for, uses that may change it first. Devices are
+// known by number, so also through a loop device whose file r is, on a
+// partition of the disk that r is, or over an array or mapped device that r is
+// part of.
+func (r Region) Uses() ([]Use, error) { return host.uses(r) }
+
+func (sys system) uses(r Region) ([]Use, error) {
+	if len(r.exact) == 0 {
+		return nil, nil
+	}
+	overlaps := sys.overlapper(r)
+	list, err := sys.mounts(overlaps)
+	if err != nil {
+		return nil, err
+	}
+	list = append(list, sys.unseen(overlaps, list)...)
+	list = append(list, sys.swaps(r)...)
+	list = append(list, sys.holders(r)...)
+	slices.SortStableFunc(list, func(a, b Use) int {
+		switch {
+		case a.Writable == b.Writable:
+			return 0
+		case a.Writable:
+			return -1
+		}
+		return 1
+	})
+	return list, nil
+}
+
+// overlapper returns whether a device overlaps r, found out once for each.
+func (sys system) overlapper(r Region) func(rdev uint64) bool {
+	known := map[uint64]bool{}
+	return func(rdev uint64) bool {
+		overlaps, ok := known[rdev]
+		if !ok {
+			overlaps = sys.ofDevice(rdev).Overlaps(r)
+			known[rdev] = overlaps
+		}
+		return overlaps
+	}
+}
+
+// mounts returns the mounts that this process can see.
+func (sys system) mounts(overlaps func(rdev uint64) bool) ([]Use, error) {
+	// Of this thread: others may have mounts of their own.
+	f, err := os.Open(filepath.Join(sys.proc, "thread-self", "mountinfo"))
+	if err != nil {
+		return nil, fmt.Errorf("list mounts: %w", err)
+	}
+	defer f.Close()
+	infos, err := mountinfo.GetMountsFromReader(f, nil)
+	if err != nil {
+		return nil, fmt.Errorf("list mounts: %w", err)
+	}
+	var list []Use
+	for _, m := range infos {
+		if m.Major == 0 { // no device behind it
+			continue
+		}
+		rdev := unix.Mkdev(uint32(m.Major), uint32(m.Minor))
+		if overlaps(rdev) {
+			// The options of the filesystem, not those of this mount of it.
+			writable := slices.Contains(strings.Split(m.VFSOptions, ","), "rw")
+			list = append(list, Use{Mounted, m.Mountpoint, rdev, writable})
+		}
+	}
+	return list, nil
+}
+
+// unseen returns what ext4 and its journals have mounted that is not in seen:
+// these tell of all mount namespaces.
+func (sys system) unseen(overlaps func(rdev uint64) bool, seen []Use) []Use {
+	var list []Use
+	for _, name := range names(filepath.Join(sys.proc, "fs", "ext4")) {
+		rdev, ok := sys.named(name)
+		if !ok || !overlaps(rdev) || slices.ContainsFunc(seen, func(u Use) bool { return u.Dev == rdev }) {
+			continue
+		}
+		options, err := os.ReadFile(filepath.Join(sys.proc, "fs", "ext4", name, "options"))
+		readOnly := err == nil && bytes.HasPrefix(options, []byte("ro\n"))
+		list = append(list, Use{Elsewhere, name, rdev, !readOnly})
+	}
+	// A journal inside a filesystem has the number of its inode behind the name.
+	for _, name := range names(filepath.Join(sys.proc, "fs", "jbd2")) {
+		if rdev, ok := sys.named(name); ok && overlaps(rdev) {
+			list = append(list, Use{Journal, name, rdev, true})
+		}
+	}
+	return list
+}
+
+// swaps returns the swap areas in r.
+func (sys system) swaps(r Region) []Use {
+	b, err := os.ReadFile(filepath.Join(sys.proc, "swaps"))
+	if err != nil {
+		return nil // a kernel without swap
+	}
+	var list []Use
+	for i, line := range strings.Split(string(b), "\n") {
+		fields := strings.Fields(line)
+		if len(fields) == 0 || i == 0 { // a heading
+			continue
+		}
+		name := unescape(fields[0])
+		var st unix.Stat_t
+		if err := unix.Stat(name, &st); err != nil {
+			continue
+		}
+		area := Region{}
+		if id := idOf(&st); id.block {
+			area = sys.ofDevice(id.dev)
+		} else {
+			area.exact = []extent{wholeFile(id)}
+		}
+		if area.Overlaps(r) {
+			list = append(list, Use{Kind: Swap, Name: name, Writable: true})
+		}
+	}
+	return list
+}
+
+// unescape undoes how the kernel writes bytes that would end a name: as a
+// backslash and three octal digits.
+func unescape(s string) string {
+	var b strings.Builder
+	for {
+		before, after, ok := strings.Cut(s, `\`)
+		b.WriteString(before)
+		if !ok {
+			return b.String()
+		}
+		n, err := strconv.ParseUint(after[:min(3, len(after))], 8, 8)
+		if err != nil || len(after) < 3 {
+			b.WriteByte('\\')
+			s = after
+			continue
+		}
+		b.WriteByte(byte(n))
+		s = after[3:]
+	}
+}
+
+// holders returns the mapped devices and arrays that are made of r.
+func (sys system) holders(r Region) []Use {
+	var list []Use
+	for _, name := range names(filepath.Join(sys.sys, "class", "block")) {
+		slaves := filepath.Join(sys.sys, "class", "block", name, "slaves")
+		if len(names(slaves)) == 0 {
+			continue
+		}
+		// What is written to it does not tell of r, unless it is mounted.
+		if rdev, ok := sys.named(name); ok && overlap(sys.ofDevice(rdev).under, r.exact) {
+			list = append(list, Use{Kind: Held, Name: name})
+		}
+	}
+	return list
+}
+
+// named returns the number of the device that the kernel calls name.
+func (sys system) named(name string) (rdev uint64, ok bool) {
+	return sysDevice(filepath.Join(sys.sys, "class", "block", name))
+}
+
+// names returns what is in a folder, nothing where there is none.
+func names(dir string) []string {
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		return nil
+	}
+	var list []string
+	for _, e := range entries {
+		list = append(list, e.Name())
+	}
+	return list
+}
