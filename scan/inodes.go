@@ -12,6 +12,7 @@ import (
 
 // visitInode takes in what an inode points to.
 func (s *scanner) visitInode(b *batch, ino uint32, in ext.Inode) {
+	s.visitor.Inode(ino, in)
 	if in.LinksCount() == 0 && (!s.reserved(ino) || !in.Used()) {
 		if in.Type() == ext.ModeDir {
 			b.unlinkedDirs = append(b.unlinkedDirs, ino)
@@ -190,6 +191,7 @@ func (s *scanner) visitXattrs(b *batch, ino uint32, in ext.Inode) {
 }
 
 func (s *scanner) visitXattrBlock(b *batch, ino uint32, block uint64, data []byte) {
+	s.visitor.Attributes(block, data)
 	if h, ok := ext.DecodeXattrHeader(data); !ok || !h.Valid() {
 		b.mark(Claimed, block, 1)
 		b.problem(BadXattr, ino, block, "no header")
@@ -295,6 +297,7 @@ func (s *scanner) scanRevisits(ctx context.Context) error {
 func (s *scanner) visitAgain(b *batch, r revisit, block uint64, in ext.Inode) {
 	if g, index := s.geo.InodePlace(r.ino); index >= s.limits[g] {
 		b.mark(InodeTable, block, 1)
+		s.visitor.Inode(r.ino, in)
 	}
 	switch r.why {
 	case asOrphan:

@@ -199,6 +199,8 @@ func (s *scanner) replayed(recovery *ext.JournalRecovery) *scanner {
 	}
 	after := newScanner(rd, dev, s.deviceBlocks, s.out, s.problems)
 	after.threads, after.journal, after.journalFile = s.threads, s.journal, s.journalFile
+	after.newVisit = s.newVisit
+	after.visitor = after.newVisitor()
 	return after
 }
 

@@ -59,6 +59,11 @@ type Options struct {
 	// not read, and listed as unreadable where it is metadata.
 	Bad []Range
 
+	// Visit returns who is shown what is read under one reading of the
+	// filesystem: that of a superblock, as it is or as journal replay would
+	// leave it. It may be nil.
+	Visit func(sb *ext.Superblock, geo *ext.Geometry) Visitor
+
 	// Progress is told how many of all block groups have been scanned. It is
 	// called from one goroutine at a time, and may be nil.
 	Progress func(done, total int64)
@@ -71,6 +76,7 @@ type Result struct {
 	super    *ext.Superblock
 	view     *View
 	problems *problems
+	readings []Reading
 }
 
 // View returns the image of the metadata.
@@ -130,6 +136,7 @@ func (r *Result) scanReadings(ctx context.Context, readings []reading, opt Optio
 		s := r.scanner(rd, opt, new(problems))
 		s.picky = true
 		err := s.scan(ctx, opt)
+		r.keep(s)
 		if err != nil && !errors.Is(err, errBadDescs) {
 			return 0, err
 		}
@@ -157,6 +164,7 @@ func (r *Result) scanReadings(ctx context.Context, readings []reading, opt Optio
 		if err := s.scan(ctx, opt); err != nil {
 			return 0, err
 		}
+		r.keep(s)
 		r.Map.addScaled(s.out, rd.geo.BlockSize, blockSize)
 	}
 	return blockSize, nil
@@ -175,6 +183,8 @@ func (r *Result) scanner(rd reading, opt Options, pr *problems) *scanner {
 	bs := uint64(rd.geo.BlockSize)
 	s := newScanner(rd, r.dev, (uint64(r.dev.size)+bs-1)/bs, new(Map), pr)
 	s.threads, s.journal, s.progress = opt.Threads, opt.Journal, opt.Progress
+	s.newVisit = opt.Visit
+	s.visitor = s.newVisitor()
 	return s
 }
 

@@ -31,6 +31,8 @@ type scanner struct {
 	threads      int
 	journal      JournalMode
 	progress     func(done, total int64)
+	newVisit     func(*ext.Superblock, *ext.Geometry) Visitor // nil where there are none
+	visitor      Visitor
 	quotas       [5]uint32 // inodes that may be quota inodes; 0 is none
 	orphanFile   uint32    // its inode, 0 if there is none
 
@@ -71,6 +73,7 @@ func newScanner(rd reading, dev *device, deviceBlocks uint64, out *Map, pr *prob
 		named:        roaring.New(),
 		parents:      roaring.New(),
 		unlinkedDirs: roaring.New(),
+		visitor:      nobody{},
 		asked:        make(map[revisit]struct{}),
 		quotas:       [5]uint32{ext.UserQuota, ext.GroupQuota},
 	}

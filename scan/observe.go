@@ -1,0 +1,129 @@
+package scan
+
+import (
+	"cmp"
+	"iter"
+	"slices"
+
+	"e2qcow/ext"
+)
+
+// A Visitor is shown structures as a scan reads them: by several goroutines at
+// once, in no order but that an inode comes before what it points to, and some
+// more than once. What it is given is the scan's: not to be kept or changed.
+type Visitor interface {
+	// Inode is shown an inode, in use or not.
+	Inode(ino uint32, in ext.Inode)
+
+	// Directory is shown a block that the inode ino claims as a directory's,
+	// whether it is one or not.
+	Directory(ino uint32, block uint64, data []byte)
+
+	// Attributes is shown a block that an inode claims for its attributes.
+	Attributes(block uint64, data []byte)
+}
+
+// nobody is the visitor of a scan that has none.
+type nobody struct{}
+
+func (nobody) Inode(uint32, ext.Inode)          {}
+func (nobody) Directory(uint32, uint64, []byte) {}
+func (nobody) Attributes(uint64, []byte)        {}
+
+// A TableRun is a run of blocks of inode tables, and which inodes they hold.
+type TableRun struct {
+	Start, Count uint64 // blocks
+	First        uint32 // inode
+	InodeSize    uint32 // bytes
+	BlockSize    uint32 // bytes; what Start and Count count
+}
+
+// A Reading is a way in which the scan has read the filesystem: by which
+// superblock, and whether as it is or as journal replay would leave it.
+type Reading struct {
+	Super    *ext.Superblock
+	Geometry *ext.Geometry
+
+	scanner *scanner
+}
+
+// tableRuns yields the inode tables of a reading, in order of groups.
+// Tables that lie together, as with flex_bg, come as one.
+func (r *Reading) tableRuns() iter.Seq[TableRun] {
+	return func(yield func(TableRun) bool) {
+		geo := r.Geometry
+		var run TableRun
+		for g, block := range r.scanner.tables {
+			if block == 0 {
+				continue
+			}
+			first := uint32(g)*geo.InodesPerGroup + 1
+			if block == run.Start+run.Count && uint64(first) == uint64(run.First)+run.Count*uint64(geo.InodesPerBlock()) {
+				run.Count += uint64(geo.TableBlocks)
+				continue
+			}
+			if run.Count > 0 && !yield(run) {
+				return
+			}
+			run = TableRun{block, uint64(geo.TableBlocks), first, geo.InodeSize, geo.BlockSize}
+		}
+		if run.Count > 0 {
+			yield(run)
+		}
+	}
+}
+
+// ReadInode returns an inode as the reading has it; false where it is on no
+// table.
+func (r *Reading) ReadInode(ino uint32) (ext.Inode, bool) {
+	s := r.scanner
+	if !s.geo.ValidInode(ino) {
+		return nil, false
+	}
+	g, index := s.geo.InodePlace(ino)
+	if g >= s.groups || s.tables[g] == 0 {
+		return nil, false
+	}
+	in := make(ext.Inode, s.geo.InodeSize)
+	s.dev.read(in, int64(s.tables[g])*int64(s.geo.BlockSize)+int64(index)*int64(s.geo.InodeSize))
+	return in, true
+}
+
+// MapFile returns where the blocks of a file lie, in the order of the file, as
+// far as nodes nodes of its tree say.
+func (r *Reading) MapFile(in ext.Inode, nodes int) []ext.Extent {
+	return r.scanner.mapFile(in.IBlock(), in.Flags()&ext.FlagExtents != 0, nodes)
+}
+
+// Journal returns where the blocks of the journal lie, in its order; nil where
+// there is none.
+func (r *Reading) Journal() []ext.Extent { return r.scanner.journalFile }
+
+// Readings returns the ways in which the filesystem has been read.
+func (r *Result) Readings() []Reading { return r.readings }
+
+// keep remembers a scanner for Readings.
+func (r *Result) keep(s *scanner) {
+	r.readings = append(r.readings, Reading{Super: s.sb, Geometry: s.geo, scanner: s})
+}
+
+// compareTables orders inode tables by place.
+func compareTables(a, b TableRun) int { return cmp.Compare(a.Start, b.Start) }
+
+// TableRuns returns the inode tables of all readings, ascending.
+func (r *Result) TableRuns() []TableRun {
+	var list []TableRun
+	for i := range r.readings {
+		list = slices.AppendSeq(list, r.readings[i].tableRuns())
+	}
+	slices.SortStableFunc(list, compareTables)
+	return slices.CompactFunc(list, func(a, b TableRun) bool { return a == b })
+}
+
+// newVisitor returns who is shown what a scanner reads.
+func (s *scanner) newVisitor() Visitor {
+	if s.newVisit == nil {
+		return nobody{}
+	}
+	return s.newVisit(s.sb, s.geo)
+}

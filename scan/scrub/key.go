@@ -1,0 +1,102 @@
+package scrub
+
+import (
+	"crypto/aes"
+	"crypto/cipher"
+	"encoding/binary"
+	"sync"
+)
+
+// KeySize is the length of a key in bytes.
+const KeySize = 32
+
+// A domain tells apart what is drawn from one key.
+type domain uint8
+
+const (
+	domainName      domain = iota + 1 // names, components of paths
+	domainValue                       // contents: values, inline data
+	domainLabel                       // the label of the filesystem, host names
+	domainCandidate                   // candidates for the names of indexed directories
+	domainBoundary                    // the hashes in an index
+	domainInvalid                     // bytes that are no UTF-8
+)
+
+// The alphabets that words are drawn from.
+const (
+	lettersAndDigits = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789"
+	folded           = "abcdefghijklmnopqrstuvwxyz0123456789" // for directories that ignore case
+)
+
+// A keyring makes drawers for one key.
+type keyring struct {
+	block cipher.Block
+	pool  sync.Pool
+}
+
+func newKeyring(key [KeySize]byte) *keyring {
+	block, err := aes.NewCipher(key[:])
+	if err != nil {
+		panic(err) // the length of a key is the only thing that can be wrong
+	}
+	k := &keyring{block: block}
+	k.pool.New = func() any { return &drawer{block: block} }
+	return k
+}
+
+func (k *keyring) get() *drawer  { return k.pool.Get().(*drawer) }
+func (k *keyring) put(d *drawer) { k.pool.Put(d) }
+
+// A drawer computes keyed hashes and draws words. It is not safe for
+// concurrent use.
+type drawer struct {
+	block   cipher.Block
+	in, out [aes.BlockSize]byte
+	old     []byte // what a word is drawn for
+}
+
+// sum returns the keyed hash of b.
+//
+// It is a CBC-MAC with the length in its first block.
+func (d *drawer) sum(dom domain, b []byte) uint64 {
+	d.in = [aes.BlockSize]byte{0: byte(dom)}
+	binary.LittleEndian.PutUint64(d.in[8:], uint64(len(b)))
+	for {
+		d.block.Encrypt(d.out[:], d.in[:])
+		if len(b) == 0 {
+			return binary.LittleEndian.Uint64(d.out[:])
+		}
+		d.in = d.out
+		for i, c := range b[:min(len(b), aes.BlockSize)] {
+			d.in[i] ^= c
+		}
+		b = b[min(len(b), aes.BlockSize):]
+	}
+}
+
+// random returns the n-th 128 bits of the stream of (dom, id, try).
+func (d *drawer) random(dom domain, id uint64, try, n uint32) (lo, hi uint64) {
+	le := binary.LittleEndian
+	le.PutUint64(d.in[:], id)
+	le.PutUint32(d.in[8:], try)
+	le.PutUint32(d.in[12:], n|uint32(dom|0x80)<<24) // no block that sum begins with has this bit
+	d.block.Encrypt(d.out[:], d.in[:])
+	return le.Uint64(d.out[:]), le.Uint64(d.out[8:])
+}
+
+// draw fills word with letters of an alphabet, from the stream of (dom, id, try).
+func (d *drawer) draw(word []byte, alphabet string, dom domain, id uint64, try uint32) {
+	const perHalf = 10 // 62¹⁰ < 2⁶⁴
+	n := uint64(len(alphabet))
+	for block := uint32(0); len(word) > 0; block++ {
+		lo, hi := d.random(dom, id, try, block)
+		for _, x := range [...]uint64{lo, hi} {
+			part := word[:min(len(word), perHalf)]
+			for i := range part {
+				part[i] = alphabet[x%n]
+				x /= n
+			}
+			word = word[len(part):]
+		}
+	}
+}

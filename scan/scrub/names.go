@@ -1,0 +1,123 @@
+package scrub
+
+import (
+	"bytes"
+	"unicode/utf8"
+)
+
+// keptName tells whether a name says nothing of its user and something to
+// e2fsck.
+func keptName(name []byte) bool {
+	switch string(name) {
+	case "", ".", "..", "lost+found":
+		return true
+	}
+	return false
+}
+
+// numbered tells whether a name is one that e2fsck gives to what it puts into
+// lost+found: '#' and the number of an inode.
+func numbered(name []byte) bool {
+	if len(name) < 2 || name[0] != '#' {
+		return false
+	}
+	for _, c := range name[1:] {
+		if c < '0' || c > '9' {
+			return false
+		}
+	}
+	return true
+}
+
+// odd tells whether a name has bytes that make it an invalid one, which its
+// word shares: NUL, a slash, what is no UTF-8.
+func odd(name []byte) bool {
+	ascii := true
+	for _, c := range name {
+		if c == 0 || c == '/' {
+			return true
+		}
+		ascii = ascii && c < utf8.RuneSelf
+	}
+	return !ascii && !utf8.Valid(name)
+}
+
+// invalidBytes are bytes that are nowhere in UTF-8.
+const invalidBytes = "\xF8\xF9\xFA\xFB\xFC\xFD\xFE\xFF"
+
+// spoil gives a drawn word what makes name an invalid one, in the same places.
+func (d *drawer) spoil(word, name []byte, id uint64, try uint32) {
+	for i := 0; i < len(name); {
+		r, n := utf8.DecodeRune(name[i:])
+		switch {
+		case name[i] == 0 || name[i] == '/':
+			word[i] = name[i]
+		case r == utf8.RuneError && n == 1:
+			lo, _ := d.random(domainInvalid, id, try, uint32(i))
+			word[i] = invalidBytes[lo%uint64(len(invalidBytes))]
+		}
+		i += n
+	}
+}
+
+// maxName is the length of the longest name in bytes.
+const maxName = 255
+
+// name replaces a name, in place, by the word that stands for it wherever no
+// index says otherwise. The word is none of the words seen.
+func (s *scrubber) name(d *drawer, name []byte) {
+	if !keptName(name) {
+		s.redraw(d, name, lettersAndDigits, d.sum(domainName, name), 0)
+	}
+}
+
+// redraw replaces a name by the first word from a try on that is none of the
+// words seen.
+func (s *scrubber) redraw(d *drawer, name []byte, alphabet string, id uint64, try uint32) {
+	if !odd(name) {
+		for {
+			if d.draw(name, alphabet, domainName, id, try); !s.words.has(name) {
+				return
+			}
+			try++
+		}
+	}
+	old := append(d.old[:0], name...)
+	d.old = old
+	for {
+		d.draw(name, alphabet, domainName, id, try)
+		if d.spoil(name, old, id, try); !s.words.has(name) || bytes.Equal(name, old) {
+			return
+		}
+		try++
+	}
+}
+
+// path replaces what is between the slashes of a path, in place.
+func (s *scrubber) path(d *drawer, path []byte) {
+	for len(path) > 0 {
+		n := bytes.IndexByte(path, '/')
+		if n < 0 {
+			n = len(path)
+		}
+		s.name(d, path[:n])
+		path = path[min(n+1, len(path)):]
+	}
+}
+
+// value replaces contents, in place. Runs of zeros stay: they say nothing but
+// how long what is between them is.
+func (s *scrubber) value(d *drawer, b []byte) {
+	id := d.sum(domainValue, b)
+	for n := uint32(0); len(b) > 0; n++ {
+		end := bytes.IndexByte(b, 0)
+		if end < 0 {
+			end = len(b)
+		}
+		d.draw(b[:end], lettersAndDigits, domainValue, id, n)
+		for end < len(b) && b[end] == 0 {
+			end++
+		}
+		b = b[end:]
+	}
+}
