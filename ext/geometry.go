@@ -139,6 +139,9 @@ func (sb *Superblock) Verify(g *Geometry) error {
 // DescsPerBlock returns how many group descriptors a block holds.
 func (g *Geometry) DescsPerBlock() uint32 { return g.BlockSize / g.DescSize }
 
+// ClustersPerGroup returns how many bits of a group's block bitmap count.
+func (g *Geometry) ClustersPerGroup() uint32 { return g.BlocksPerGroup / (g.ClusterSize / g.BlockSize) }
+
 // InodesPerBlock returns how many inodes a block of an inode table holds.
 func (g *Geometry) InodesPerBlock() uint32 { return g.BlockSize / g.InodeSize }
 
@@ -251,6 +254,23 @@ func (g *Geometry) MetaDescCopies(i uint32) []uint64 {
 		}
 	}
 	return blocks
+}
+
+// GroupHead returns how many blocks at the start of a group its copies of the
+// superblock and of descriptors take, with those kept for the table to grow.
+func (g *Geometry) GroupHead(group uint32) uint64 {
+	n := uint64(0)
+	if g.HasSuper(group) {
+		n = 1
+	}
+	per := g.DescsPerBlock()
+	switch i := group / per; {
+	case !g.MetaBg(i) && n > 0:
+		n += uint64(g.LinearDescBlocks()) + uint64(g.ReservedDescBlocks)
+	case g.MetaBg(i) && (group%per < 2 || group%per == per-1):
+		n++
+	}
+	return n
 }
 
 func (g *Geometry) metaDescBlock(group uint32) uint64 {

@@ -154,6 +154,12 @@ func (s *scanner) markLocated(b *batch, kind Kind, g uint32, block, n uint64) {
 func (s *scanner) scanTables(ctx context.Context, tables []table) error {
 	per := s.geo.InodesPerBlock()
 	size := int(s.geo.InodeSize)
+	if s.tablesOnly {
+		for _, t := range tables {
+			s.out.add(InodeTable, t.block, uint64(t.count))
+		}
+		return nil
+	}
 	return s.sweep(ctx, len(tables),
 		func(i int) (uint64, uint64) { return tables[i].block, uint64(tables[i].count) },
 		func(b *batch, i int, block uint64, data []byte) {

@@ -49,6 +49,10 @@ type Options struct {
 	Backups Backups
 	Journal JournalMode
 
+	// TablesOnly takes superblock, descriptors, all bitmaps and whole inode
+	// tables, and does not follow what inodes lead to.
+	TablesOnly bool
+
 	// Threads is how many workers there are; 0 is runtime.GOMAXPROCS.
 	Threads int
 
@@ -74,6 +78,7 @@ type Result struct {
 	Map      *Map
 	dev      *device
 	super    *ext.Superblock
+	group    uint32 // whose copy super is
 	view     *View
 	problems *problems
 	readings []Reading
@@ -84,6 +89,10 @@ func (r *Result) View() *View { return r.view }
 
 // Super returns the superblock that was believed, nil where none could be.
 func (r *Result) Super() *ext.Superblock { return r.super }
+
+// SuperGroup returns the group whose copy Super is: 0 of the primary. The
+// descriptors beside it are those that were believed.
+func (r *Result) SuperGroup() uint32 { return r.group }
 
 // BlockSize returns the size in bytes of the blocks that the map counts.
 func (r *Result) BlockSize() uint32 { return uint32(r.view.blockSize) }
@@ -155,7 +164,7 @@ func (r *Result) scanReadings(ctx context.Context, readings []reading, opt Optio
 			readings = backups
 		}
 	}
-	r.super = readings[0].sb
+	r.super, r.group = readings[0].sb, readings[0].group
 	if blockSize == 0 {
 		blockSize = smallestBlock(readings)
 	}
@@ -185,6 +194,8 @@ func (r *Result) scanner(rd reading, opt Options, pr *problems) *scanner {
 	s.threads, s.journal, s.progress = opt.Threads, opt.Journal, opt.Progress
 	s.newVisit = opt.Visit
 	s.visitor = s.newVisitor()
+	s.tablesOnly = opt.TablesOnly
+	s.trustFlags = s.trustFlags && !opt.TablesOnly
 	return s
 }
 
@@ -211,6 +222,9 @@ func (s *scanner) scan(ctx context.Context, opt Options) error {
 		s.problems.add(Problem{Kind: SizeMismatch, What: fmt.Sprintf("the filesystem has %d blocks, the device %d", s.geo.BlocksCount, s.deviceBlocks)})
 	}
 	s.markSuperblock()
+	if s.tablesOnly {
+		return s.scanGroups(ctx)
+	}
 	s.markCopies(opt)
 	s.markMmp()
 	if err := s.run(ctx); err != nil {

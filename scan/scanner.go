@@ -30,6 +30,7 @@ type scanner struct {
 	descGroup    uint32 // the superblock copy whose descriptors are read
 	threads      int
 	journal      JournalMode
+	tablesOnly   bool // inodes are not visited
 	progress     func(done, total int64)
 	newVisit     func(*ext.Superblock, *ext.Geometry) Visitor // nil where there are none
 	visitor      Visitor
