@@ -9,6 +9,7 @@ import (
 
 	"e2qcow/internal/image"
 	"e2qcow/internal/progress"
+	"e2qcow/internal/signature"
 	"e2qcow/internal/storage"
 	"e2qcow/internal/target"
 	"e2qcow/scan"
@@ -35,14 +36,17 @@ func (s *session) convert(ctx context.Context, o options) error {
 		return err
 	}
 	guest := w.input.guest
-	whole := guest != nil && (o.whole || o.mode == toRaw)
 	switch {
-	case o.whole && !whole:
+	case o.whole && guest == nil:
 		return usagef("option --%s concerns a qcow2 image; %s is none", flagWhole, w.input.src.Name())
 	case o.backing && guest == nil:
 		return usagef("option --%s concerns a qcow2 image; %s is none", flagBacking, w.input.src.Name())
-	case whole && o.scanFlag != "":
-		return usagef("option --%s concerns a filesystem; %s is a qcow2 image, restored as it is", o.scanFlag, w.input.src.Name())
+	case w.input.asItIs(o) && o.scanFlag != "":
+		what := signature.QCOW2
+		if w.input.normal != nil {
+			what = signature.Normal
+		}
+		return usagef("option --%s concerns a filesystem; %s is %s, taken as it is", o.scanFlag, w.input.src.Name(), what)
 	}
 	if err := s.openTargets(ctx, &w); err != nil {
 		return err
@@ -51,7 +55,7 @@ func (s *session) convert(ctx context.Context, o options) error {
 	defer w.record.Close()
 
 	img := w.input.disk()
-	if !whole {
+	if !w.input.asItIs(o) {
 		w.scan, err = metadata(ctx, img, w.input.src.Name(), w.options, w.progress)
 		if err := cmp.Or(guest.damage(), err); err != nil {
 			return err
@@ -111,8 +115,11 @@ func (w *work) commit() error {
 
 // format returns what a mode writes.
 func (m mode) format() target.Format {
-	if m == toQCOW2 {
+	switch m {
+	case toQCOW2:
 		return target.QCOW2
+	case toNormal:
+		return target.Normal
 	}
 	return target.Raw
 }
@@ -159,8 +166,11 @@ type work struct {
 
 // write writes img to the target as the mode and the kind of target ask.
 func (w *work) write(ctx context.Context, img image.Image) error {
-	if w.mode == toQCOW2 {
+	switch w.mode {
+	case toQCOW2:
 		return w.writeQCOW2(ctx, img)
+	case toNormal:
+		return w.writeNormal(ctx, img)
 	}
 	return w.writeRaw(ctx, img)
 }

@@ -78,6 +78,9 @@ func (w *work) blockSize() int {
 	if i, ok := w.input.guest.info(); ok && i.BlockSize != 0 {
 		return int(i.BlockSize)
 	}
+	if n := w.input.normal; n != nil {
+		return int(n.Superblock().BlockSize())
+	}
 	if w.qcow2.Compression != qcow2.Uncompressed {
 		return 0
 	}
@@ -89,6 +92,8 @@ func (w *work) blockSize() int {
 func (w *work) info() qcow2.Info {
 	i, ok := w.input.guest.info()
 	switch {
+	case w.input.normal != nil:
+		i.Mode, i.BlockSize = infoMetadata, int64(w.blockSize())
 	case w.scan != nil:
 		i.Mode, i.BlockSize = infoMetadata, int64(w.scan.BlockSize())
 		i.Unreadable += blocksOf(w.scan.Unreadable(), i.BlockSize)

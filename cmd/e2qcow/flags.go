@@ -37,7 +37,7 @@ const (
 	flagVersion       = "version"
 )
 
-// modeFlags exclude one another.
+// modeFlags exclude one another. Without any, the mode is toNormal.
 var modeFlags = []struct {
 	name  string
 	short string

@@ -8,6 +8,7 @@ import (
 	"io"
 
 	"e2qcow/ext"
+	"e2qcow/internal/e2i"
 	"e2qcow/internal/image"
 	"e2qcow/internal/ordered"
 	"e2qcow/internal/progress"
@@ -20,6 +21,7 @@ import (
 type input struct {
 	src     *source.Source
 	guest   *guest           // nil where the source is not a qcow2 image
+	normal  *e2i.Image       // nil where it is not a normal image
 	backing []*source.Source // files behind it
 	region  storage.Region   // of them all
 	notes   []string         // what is to be said about the image
@@ -63,10 +65,19 @@ func (in *input) drain() {
 
 // disk returns what a filesystem is looked for on.
 func (in *input) disk() image.Image {
-	if in.guest != nil {
+	switch {
+	case in.guest != nil:
 		return in.guest
+	case in.normal != nil:
+		return in.normal
 	}
 	return in.src
+}
+
+// asItIs tells whether no filesystem is looked for: the image is of one already,
+// or is taken whole. In a normal image there is nothing to follow.
+func (in *input) asItIs(o options) bool {
+	return in.normal != nil || in.guest != nil && (o.whole || o.mode == toRaw)
 }
 
 // examine finds out what the source is, and opens the image in it.
@@ -74,7 +85,7 @@ func (s *session) examine(ctx context.Context, in *input, o options, report *pro
 	head, err := in.src.Head(headSize)
 	f := o.format
 	switch {
-	case err != nil && (in.src.IsPipe() || f == formatQCOW2 || hasMagic(head)):
+	case err != nil && (in.src.IsPipe() || f == formatQCOW2 || f == formatNormal || hasMagic(head) || e2i.Is(head)):
 		return err
 	case err != nil && f == formatAny:
 		// A dying disk: the scan makes the most of it.
@@ -98,7 +109,13 @@ func (s *session) examine(ctx context.Context, in *input, o options, report *pro
 			return err
 		}
 	}
-	if f != formatQCOW2 {
+	switch f {
+	case formatRaw:
+		return nil
+	case formatNormal:
+		if in.normal, err = e2i.Open(in.src, in.src.Size()); err != nil {
+			return fmt.Errorf("%s: %w", in.src.Name(), err)
+		}
 		return nil
 	}
 	opt := qcow2.OpenOptions{}
@@ -153,19 +170,28 @@ func (e *endSeen) Read(p []byte) (int, error) {
 // headSize is enough of a source to tell its format.
 const headSize = ext.SuperblockOffset + ext.SuperblockSize
 
-var errAmbiguous = errors.New("begins as a qcow2 image and holds an ext superblock")
+// What may be an image or a disk.
+var (
+	errAmbiguous       = errors.New("begins as a qcow2 image and holds an ext superblock")
+	errAmbiguousNormal = errors.New("begins as a normal image of e2image and holds an ext superblock of its own")
+)
 
 // formatOf tells by its first bytes what a source is. Whoever may write to a
 // disk can make it look like a qcow2 image; whoever sends an image can make it
 // look like a filesystem.
 func formatOf(head []byte) (format, error) {
+	disk := len(head) == headSize && ext.IsSuperblock(head[ext.SuperblockOffset:])
 	switch {
-	case !hasMagic(head):
-		return formatRaw, nil
-	case len(head) == headSize && ext.IsSuperblock(head[ext.SuperblockOffset:]):
+	case hasMagic(head) && disk:
 		return formatAny, errAmbiguous
+	case hasMagic(head):
+		return formatQCOW2, nil
+	case e2i.Is(head) && disk && !e2i.OwnsSuperblock(head):
+		return formatAny, errAmbiguousNormal
+	case e2i.Is(head):
+		return formatNormal, nil
 	}
-	return formatQCOW2, nil
+	return formatRaw, nil
 }
 
 func hasMagic(head []byte) bool {

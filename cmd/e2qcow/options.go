@@ -22,7 +22,18 @@ type mode uint8
 const (
 	toQCOW2 mode = iota
 	toRaw
+	toNormal // the format of e2image's own
 )
+
+// String returns how a mode is asked for.
+func (m mode) String() string {
+	for _, f := range modeFlags {
+		if f.mode == m {
+			return f.short
+		}
+	}
+	return "a normal image"
+}
 
 // A format is what a source is taken for.
 type format uint8
@@ -31,6 +42,7 @@ const (
 	formatAny format = iota // whichever its first bytes say
 	formatRaw
 	formatQCOW2
+	formatNormal
 )
 
 // options are a parsed command line.
@@ -54,10 +66,33 @@ type options struct {
 	scanFlag       string // a flag given that concerns the scan; "" where there is none
 }
 
-// limitedFlags go with one mode only.
-var limitedFlags = map[mode][]string{
-	toQCOW2: {flagCompress, flagLevel, flagQCOW2Version, flagClusterSize, flagStamp, flagWhole},
-	toRaw:   {flagOnlyAllocated},
+// limitedFlags go with some modes only.
+var limitedFlags = []struct {
+	name  string
+	modes []mode
+}{
+	{flagCompress, []mode{toQCOW2}},
+	{flagLevel, []mode{toQCOW2}},
+	{flagQCOW2Version, []mode{toQCOW2}},
+	{flagClusterSize, []mode{toQCOW2}},
+	{flagStamp, []mode{toQCOW2, toNormal}},
+	{flagWhole, []mode{toQCOW2}},
+	{flagOnlyAllocated, []mode{toRaw}},
+}
+
+// checkFlags refuses flags that do not go with m.
+func checkFlags(c *cli.Context, m mode) error {
+	for _, f := range limitedFlags {
+		if !c.IsSet(f.name) || slices.Contains(f.modes, m) {
+			continue
+		}
+		var names []string
+		for _, m := range f.modes {
+			names = append(names, m.String())
+		}
+		return usagef("option --%s goes with %s only", f.name, strings.Join(names, " and "))
+	}
+	return nil
 }
 
 // scanFlags mean nothing for an image that is taken as it is.
@@ -65,16 +100,12 @@ var scanFlags = []string{flagSuperblock, flagBlockSize, flagBackups, flagJournal
 
 // parseOptions checks what cli has parsed. Its errors are usageErrors.
 func parseOptions(c *cli.Context) (options, error) {
-	m, short, err := parseMode(c)
+	m, err := parseMode(c)
 	if err != nil {
 		return options{}, err
 	}
-	for other, names := range limitedFlags {
-		for _, name := range names {
-			if other != m && c.IsSet(name) {
-				return options{}, usagef("option --%s goes with %s only", name, modeFlags[other].short)
-			}
-		}
+	if err := checkFlags(c, m); err != nil {
+		return options{}, err
 	}
 	o := options{
 		mode:          m,
@@ -89,7 +120,7 @@ func parseOptions(c *cli.Context) (options, error) {
 		badMap:        c.String(flagBadMap),
 		spool:         spool.Options{Dir: c.String(flagSpoolDir)},
 	}
-	if err := o.parseOperands(c, short); err != nil {
+	if err := o.parseOperands(c); err != nil {
 		return options{}, err
 	}
 	if err := o.parseQCOW2(c); err != nil {
@@ -115,41 +146,42 @@ func parseOptions(c *cli.Context) (options, error) {
 const maxThreads = 1024
 
 // parseMode finds the one mode that was asked for.
-func parseMode(c *cli.Context) (m mode, short string, err error) {
+func parseMode(c *cli.Context) (mode, error) {
+	m, short := toNormal, ""
 	for _, f := range modeFlags {
 		switch n := c.Count(f.name); {
 		case n > 1:
-			return 0, "", usagef("%s is given %d times", f.short, n)
+			return 0, usagef("%s is given %d times", f.short, n)
 		case n == 1 && short != "":
-			return 0, "", usagef("%s and %s exclude one another", short, f.short)
+			return 0, usagef("%s and %s exclude one another", short, f.short)
 		case n == 1:
 			m, short = f.mode, f.short
 		}
 	}
-	if short == "" {
-		return 0, "", usagef("say what to do: -Q writes a qcow2 image, -r a raw one")
+	if short == "" && !c.Args().Present() {
+		return 0, usagef("say what to do: -Q writes a qcow2 image, -r a raw one")
 	}
-	return m, short, nil
+	return m, nil
 }
 
 // parseOperands parses the source and the target, and what the source is.
-func (o *options) parseOperands(c *cli.Context, short string) error {
+func (o *options) parseOperands(c *cli.Context) error {
 	switch args := c.Args().Slice(); {
 	case len(args) < 2:
-		return usagef("%s needs a source and a target", short)
+		return usagef("%s needs a source and a target", o.mode)
 	case len(args) > 2:
-		return usagef("%s takes a source and a target, nothing more: %q", short, args[2])
+		return usagef("%s takes a source and a target, nothing more: %q", o.mode, args[2])
 	default:
 		o.source, o.target = args[0], args[1]
 	}
 	var err error
-	o.format, err = choice(c, flagSourceFormat, map[string]format{"raw": formatRaw, "qcow2": formatQCOW2})
+	o.format, err = choice(c, flagSourceFormat, map[string]format{"raw": formatRaw, "qcow2": formatQCOW2, "e2image": formatNormal})
 	if err != nil {
 		return err
 	}
 	for name, set := range map[string]bool{flagWhole: o.whole, flagBacking: o.backing} {
-		if set && o.format == formatRaw {
-			return usagef("option --%s concerns a qcow2 source, --%s says that it is raw", name, flagSourceFormat)
+		if set && o.format != formatAny && o.format != formatQCOW2 {
+			return usagef("option --%s concerns a qcow2 source, --%s says that it is %s", name, flagSourceFormat, c.String(flagSourceFormat))
 		}
 	}
 	if o.backing && source.IsStdin(o.source) {
@@ -217,6 +249,7 @@ func (o *options) parseScan(c *cli.Context) error {
 	}); err != nil {
 		return err
 	}
+	o.scan.TablesOnly = o.mode == toNormal
 	o.scan.Retries = 1
 	if c.IsSet(flagReadRetries) {
 		retries, err := number(c, flagReadRetries, 0, maxRetries)

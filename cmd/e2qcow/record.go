@@ -53,7 +53,7 @@ type jsonRecord struct {
 	Tool       string          `json:"tool"`
 	Source     string          `json:"source"`
 	Target     string          `json:"target"`
-	Output     string          `json:"output"` // qcow2 or raw
+	Output     string          `json:"output"` // qcow2, raw or e2image
 	Mode       string          `json:"mode"`   // metadata or all data
 	Started    time.Time       `json:"started"`
 	Seconds    float64         `json:"seconds"`
@@ -133,7 +133,7 @@ func (w *work) writeRecord() error {
 		if sb := w.scan.Super(); sb != nil {
 			r.Filesystem = filesystemOf(sb)
 		}
-	} else if i, ok := w.input.guest.info(); ok && i.Mode == infoMetadata {
+	} else if i, ok := w.input.guest.info(); ok && i.Mode == infoMetadata || w.input.normal != nil {
 		r.Mode = infoMetadata
 	}
 	b := bufio.NewWriter(w.record.to)
@@ -153,8 +153,11 @@ func encodeJSON(w io.Writer, v any) error {
 
 // name returns what a mode writes, in a word.
 func (m mode) name() string {
-	if m == toQCOW2 {
+	switch m {
+	case toQCOW2:
 		return "qcow2"
+	case toNormal:
+		return "e2image"
 	}
 	return "raw"
 }

@@ -16,6 +16,7 @@ import (
 	"github.com/dustin/go-humanize/english"
 	"golang.org/x/sys/unix"
 
+	"e2qcow/internal/e2i"
 	"e2qcow/internal/signature"
 	"e2qcow/internal/source"
 	"e2qcow/internal/spool"
@@ -47,7 +48,10 @@ func (s *session) report(w work, took time.Duration) error {
 		s.say("%s lacks what could not be read when it was made, %s: zero in this image", w.input.src.Name(), english.Plural(int(min(i.Unreadable, math.MaxInt32)), "block", ""))
 	}
 	s.say("%s to %s: %s", w.input.src.Name(), w.target.Name(), strings.Join(parts, ", "))
-	if w.scan != nil {
+	switch {
+	case w.mode == toNormal:
+		s.say("the image holds what is in inodes: owners, times, attributes, short symlink targets and, with inline_data, names and contents of small files")
+	case w.scan != nil:
 		s.say("the image holds the names of files, their attributes, and contents that are in inodes, in the journal, or by damage taken for structure")
 	}
 	return err
@@ -120,6 +124,10 @@ var advice = []struct {
 	{target.ErrHoldsFilesystem, "see that source and target are not swapped; --overwrite writes over it"},
 	{target.ErrExists, "see that source and target are not swapped; --overwrite replaces it"},
 	{errAmbiguous, "say which it is with --source-format=raw or --source-format=qcow2"},
+	{errAmbiguousNormal, "say which it is with --source-format=raw or --source-format=e2image"},
+	{e2i.ErrTooLarge, "write a qcow2 image with -Q, which has no such bound"},
+	{e2i.ErrNoTables, "write a qcow2 image with -Q"},
+	{errNoSuperblock, "write a qcow2 image with -Q, which takes what there is"},
 	{errBackingOutside, "copy it there, or make one image of both with qemu-img convert"},
 	{errBackingDeep, "make one image of all with qemu-img convert"},
 	{target.ErrNotJSON, "name another file, or remove it first"},
@@ -155,6 +163,7 @@ var looks = map[string]string{
 	"a VHDX image":             "convert it with qemu-img first",
 	"a VDI image":              "convert it with qemu-img first",
 	signature.QCOW2:            "restore it with -r first",
+	signature.Normal:           "it is read as one without --source-format=raw",
 }
 
 // explain returns err in one line with what to do about it.
@@ -162,6 +171,7 @@ func explain(err error) string {
 	var (
 		notExt      *notExtError
 		corrupt     *qcow2.CorruptError
+		normal      *e2i.CorruptError
 		unsupported *qcow2.UnsupportedError
 		interrupted *interruptedError
 		spooled     *spool.Error
@@ -172,7 +182,7 @@ func explain(err error) string {
 		return interrupted.Error() + "; nothing usable is left"
 	case errors.As(err, &notExt):
 		text = looks[notExt.found.Name]
-	case errors.As(err, &corrupt):
+	case errors.As(err, &corrupt) || errors.As(err, &normal):
 		text = "the image is damaged or cut short; get it again"
 	case errors.As(err, &spooled):
 		text = "name another folder with --spool-dir or TMPDIR"

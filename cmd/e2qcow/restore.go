@@ -10,7 +10,7 @@ import (
 	"e2qcow/internal/target"
 )
 
-// writeRaw writes img byte by byte.
+// writeRaw writes img byte by byte, a disk or the file of another format.
 func (w *work) writeRaw(ctx context.Context, img image.Image) error {
 	opt := raw.Options{Threads: w.threads, Progress: w.progress.Phase("copy", progress.Bytes)}
 	var (

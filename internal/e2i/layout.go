@@ -99,6 +99,16 @@ func Is(head []byte) bool {
 		bytes.HasPrefix(head[hdrDescriptor:], []byte(descriptor))
 }
 
+// OwnsSuperblock reports whether the superblock that stands at byte 1024 of a
+// normal image, where a disk has its own, is the one in the image: it is where
+// blocks have 1 KiB. head is the start of the image, up to the end of that
+// superblock.
+func OwnsSuperblock(head []byte) bool {
+	const uuid = 104 // s_uuid
+	return len(head) >= 2*ext.MinBlockSize && binary.LittleEndian.Uint32(head[hdrBlockSize:]) == ext.MinBlockSize &&
+		bytes.Equal(head[hdrUUID:][:16], head[ext.SuperblockOffset+uuid:][:16])
+}
+
 // A Header says where an image comes from. Of an image that was read it is
 // untrusted text.
 type Header struct {

@@ -20,8 +20,11 @@ type Signature struct {
 	Filesystem bool   // a filesystem, or what holds or is part of one, as LUKS, swap or a partition table
 }
 
-// QCOW2 is the name of a qcow2 image.
-const QCOW2 = "a qcow2 image"
+// The names of what e2qcow writes.
+const (
+	QCOW2  = "a qcow2 image"
+	Normal = "a normal image of e2image"
+)
 
 // A magic is bytes at an offset.
 type magic struct {
@@ -69,6 +72,7 @@ var filesystems = []magic{
 }
 
 const (
+	e2imageMagic   = "\x10\xb7\x2b\x7fExt2 Image 1.0\x00\x00"
 	raidMagic      = "\xfc\x4e\x2b\xa9"
 	partitionTable = "a partition table"
 )
@@ -109,6 +113,10 @@ func Find(r io.ReaderAt, size int64) (s Signature, ok bool, err error) {
 	// but nothing that is not one begins with its magic.
 	if bytes.HasPrefix(head, []byte("QFI\xfb")) {
 		return Signature{Name: QCOW2}, true, nil
+	}
+	// Behind it may stand a superblock.
+	if bytes.HasPrefix(head, []byte(e2imageMagic)) {
+		return Signature{Name: Normal}, true, nil
 	}
 	if name, ok := match(head, filesystems); ok {
 		return Signature{Name: name, Filesystem: true}, true, nil

@@ -51,9 +51,10 @@ type Format uint8
 
 // The formats.
 const (
-	QCOW2 Format = iota // not over a file that is something else
-	Raw                 // not over a qcow2 image: the arguments may be swapped
-	JSON                // not over a file that is something else, nor to a device
+	QCOW2  Format = iota // not over a file that is something else
+	Raw                  // not over a qcow2 image: the arguments may be swapped
+	JSON                 // not over a file that is something else, nor to a device
+	Normal               // of e2image; not over a file that is something else
 )
 
 // Options say what may be opened.
@@ -140,19 +141,22 @@ func checkContent(f *os.File, name string, size int64, opt Options) error {
 	if err != nil {
 		return err
 	}
-	qcow2 := known && s.Name == signature.QCOW2
 	if opt.Format == JSON {
 		return checkJSON(f, name)
 	}
+	image := known && (s.Name == signature.QCOW2 || s.Name == signature.Normal)
+	own, isImage := map[Format]string{QCOW2: signature.QCOW2, Normal: signature.Normal}[opt.Format]
 	switch {
-	case opt.Format == Raw && qcow2:
+	case known && s.Name == own:
+		return nil
+	case image:
 		return fmt.Errorf("%s %w and is %s", name, ErrExists, s.Name)
-	case !info.Mode().IsRegular() && known && !qcow2:
+	case !info.Mode().IsRegular() && known:
 		return fmt.Errorf("%s %w: %s", name, ErrHoldsFilesystem, s.Name)
-	case info.Mode().IsRegular() && opt.Format == QCOW2 && known && !qcow2:
-		return fmt.Errorf("%s %w and is %s, not a qcow2 image", name, ErrExists, s.Name)
-	case info.Mode().IsRegular() && opt.Format == QCOW2 && !qcow2:
-		return fmt.Errorf("%s %w and is not a qcow2 image", name, ErrExists)
+	case info.Mode().IsRegular() && isImage && known:
+		return fmt.Errorf("%s %w and is %s, not %s", name, ErrExists, s.Name, own)
+	case info.Mode().IsRegular() && isImage:
+		return fmt.Errorf("%s %w and is not %s", name, ErrExists, own)
 	}
 	return nil
 }
