@@ -6,11 +6,14 @@ import (
 	"encoding/binary"
 	"errors"
 	"io"
+	"runtime/debug"
+	"runtime/metrics"
 	"slices"
 	"testing"
 	"time"
 
 	"e2qcow/ext"
+	"e2qcow/qcow2"
 )
 
 // fuzzRecipes are filesystems of each layout, small enough to be scanned in a
@@ -22,6 +25,9 @@ var fuzzRecipes = []recipe{
 	{size: 4 << 20, blockSize: 1024, options: "-t ext4 -O ^metadata_csum,quota -g 1024 -N 256", debugfs: []string{"jo", "jw -b 5,600 /dev/null", "jc"}},
 	{size: 4 << 20, blockSize: 4096, options: "-t ext4 -O ^has_journal,bigalloc,^resize_inode,^metadata_csum,project,quota -C 16384 -N 128"},
 	{size: 3 << 20, blockSize: 2048, options: "-t ext3 -O ^has_journal,^resize_inode,sparse_super2 -N 256"},
+	{size: 4 << 20, blockSize: 1024, options: "-t ext4 -O metadata_csum,mmp,orphan_file,encrypt,verity,^resize_inode -g 1024 -N 128"},
+	{size: 4 << 20, blockSize: 1024, options: "-t ext4 -O ^metadata_csum,^resize_inode,64bit,casefold -E encoding=utf8 -g 1024 -N 128",
+		debugfs: []string{"jo", "jw -b 5,600 -r 700 /dev/null", "jw -b 6 /dev/null", "jc"}},
 }
 
 // An edit changes a few bytes of an image, of structure where it can.
@@ -66,7 +72,9 @@ func applyEdits(image []byte, blockSize int, meta []uint64, edits []byte) {
 	}
 }
 
-func FuzzScan(f *testing.F) {
+// Bytes of any kind, or a filesystem with some of its bytes changed, are
+// scanned, written as qcow2 and read again.
+func FuzzDump(f *testing.F) {
 	type base struct {
 		image []byte
 		bs    int
@@ -94,6 +102,7 @@ func FuzzScan(f *testing.F) {
 		f.Add(uint8(i), []byte{14, 0, 0, 0x18, 0, 7, 0, 0, 0, 8, 4, 0, 0, 0, 255, 0, 0, 0})
 	}
 	f.Add(uint8(255), bases[0].image[:4096])
+	debug.FreeOSMemory() // what is left of other tests
 	var buf []byte
 	f.Fuzz(func(t *testing.T, which uint8, edits []byte) {
 		if which < 128 {
@@ -106,36 +115,82 @@ func FuzzScan(f *testing.F) {
 				buf[1024+0x38], buf[1024+0x39] = 0x53, 0xEF
 			}
 		}
-		fuzzScan(t, buf, Options{Backups: Backups(which >> 2 % 3), Journal: JournalMode(which >> 4 % 3), Threads: 1 + int(which&1)})
+		src := bytes.NewReader(buf)
+		// A worker that hangs is no find to the fuzzer; one that dies is.
+		hang := time.AfterFunc(mostTime*raceFactor, func() { panic("the dump hangs") })
+		defer hang.Stop()
+		res := fuzzScan(t, src, Options{Backups: Backups(which >> 2 % 3), Journal: JournalMode(which >> 4 % 3), Threads: 1 + int(which&1)})
+		if res == nil {
+			return
+		}
+		checkResult(t, src, src.Size(), res)
+		fuzzWrite(t, res, qcow2.WriteOptions{Compression: qcow2.Compression(which % 5 % 3), BlockSize: int(res.BlockSize())})
+		if lost := res.Unreadable(); len(lost) > 0 {
+			t.Fatalf("%v listed of a device without faults", lost)
+		}
+		if n := ownMemory(); n > mostMemory {
+			t.Fatalf("the process holds %d MiB", n>>20)
+		}
 	})
 }
 
-func fuzzScan(t *testing.T, image []byte, opt Options) {
-	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
-	defer cancel()
-	// A worker that hangs is no find to the fuzzer; one that dies is.
-	hang := time.AfterFunc(60*time.Second, func() { panic("the scan hangs") })
-	defer hang.Stop()
-	src := &countingDisk{ReaderAt: bytes.NewReader(image)}
-	res, err := Scan(ctx, src, int64(len(image)), opt)
+// fuzzScan returns nil where there is no filesystem.
+func fuzzScan(t *testing.T, r *bytes.Reader, opt Options) *Result {
+	src := &countingDisk{ReaderAt: r}
+	res, err := Scan(context.Background(), src, r.Size(), opt)
 	if errors.Is(err, ErrNotExt) {
-		return
+		return nil
 	}
 	if err != nil {
 		t.Fatal(err)
 	}
 	// Each role of a block reads it once; several readings, and the state
 	// after replay, multiply that.
-	if most := int64(400*len(image) + 64<<20); src.bytes.Load() > most {
-		t.Fatalf("%d bytes read of a device of %d", src.bytes.Load(), len(image))
+	if most := 400*r.Size() + 64<<20; src.bytes.Load() > most {
+		t.Fatalf("%d bytes read of a device of %d", src.bytes.Load(), r.Size())
 	}
-	if res.MetadataBytes() > int64(len(image))+int64(res.BlockSize()) {
-		t.Fatalf("%d bytes of metadata on a device of %d", res.MetadataBytes(), len(image))
+	if res.MetadataBytes() > r.Size()+int64(res.BlockSize()) {
+		t.Fatalf("%d bytes of metadata on a device of %d", res.MetadataBytes(), r.Size())
 	}
-	checkResult(t, bytes.NewReader(image), int64(len(image)), res)
-	if lost := res.Unreadable(); len(lost) > 0 {
-		t.Fatalf("%v listed of a device without faults", lost)
+	return res
+}
+
+// fuzzWrite makes a qcow2 image of a view, and checks that it is sound and
+// reads as the view does.
+func fuzzWrite(t *testing.T, res *Result, opt qcow2.WriteOptions) {
+	ctx, view := context.Background(), res.View()
+	var file bytes.Buffer
+	if _, err := qcow2.WriteStream(ctx, &file, view, opt); err != nil {
+		t.Fatal(err)
 	}
+	r := bytes.NewReader(file.Bytes())
+	report, err := qcow2.Check(ctx, r, r.Size(), nil)
+	if err != nil || report.Status() != 0 {
+		t.Fatalf("check: %+v, %v", report, err)
+	}
+	img, err := qcow2.Open(r, r.Size(), qcow2.OpenOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if img.Size() != view.Size() {
+		t.Fatalf("an image of %d bytes of a view of %d", img.Size(), view.Size())
+	}
+	got, want := make([]byte, 1<<20), make([]byte, 1<<20)
+	for off := int64(0); off < img.Size(); off += int64(len(got)) {
+		n, err := img.ReadAt(got, off)
+		m, werr := view.ReadAt(want, off)
+		if n != m || !bytes.Equal(got[:n], want[:m]) || err != nil && !errors.Is(err, io.EOF) || werr != nil && !errors.Is(werr, io.EOF) {
+			t.Fatalf("the image and the view differ between %d and %d: %v, %v", off, off+int64(len(got)), err, werr)
+		}
+	}
+}
+
+// ownMemory returns how many bytes the process has mapped for itself and not
+// given back.
+func ownMemory() uint64 {
+	s := []metrics.Sample{{Name: "/memory/classes/total:bytes"}, {Name: "/memory/classes/heap/released:bytes"}}
+	metrics.Read(s)
+	return s[0].Value.Uint64() - s[1].Value.Uint64()
 }
 
 func FuzzIndirect(f *testing.F) {
@@ -175,7 +230,7 @@ func FuzzIndirect(f *testing.F) {
 	})
 }
 
-// The edits that FuzzScan is made of reach what they are meant for.
+// The edits that FuzzDump is made of reach what they are meant for.
 func TestApplyEdits(t *testing.T) {
 	image := make([]byte, 16*1024)
 	copy(image[3*1024:], []byte("block three"))
