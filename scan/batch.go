@@ -17,21 +17,38 @@ type batch struct {
 	problems []Problem
 
 	unlinkedDirs []uint32
+
+	values     []value
+	valueNodes int // that were read for them
+}
+
+// A value is where the value of an extended attribute lies, and how many nodes
+// were read to find out.
+type value struct {
+	ino   uint32
+	nodes int
+	marks []Run
+	ends  []partial
 }
 
 func (b *batch) full() bool {
-	return len(b.items)+len(b.suspects)+len(b.marks)+len(b.named)+len(b.parents)+len(b.unlinkedDirs)+len(b.revisits)+len(b.ends)+len(b.problems) >= 1024
+	return len(b.items)+len(b.suspects)+len(b.marks)+len(b.named)+len(b.parents)+len(b.unlinkedDirs)+len(b.revisits)+len(b.ends)+len(b.problems)+len(b.values) >= 1024
 }
 
 func (b *batch) mark(kind Kind, start, n uint64) {
+	b.marks = appendMark(b.marks, kind, start, n)
+}
+
+// appendMark appends a run, to the last one where it goes on with that.
+func appendMark(marks []Run, kind Kind, start, n uint64) []Run {
 	if n == 0 {
-		return
+		return marks
 	}
-	if i := len(b.marks) - 1; i >= 0 && b.marks[i].Kind == kind && b.marks[i].Start+b.marks[i].Count == start {
-		b.marks[i].Count += n
-		return
+	if i := len(marks) - 1; i >= 0 && marks[i].Kind == kind && marks[i].Start+marks[i].Count == start {
+		marks[i].Count += n
+		return marks
 	}
-	b.marks = append(b.marks, Run{start, n, kind})
+	return append(marks, Run{start, n, kind})
 }
 
 func (b *batch) problem(kind ProblemKind, ino uint32, block uint64, what string) {
@@ -40,14 +57,7 @@ func (b *batch) problem(kind ProblemKind, ino uint32, block uint64, what string)
 
 // merge takes over what a batch holds and empties it.
 func (s *scanner) merge(b *batch) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	for _, m := range b.marks {
-		s.out.add(m.Kind, m.Start, m.Count)
-		if m.Kind == Claimed {
-			s.claimed += int64(m.Count) * int64(s.geo.BlockSize)
-		}
-	}
+	s.addMarks(b.marks)
 	s.claim(b.items)
 	if s.suspects = append(s.suspects, b.suspects...); len(s.suspects) >= 2*maxSuspects {
 		s.suspects = s.leastSuspects()
@@ -61,13 +71,14 @@ func (s *scanner) merge(b *batch) {
 		_, asked := s.asked[r]
 		switch {
 		case asked || !s.geo.ValidInode(r.ino):
-		case len(s.asked) >= maxRevisits:
-			s.problems.add(Problem{Kind: Unbounded, What: fmt.Sprintf("more than %d inodes hold attribute values or are orphans", maxRevisits), Inode: r.ino})
+		case len(s.asked) >= s.maxRevisits:
+			s.problems.add(Problem{Kind: Unbounded, What: fmt.Sprintf("more than %d inodes hold attribute values or are orphans", s.maxRevisits), Inode: r.ino})
 		default:
 			s.asked[r] = struct{}{}
 			s.revisits = append(s.revisits, r)
 		}
 	}
+	s.mergeValues(b.values)
 	for _, p := range b.problems {
 		s.problems.add(p)
 	}
@@ -75,6 +86,32 @@ func (s *scanner) merge(b *batch) {
 	*b = batch{
 		items: b.items[:0], suspects: b.suspects[:0], marks: b.marks[:0], named: b.named[:0], parents: b.parents[:0],
 		revisits: b.revisits[:0], ends: b.ends[:0], problems: b.problems[:0], unlinkedDirs: b.unlinkedDirs[:0],
+		values: b.values[:0],
+	}
+}
+
+func (s *scanner) addMarks(marks []Run) {
+	for _, m := range marks {
+		s.out.add(m.Kind, m.Start, m.Count)
+		if m.Kind == Claimed {
+			s.claimed += int64(m.Count) * int64(s.geo.BlockSize)
+		}
+	}
+}
+
+// mergeValues takes in values of attributes till their trees have had too many
+// nodes: which they are depends on the order in which they are merged only. A
+// worker that sees that the bound is reached reads no more trees.
+func (s *scanner) mergeValues(values []value) {
+	for _, v := range values {
+		nodes := s.valueNodes.Load()
+		if nodes >= s.maxValueNodes {
+			s.problems.add(Problem{Kind: Unbounded, What: fmt.Sprintf("the trees of attribute values have more than %d nodes", s.maxValueNodes), Inode: v.ino})
+			continue
+		}
+		s.valueNodes.Store(nodes + int64(v.nodes))
+		s.addMarks(v.marks)
+		s.out.ends = append(s.out.ends, v.ends...)
 	}
 }
 

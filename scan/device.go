@@ -2,6 +2,8 @@ package scan
 
 import (
 	"cmp"
+	"errors"
+	"fmt"
 	"io"
 	"math"
 	"slices"
@@ -34,16 +36,41 @@ type device struct {
 	retries int     // more tries for a sector that cannot be read
 	bad     []Range // not to be read: known to be bad; ascending, disjoint
 
+	// done is closed when nothing more is wanted; nil never is.
+	done <-chan struct{}
+
 	mu     sync.Mutex
+	failed *ReadError // the first read that failed
 	lost   []Range
 	wasted time.Duration // on failed reads
 	barren time.Duration // on failed reads since one succeeded
 }
 
+// A ReadError says that no filesystem was found and that a place where its
+// superblock might be cannot be read. It is an ErrNotExt.
+type ReadError struct {
+	Offset int64 // in the source
+	Err    error
+}
+
+func (e *ReadError) Error() string {
+	return fmt.Sprintf("%v, but byte %d cannot be read: %v", ErrNotExt, e.Offset, e.Err)
+}
+
+func (e *ReadError) Unwrap() []error { return []error{ErrNotExt, e.Err} }
+
+var errKnownBad = errors.New("known to be bad")
+
 // tryRead fills p from off if that can be done in one go. Of a dead device
 // nothing can.
 func (d *device) tryRead(p []byte, off int64) bool {
-	if d.dead() || off < 0 || off > d.size-int64(len(p)) || len(d.bad) > 0 && d.nextBad(off).Start < off+int64(len(p)) {
+	if d.dead() || off < 0 || off > d.size-int64(len(p)) {
+		return false
+	}
+	if bad := d.nextBad(off); bad.Start < off+int64(len(p)) {
+		d.mu.Lock()
+		defer d.mu.Unlock()
+		d.fail(max(off, bad.Start), errKnownBad)
 		return false
 	}
 	n, _ := d.readOnce(p, off)
@@ -67,8 +94,23 @@ func (d *device) readOnce(p []byte, off int64) (int, error) {
 		took := time.Since(start)
 		d.wasted += took
 		d.barren += took
+		d.fail(off+int64(n), err)
 	}
 	return n, err
+}
+
+// fail remembers the first failure.
+func (d *device) fail(off int64, err error) {
+	if d.failed == nil {
+		d.failed = &ReadError{off, err}
+	}
+}
+
+// failure returns the first failure to read, if there was one.
+func (d *device) failure() *ReadError {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.failed
 }
 
 // nextBad returns the first range known to be bad that ends behind off.
@@ -148,6 +190,11 @@ func (d *device) giveUp() bool {
 
 // dead tells whether nothing more is read.
 func (d *device) dead() bool {
+	select {
+	case <-d.done:
+		return true
+	default:
+	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	return d.barren > deadTime
@@ -158,6 +205,7 @@ func (d *device) lose(start, end int64) {
 	start, end = start&^(sector-1), (end+sector-1)&^(sector-1)
 	d.mu.Lock()
 	defer d.mu.Unlock()
+	d.fail(start, errKnownBad) // else something failed before
 	if n := len(d.lost); n > 0 && d.lost[n-1].End == start {
 		d.lost[n-1].End = end
 		return

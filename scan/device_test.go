@@ -2,9 +2,12 @@ package scan
 
 import (
 	"bytes"
+	"context"
+	"errors"
 	"io"
 	"math/rand/v2"
 	"slices"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -355,4 +358,67 @@ func TestDeviceMergesRanges(t *testing.T) {
 			t.Fatalf("merged to %v, want %v", got, want)
 		}
 	}
+}
+
+// Where no superblock is found and one may have stood where nothing can be
+// read, that is said.
+func TestUnreadableSuperblock(t *testing.T) {
+	const size = 1 << 20
+	for _, c := range []struct {
+		what string
+		opt  Options
+		bad  []int64 // sectors
+		at   int64
+		err  error
+	}{
+		{"the primary", Options{}, []int64{1024, 1536}, 1024, errIO},
+		{"all", Options{}, sectors(0, size, sector), 1024, errIO},
+		{"a copy asked for", Options{Superblock: 100, BlockSize: 4096}, []int64{100 * 4096}, 100 * 4096, errIO},
+		{"known to be bad", Options{Bad: []Range{{512, 4096}}}, nil, 1024, errKnownBad},
+	} {
+		src := &badDisk{ReaderAt: newDisk(size), bad: c.bad}
+		_, err := Scan(context.Background(), src, size, c.opt)
+		failed := (*ReadError)(nil)
+		if !errors.Is(err, ErrNotExt) || !errors.As(err, &failed) || failed.Offset != c.at || !errors.Is(err, c.err) {
+			t.Errorf("%s: %v", c.what, err)
+		}
+	}
+}
+
+func sectors(start, end, step int64) (list []int64) {
+	for ; start < end; start += step {
+		list = append(list, start)
+	}
+	return list
+}
+
+// A disk that fails slowly is not read on when the context has ended.
+func TestDeviceEndsWithContext(t *testing.T) {
+	for _, after := range []int64{1, 2, 5, 40} {
+		ctx, cancel := context.WithCancel(context.Background())
+		src := &badDisk{ReaderAt: newDisk(1 << 30), bad: sectors(0, 1<<30, sector), nothing: true}
+		counted := &callingDisk{ReaderAt: src, after: after, call: cancel}
+		_, err := Scan(ctx, counted, 1<<30, Options{Threads: 2})
+		if !errors.Is(err, context.Canceled) {
+			t.Errorf("after %d reads: %v", after, err)
+		}
+		if n := counted.reads.Load(); n > after+2 {
+			t.Errorf("after %d reads: %d more", after, n-after)
+		}
+	}
+}
+
+// A callingDisk calls once a number of reads have been made.
+type callingDisk struct {
+	io.ReaderAt
+	reads atomic.Int64
+	after int64
+	call  func()
+}
+
+func (d *callingDisk) ReadAt(p []byte, off int64) (int, error) {
+	if d.reads.Add(1) == d.after {
+		d.call()
+	}
+	return d.ReaderAt.ReadAt(p, off)
 }

@@ -22,12 +22,13 @@ const (
 	// maxMapExtents bounds the memory of a fileMap.
 	maxMapExtents = 1 << 20
 
-	// maxMapReads bounds the nodes that are read for all fileMaps of a scan.
-	maxMapReads = 1 << 18
+	// maxValueNodes bounds the nodes that are read for all attribute values.
+	maxValueNodes = 1 << 18
 )
 
-// mapFile follows the tree whose root is iblock, up to a count of nodes.
-func (s *scanner) mapFile(iblock []byte, extents bool, maxNodes int) fileMap {
+// mapFile follows the tree whose root is iblock, up to a count of nodes, and
+// returns how many there were.
+func (s *scanner) mapFile(iblock []byte, extents bool, maxNodes int) (file fileMap, nodes int) {
 	m := &mapper{s: s, left: maxNodes}
 	if extents {
 		m.node(iblock)
@@ -43,10 +44,6 @@ func (s *scanner) mapFile(iblock []byte, extents bool, maxNodes int) fileMap {
 	for len(m.todo) > 0 {
 		next := m.todo[len(m.todo)-1]
 		m.todo = m.todo[:len(m.todo)-1]
-		if s.mapReads.Add(1) > maxMapReads {
-			s.problems.add(Problem{Kind: Unbounded, What: "the trees of journals and attribute values have too many nodes", Block: next.block})
-			break
-		}
 		if m.buf == nil {
 			m.buf = make([]byte, s.geo.BlockSize)
 		}
@@ -58,7 +55,7 @@ func (s *scanner) mapFile(iblock []byte, extents bool, maxNodes int) fileMap {
 		}
 	}
 	slices.SortStableFunc(m.found, func(a, b ext.Extent) int { return cmp.Compare(a.Logical, b.Logical) })
-	return m.found
+	return m.found, maxNodes - m.left
 }
 
 // A mapper gathers the extents of one file.

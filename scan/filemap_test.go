@@ -54,7 +54,8 @@ func TestMapFileExtents(t *testing.T) {
 		for l := range want {
 			length = max(length, uint64(l)+1)
 		}
-		checkFileMap(t, scannerOf(t, fs, fs.size).mapFile(root, true, maxJournalNodes), want, length)
+		m, _ := scannerOf(t, fs, fs.size).mapFile(root, true, maxJournalNodes)
+		checkFileMap(t, m, want, length)
 	}
 }
 
@@ -92,7 +93,8 @@ func TestMapFileIndirect(t *testing.T) {
 	for l := range want {
 		length = max(length, uint64(l)+1)
 	}
-	checkFileMap(t, scannerOf(t, fs, fs.size).mapFile(pointers(ext.IBlockSize, root...), false, maxJournalNodes), want, length)
+	m, _ := scannerOf(t, fs, fs.size).mapFile(pointers(ext.IBlockSize, root...), false, maxJournalNodes)
+	checkFileMap(t, m, want, length)
 }
 
 // Extents in the upper half of a file's logical blocks sort behind the rest.
@@ -100,7 +102,7 @@ func TestMapFileOrder(t *testing.T) {
 	fs := newSynthetic(layout{})
 	root := extentNode(ext.IBlockSize, 0,
 		entry{logical: 0xFFFF0000, len: 2, block: 500}, entry{logical: 7, len: 1, block: 600}, entry{logical: 0x80000001, len: 1, block: 700})
-	m := scannerOf(t, fs, fs.size).mapFile(root, true, maxJournalNodes)
+	m, _ := scannerOf(t, fs, fs.size).mapFile(root, true, maxJournalNodes)
 	var got []uint32
 	for _, x := range m {
 		got = append(got, x.Logical)
@@ -121,7 +123,8 @@ func TestMapFileDamaged(t *testing.T) {
 	fs.block(extentNode(1024, 3, entry{block: loop}, entry{block: loop + 2}))
 	fs.block(extentNode(1024, 0, entry{logical: 5, len: 1, block: 1000}, entry{logical: 6, len: 1, block: 1 << 21}))
 	root := extentNode(ext.IBlockSize, 5, entry{block: loop})
-	checkFileMap(t, s.mapFile(root, true, maxJournalNodes), map[uint32]uint64{5: 1000}, 6)
+	m, _ := s.mapFile(root, true, maxJournalNodes)
+	checkFileMap(t, m, map[uint32]uint64{5: 1000}, 6)
 
 	// Indirect blocks that point at themselves.
 	self := uint32(fs.free)
@@ -132,10 +135,10 @@ func TestMapFileDamaged(t *testing.T) {
 	fs.block(pointers(1024, ring...))
 	p := make([]uint32, ext.IBlockCount)
 	p[14] = self
-	if m := s.mapFile(pointers(ext.IBlockSize, p...), false, maxJournalNodes); m.blocks() > 1<<32 {
+	if m, _ := s.mapFile(pointers(ext.IBlockSize, p...), false, maxJournalNodes); m.blocks() > 1<<32 {
 		t.Errorf("a file of %d blocks", m.blocks())
 	}
-	if m := s.mapFile(make([]byte, ext.IBlockSize), true, maxJournalNodes); len(m) != 0 || m.blocks() != 0 {
+	if m, _ := s.mapFile(make([]byte, ext.IBlockSize), true, maxJournalNodes); len(m) != 0 || m.blocks() != 0 {
 		t.Errorf("no tree at all is mapped to %v", m)
 	} else if _, ok := m.block(0); ok {
 		t.Error("an empty map has a block")

@@ -221,7 +221,7 @@ func FuzzIndirect(f *testing.F) {
 		// As an i_block, in both of the ways that one is followed.
 		s.visitBlockMap(b, 12, data[:ext.IBlockSize], it.content)
 		s.visitTree(b, 12, data[:ext.IBlockSize], r&128 != 0, it.content)
-		m := s.mapFile(data[:ext.IBlockSize], r&128 != 0, maxJournalNodes)
+		m, _ := s.mapFile(data[:ext.IBlockSize], r&128 != 0, maxJournalNodes)
 		for _, x := range m {
 			if _, _, ok := s.validRun(x.Start, uint64(x.Len)); !ok {
 				t.Fatalf("extent %+v lies outside", x)

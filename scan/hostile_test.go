@@ -59,14 +59,7 @@ func TestValuesWithHugeTrees(t *testing.T) {
 	// Each inode names the next as the value of an attribute.
 	for ino := uint32(12); ino < 1000; ino++ {
 		fs.inode(ino, modeRegular, ext.FlagExtents|ext.FlagEaInode, 5000, extentNode(ext.IBlockSize, 5, entry{block: first + uint64(ino)}))
-		x := make([]byte, 128)
-		le.PutUint16(x, 32) // i_extra_isize
-		le.PutUint32(x[32:], 0xEA020000)
-		x[36], x[37] = 1, 1 // e_name_len, e_name_index
-		le.PutUint32(x[40:], ino+1)
-		le.PutUint32(x[44:], 5000)
-		x[52] = 'n'
-		fs.put(int64(fs.table)*4096+int64(ino-1)*256+128, x)
+		nameValue(fs, ino, ino+1, 5000)
 	}
 	res := scanBounded(t, fs, fs.size, Options{})
 	if n := res.Map.Blocks(ExtentNode); n < nodes*3/4 {

@@ -84,17 +84,19 @@ func (s *scanner) visitSpecial(b *batch, ino uint32, in ext.Inode) {
 	case ino == s.sb.JournalInode():
 		s.visitTree(b, ino, in.IBlock(), in.Flags()&ext.FlagExtents != 0, contentData)
 	case slices.Contains(s.quotas[:], ino):
+		s.visitTree(b, ino, in.IBlock(), in.Flags()&ext.FlagExtents != 0, contentData)
 		limit := uint64(maxQuotaFile)
 		if ino >= s.geo.FirstInode && !s.begins(in, 1, ext.IsQuotaHeader) {
 			limit = 1 // e2fsck reads no more of what is no quota file
 		}
-		s.visitMapped(b, ino, in, limit, func(start, n uint64, _ uint32) { b.mark(Quota, start, n) })
+		s.leaves(in, limit, func(start, n uint64, _ uint32) { b.mark(Quota, start, n) })
 	case ino == s.orphanFile:
+		s.visitTree(b, ino, in.IBlock(), in.Flags()&ext.FlagExtents != 0, contentData)
 		limit := uint64(maxOrphanFile)
 		if !s.begins(in, 2, ext.IsOrphanBlock) {
 			limit = 1
 		}
-		s.visitMapped(b, ino, in, limit, func(start, n uint64, _ uint32) {
+		s.leaves(in, limit, func(start, n uint64, _ uint32) {
 			b.mark(OrphanFile, start, n)
 			b.items = appendRun(b.items, ino, start, n, roleOrphan)
 		})
@@ -103,7 +105,7 @@ func (s *scanner) visitSpecial(b *batch, ino uint32, in ext.Inode) {
 
 // begins tells whether one of the first n blocks of a file is such a block.
 func (s *scanner) begins(in ext.Inode, n uint32, such func(block []byte) bool) bool {
-	file := s.mapFile(in.IBlock(), in.Flags()&ext.FlagExtents != 0, maxSmallNodes)
+	file, _ := s.mapFile(in.IBlock(), in.Flags()&ext.FlagExtents != 0, maxSmallNodes)
 	data := make([]byte, s.geo.BlockSize)
 	for logical := range n {
 		if block, ok := file.block(logical); ok && s.validBlock(block) {
@@ -119,14 +121,14 @@ func (s *scanner) begins(in ext.Inode, n uint32, such func(block []byte) bool) b
 // blocks are wanted.
 const maxSmallNodes = 64
 
-// visitMapped takes in the tree of a file, and calls leaf for each run of
-// blocks that hold its first limit bytes, with the logical block they begin at.
-func (s *scanner) visitMapped(b *batch, ino uint32, in ext.Inode, limit uint64, leaf func(start, n uint64, logical uint32)) {
-	extents := in.Flags()&ext.FlagExtents != 0
-	s.visitTree(b, ino, in.IBlock(), extents, contentData)
+// leaves calls leaf for each run of blocks that hold the first limit bytes of a
+// file, with the logical block they begin at. It returns how many nodes the
+// file's tree has.
+func (s *scanner) leaves(in ext.Inode, limit uint64, leaf func(start, n uint64, logical uint32)) (nodes int) {
 	end := (limit + uint64(s.geo.BlockSize) - 1) / uint64(s.geo.BlockSize)
-	nodes := 8 + int(end/32) // a node leads to more blocks than that, unless damaged
-	for _, x := range s.mapFile(in.IBlock(), extents, nodes) {
+	most := 8 + int(end/32) // a node leads to more blocks than that, unless damaged
+	file, nodes := s.mapFile(in.IBlock(), in.Flags()&ext.FlagExtents != 0, most)
+	for _, x := range file {
 		if uint64(x.Logical) >= end {
 			break
 		}
@@ -134,6 +136,7 @@ func (s *scanner) visitMapped(b *batch, ino uint32, in ext.Inode, limit uint64, 
 			leaf(start, n, x.Logical)
 		}
 	}
+	return nodes
 }
 
 // mayBeDir tells whether e2fsck looks if an inode, which is neither directory
@@ -213,11 +216,31 @@ func (s *scanner) visitXattrEntries(b *batch, r *ext.XattrReader) {
 	}
 }
 
-// seedOrphans asks for the inode that the orphan list begins with.
-func (s *scanner) seedOrphans(b *batch) {
-	if ino := s.sb.LastOrphan(); ino != 0 {
+// seedOrphans asks for the inodes on the orphan list: each names the next as
+// the time of its deletion.
+func (s *scanner) seedOrphans(ctx context.Context, b *batch) error {
+	seen := roaring.New()
+	in := make(ext.Inode, s.geo.InodeSize)
+	for ino := s.sb.LastOrphan(); ino != 0 && ctx.Err() == nil && seen.CheckedAdd(ino); ino = in.Dtime() {
 		s.orphan(b, ino)
+		if b.full() {
+			s.merge(b)
+		}
+		if !s.geo.ValidInode(ino) || seen.GetCardinality() > uint64(s.maxRevisits) || !s.readInode(in, ino) {
+			break
+		}
 	}
+	return ctx.Err()
+}
+
+// readInode reads an inode, if there is a table that it stands in.
+func (s *scanner) readInode(in ext.Inode, ino uint32) bool {
+	g, index := s.geo.InodePlace(ino)
+	if g >= s.groups || s.tables[g] == 0 {
+		return false
+	}
+	s.dev.read(in, int64(s.tables[g])*int64(s.geo.BlockSize)+int64(index)*int64(s.geo.InodeSize))
+	return true
 }
 
 // seedReserved asks for the inodes that e2fsck reads by their numbers, where a
@@ -303,9 +326,6 @@ func (s *scanner) visitAgain(b *batch, r revisit, block uint64, in ext.Inode) {
 	case asOrphan:
 		s.visitXattrs(b, r.ino, in)
 		s.visitContent(b, r.ino, in, contentOf(r.ino, in))
-		if next := in.Dtime(); s.geo.ValidInode(next) {
-			s.orphan(b, next)
-		}
 	case asDir:
 		s.visitContent(b, r.ino, in, contentDir)
 	case asReserved:
@@ -324,14 +344,20 @@ const maxValue = 1 << 24
 // visitValue takes in the value of an extended attribute that fills an inode
 // of its own, up to its size: what lies behind is nobody's to read.
 func (s *scanner) visitValue(b *batch, ino uint32, in ext.Inode) {
-	bs := uint64(s.geo.BlockSize)
-	s.visitMapped(b, ino, in, in.Size(), func(start, n uint64, logical uint32) {
-		if part := in.Size() % bs; part != 0 && uint64(logical)+n == in.Size()/bs+1 {
-			n--
-			b.ends = append(b.ends, partial{start + n, uint32(part), XattrValue})
-		}
-		b.mark(XattrValue, start, n)
-	})
+	s.visitTree(b, ino, in.IBlock(), in.Flags()&ext.FlagExtents != 0, contentData)
+	v := value{ino: ino}
+	if s.valueNodes.Load()+int64(b.valueNodes) < s.maxValueNodes {
+		bs := uint64(s.geo.BlockSize)
+		v.nodes = s.leaves(in, in.Size(), func(start, n uint64, logical uint32) {
+			if part := in.Size() % bs; part != 0 && uint64(logical)+n == in.Size()/bs+1 {
+				n--
+				v.ends = append(v.ends, partial{start + n, uint32(part), XattrValue})
+			}
+			v.marks = appendMark(v.marks, XattrValue, start, n)
+		})
+		b.valueNodes += v.nodes
+	}
+	b.values = append(b.values, v)
 }
 
 // inodeBlock returns the block of the inode table that an inode stands in.

@@ -52,9 +52,7 @@ type journalRoot struct {
 func (s *scanner) journalRoots() []journalRoot {
 	var roots []journalRoot
 	if ino := s.sb.JournalInode(); s.geo.ValidInode(ino) {
-		if g, index := s.geo.InodePlace(ino); g < s.groups && s.tables[g] != 0 {
-			in := make(ext.Inode, s.geo.InodeSize)
-			s.dev.read(in, int64(s.tables[g])*int64(s.geo.BlockSize)+int64(index)*int64(s.geo.InodeSize))
+		if in := make(ext.Inode, s.geo.InodeSize); s.readInode(in, ino) {
 			roots = append(roots, journalRoot{in.IBlock(), in.Flags()&ext.FlagExtents != 0})
 		}
 	}
@@ -87,7 +85,10 @@ func (s *scanner) findJournal() (*ext.JournalSuperblock, error) {
 		if found != nil {
 			continue
 		}
-		s.journalFile = s.mapFile(root.iblock, root.extents, maxJournalNodes)
+		var nodes int
+		if s.journalFile, nodes = s.mapFile(root.iblock, root.extents, maxJournalNodes); nodes == maxJournalNodes {
+			s.problems.add(Problem{Kind: Unbounded, What: "the tree of the journal has too many nodes", Inode: s.sb.JournalInode()})
+		}
 		s.markJournalBlock(0)
 		err := s.readJournalBlock(0, buf)
 		if err == nil {
@@ -189,7 +190,7 @@ func (s *scanner) replayed(recovery *ext.JournalRecovery) *scanner {
 		}
 	}
 	slices.SortFunc(over.blocks, func(a, b replacement) int { return cmp.Compare(a.block, b.block) })
-	dev := &device{r: over, size: s.dev.size, retries: s.dev.retries, bad: s.dev.bad}
+	dev := &device{r: over, size: s.dev.size, retries: s.dev.retries, bad: s.dev.bad, done: s.dev.done}
 	rd := reading{sb: s.sb, geo: s.geo, group: s.descGroup, believed: s.trustFlags}
 	// The superblock itself may be among what is replaced.
 	if sb, err := ext.DecodeSuperblock(readPrimary(dev)); err == nil && s.descGroup == 0 {

@@ -112,30 +112,46 @@ func (r *Result) AllProblems() []Problem { return r.problems.all() }
 func (r *Result) Unreadable() []Range { return r.dev.unreadable() }
 
 // Scan finds the metadata of the filesystem that begins at byte 0 of r, which
-// is size bytes long. It fails with ErrNotExt where there is none, and when
-// ctx ends; damage and read errors do not make it fail.
+// is size bytes long. It fails with ErrNotExt where there is none, with a
+// *ReadError where that may be because something could not be read, and when
+// ctx ends; damage and other read errors do not make it fail.
 func Scan(ctx context.Context, r io.ReaderAt, size int64, opt Options) (*Result, error) {
 	if opt.Threads <= 0 {
 		opt.Threads = runtime.GOMAXPROCS(0)
 	}
-	res := &Result{Map: new(Map), dev: &device{r: r, size: size, retries: opt.Retries, bad: opt.Bad}, problems: new(problems)}
-	readings, err := findReadings(res.dev, opt, res.problems)
+	res := &Result{Map: new(Map), dev: &device{r: r, size: size, retries: opt.Retries, bad: opt.Bad, done: ctx.Done()}, problems: new(problems)}
+	err := res.scan(ctx, opt)
+	if ctx.Err() != nil {
+		return nil, fmt.Errorf("scanning the filesystem: %w", ctx.Err()) // what was read since is nothing
+	}
 	if err != nil {
 		return nil, err
 	}
-	if len(readings) == 0 {
-		res.markProbes()
-		return res, nil
-	}
-	blockSize, err := res.scanReadings(ctx, readings, opt)
-	if err != nil {
-		return nil, fmt.Errorf("scanning the filesystem: %w", err)
-	}
-	if n := res.Map.boundClaimed(maxClaimed / uint64(blockSize)); n > 0 {
-		res.problems.add(Problem{Kind: Unbounded, What: fmt.Sprintf("%d blocks that only damage makes structure are left out", n)})
-	}
-	res.freeze(blockSize)
+	res.dev.done = nil // the view is read in another context
 	return res, nil
+}
+
+func (r *Result) scan(ctx context.Context, opt Options) error {
+	readings, err := findReadings(r.dev, opt, r.problems)
+	if err != nil {
+		if failed := r.dev.failure(); failed != nil {
+			return failed
+		}
+		return err
+	}
+	if len(readings) == 0 {
+		r.markProbes()
+		return nil
+	}
+	blockSize, err := r.scanReadings(ctx, readings, opt)
+	if err != nil {
+		return fmt.Errorf("scanning the filesystem: %w", err)
+	}
+	if n := r.Map.boundClaimed(maxClaimed / uint64(blockSize)); n > 0 {
+		r.problems.add(Problem{Kind: Unbounded, What: fmt.Sprintf("%d blocks that only damage makes structure are left out", n)})
+	}
+	r.freeze(blockSize)
+	return nil
 }
 
 // scanReadings fills the map under each reading, and returns the size of the

@@ -3,7 +3,6 @@ package scan
 import (
 	"context"
 	"math"
-	"sync"
 	"sync/atomic"
 
 	"github.com/RoaringBitmap/roaring/v2"
@@ -40,9 +39,11 @@ type scanner struct {
 	tables []uint64 // by group: first block of the inode table, 0 where unusable
 	limits []uint32 // by group: how many inodes of the table have been visited
 
-	mapReads atomic.Int64 // nodes read for fileMaps
+	maxRevisits   int
+	maxValueNodes int64
+	valueNodes    atomic.Int64 // nodes of the trees of attribute values taken in
 
-	mu           sync.Mutex // guards what follows while workers merge
+	// What follows is changed by one worker at a time, who merges.
 	out          *Map
 	problems     *problems
 	visited      [roles][contents]blockSet
@@ -77,6 +78,9 @@ func newScanner(rd reading, dev *device, deviceBlocks uint64, out *Map, pr *prob
 		visitor:      nobody{},
 		asked:        make(map[revisit]struct{}),
 		quotas:       [5]uint32{ext.UserQuota, ext.GroupQuota},
+
+		maxRevisits:   maxRevisits,
+		maxValueNodes: maxValueNodes,
 	}
 	s.end = min(rd.geo.BlocksCount, deviceBlocks)
 	s.first = min(max(uint64(rd.geo.FirstDataBlock), 1), s.end)
@@ -139,7 +143,9 @@ func (s *scanner) run(ctx context.Context) error {
 		return err
 	}
 	b := new(batch)
-	s.seedOrphans(b)
+	if err := s.seedOrphans(ctx, b); err != nil {
+		return err
+	}
 	s.seedReserved(b)
 	s.merge(b)
 	return s.scanAll(ctx)

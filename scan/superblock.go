@@ -244,7 +244,7 @@ const searchedBytes = 128<<20 + 4<<10
 // groups: they may be of any size (mke2fs -g).
 func searchBackup(dev *device, opt Options) []reading {
 	buf := make([]byte, requestSize)
-	for off := int64(0); off < min(dev.size, searchedBytes); off += requestSize {
+	for off := int64(0); off < min(dev.size, searchedBytes) && !dev.dead(); off += requestSize {
 		data := buf[:min(requestSize, dev.size-off)]
 		if !dev.tryRead(data, off) {
 			continue

@@ -3,8 +3,6 @@ package scan
 import (
 	"context"
 	"sync"
-
-	"golang.org/x/sync/errgroup"
 )
 
 // requestSize is how many bytes one read asks for at most.
@@ -25,7 +23,7 @@ type request struct {
 	pieces []piece
 }
 
-// A buffer pair of one worker of a sweep.
+// A sweepState is what one worker of a sweep reads into.
 type sweepState struct {
 	buf []byte
 	req request
@@ -39,21 +37,18 @@ var sweepPool = sync.Pool{New: func() any { return &sweepState{buf: make([]byte,
 // several pieces, in no particular order; runs that overlap are each visited
 // whole. Blocks beyond the end of the source are not visited.
 //
-// Each worker has a batch of its own, which it hands to merge, called by one
-// worker at a time, when a request is done.
+// What is found in a request goes into a batch, and the batches to merge, in
+// the order of the requests: nothing depends on the number of workers.
 func (s *scanner) sweep(ctx context.Context, n int, run func(i int) (block, count uint64), visit func(b *batch, tag int, block uint64, data []byte)) error {
 	bs := uint64(s.geo.BlockSize)
-	next, mu := s.requests(n, run), new(sync.Mutex)
-	group, ctx := errgroup.WithContext(ctx)
+	q := newSweepQueue(s.requests(n, run), s.merge, s.threads)
+	var workers sync.WaitGroup
 	for range s.threads {
-		group.Go(func() error {
+		workers.Go(func() {
 			st := sweepPool.Get().(*sweepState)
 			defer sweepPool.Put(st)
-			b := new(batch)
 			for ctx.Err() == nil {
-				mu.Lock()
-				ok := next(&st.req)
-				mu.Unlock()
+				turn, b, ok := q.take(&st.req)
 				if !ok {
 					break
 				}
@@ -63,15 +58,75 @@ func (s *scanner) sweep(ctx context.Context, n int, run func(i int) (block, coun
 					at := p.block*bs - uint64(st.req.off)
 					visit(b, p.tag, p.block, data[at:at+uint64(p.count)*bs])
 				}
-				if b.full() {
-					s.merge(b)
-				}
+				q.deliver(turn, b)
 			}
-			s.merge(b)
-			return ctx.Err()
 		})
 	}
-	return group.Wait()
+	workers.Wait()
+	return ctx.Err()
+}
+
+// A sweepQueue hands out the requests of a sweep and has the batches that come
+// of them merged in the same order.
+type sweepQueue struct {
+	next  func(*request) bool
+	merge func(*batch)
+
+	mu      sync.Mutex
+	moved   sync.Cond // a batch has been merged
+	taken   int       // requests handed out
+	merged  int       // batches, those of the first requests
+	merging bool      // somebody is at it
+	waiting []*batch  // that of request n at n modulo the length, nil if not there
+	free    []*batch
+}
+
+func newSweepQueue(next func(*request) bool, merge func(*batch), threads int) *sweepQueue {
+	q := &sweepQueue{next: next, merge: merge, waiting: make([]*batch, 4*threads)}
+	q.moved.L = &q.mu
+	return q
+}
+
+// take fills in the next request, and returns its number and an empty batch to
+// deliver. It waits where the batches before it would take too much memory.
+func (q *sweepQueue) take(req *request) (turn int, b *batch, ok bool) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	for q.taken-q.merged >= len(q.waiting) {
+		q.moved.Wait()
+	}
+	if !q.next(req) {
+		return 0, nil, false
+	}
+	turn, q.taken = q.taken, q.taken+1
+	if n := len(q.free); n > 0 {
+		b, q.free = q.free[n-1], q.free[:n-1]
+	} else {
+		b = new(batch)
+	}
+	return turn, b, true
+}
+
+// deliver hands over a batch, and merges those whose turn has come.
+func (q *sweepQueue) deliver(turn int, b *batch) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.waiting[turn%len(q.waiting)] = b
+	for !q.merging {
+		slot := &q.waiting[q.merged%len(q.waiting)]
+		if *slot == nil {
+			return
+		}
+		b, *slot = *slot, nil
+		q.merging = true
+		q.mu.Unlock()
+		q.merge(b)
+		q.mu.Lock()
+		q.merging = false
+		q.merged++
+		q.free = append(q.free, b)
+		q.moved.Broadcast()
+	}
 }
 
 // readPieces reads a request whole or, where that fails, piece by piece, so

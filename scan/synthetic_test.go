@@ -5,8 +5,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
+	"math/rand/v2"
 	"slices"
 	"testing"
+	"time"
 
 	"e2qcow/ext"
 )
@@ -319,5 +322,88 @@ func TestThreadsDoNotMatter(t *testing.T) {
 		} else if b.String() != first {
 			t.Errorf("%d threads find something else than one", threads)
 		}
+	}
+}
+
+// Nor does what the bounds on attribute values, and on what else is named by
+// something, leave out.
+func TestBoundsDoNotDependOnThreads(t *testing.T) {
+	const first, nodes, inodes = 8192, 1 << 10, 3000
+	fs := newSynthetic(layout{blocks: first + nodes, inodesPerGroup: 8192})
+	fs.fill(first*4096, (first+nodes)*4096, graph(first, nodes, func(i int) int { return i % 2 }))
+	for ino := uint32(12); ino < inodes; ino++ {
+		fs.inode(ino, modeRegular, ext.FlagExtents|ext.FlagEaInode, 5000, extentNode(ext.IBlockSize, 5, entry{block: first + uint64(ino*7)%nodes}))
+		nameValue(fs, ino, 12+(ino*331)%(inodes-12), 5000)
+	}
+	for _, c := range []struct {
+		revisits int
+		nodes    int64
+	}{{inodes, 1000}, {100, maxValueNodes}} {
+		first := ""
+		for round := range 12 {
+			s := scannerOf(t, jitterDisk{fs}, fs.size)
+			s.maxRevisits, s.maxValueNodes, s.threads = c.revisits, c.nodes, 1+round%6
+			if err := s.run(context.Background()); err != nil {
+				t.Fatal(err)
+			}
+			var b bytes.Buffer
+			for run := range s.out.Runs() {
+				fmt.Fprintln(&b, run)
+			}
+			fmt.Fprintln(&b, s.out.ends, s.problems.all())
+			if !slices.ContainsFunc(s.problems.list(), func(p Problem) bool { return p.Kind == Unbounded }) {
+				t.Fatalf("%+v: the bound was not reached", c)
+			}
+			if first == "" {
+				first = b.String()
+			} else if b.String() != first {
+				t.Fatalf("%+v: %d threads leave something else out than one", c, s.threads)
+			}
+		}
+	}
+}
+
+// nameValue gives an inode an attribute whose value is in another.
+func nameValue(fs *synthetic, ino, value, size uint32) {
+	x := make([]byte, 128)
+	le.PutUint16(x, 32) // i_extra_isize
+	le.PutUint32(x[32:], 0xEA020000)
+	x[36], x[37] = 1, 1 // e_name_len, e_name_index
+	le.PutUint32(x[40:], value)
+	le.PutUint32(x[44:], size)
+	x[52] = 'n'
+	fs.put(int64(fs.table)*4096+int64(ino-1)*256+128, x)
+}
+
+// A jitterDisk has the workers overtake each other.
+type jitterDisk struct{ io.ReaderAt }
+
+func (d jitterDisk) ReadAt(p []byte, off int64) (int, error) {
+	if rand.IntN(8) == 0 {
+		time.Sleep(time.Duration(rand.IntN(50)) * time.Microsecond)
+	}
+	return d.ReaderAt.ReadAt(p, off)
+}
+
+// A long orphan list is followed without a round of reads for each inode.
+func TestOrphanListLong(t *testing.T) {
+	const inodes = 8192
+	fs := newSynthetic(layout{blocks: 1 << 16, inodesPerGroup: inodes, lastOrphan: inodes})
+	var nodes []uint64
+	for ino := uint32(12); ino <= inodes; ino++ {
+		node := uint64(10000 + ino)
+		nodes = append(nodes, node)
+		fs.at(node, extentNode(4096, 0))
+		fs.inode(ino, modeRegular, ext.FlagExtents, 4096, extentNode(ext.IBlockSize, 1, entry{block: node}))
+		at := int64(fs.table)*4096 + int64(ino-1)*256
+		fs.put(at+0x1A, []byte{0, 0}) // i_links_count
+		if ino > 12 {
+			fs.put(at+0x14, le.AppendUint32(nil, ino-1)) // i_dtime
+		}
+	}
+	counted := &countingDisk{ReaderAt: fs}
+	wantBlocks(t, scanBounded(t, counted, fs.size, Options{}).Map, ExtentNode, nodes...)
+	if n := counted.reads.Load(); n > 2*inodes {
+		t.Errorf("%d reads", n)
 	}
 }

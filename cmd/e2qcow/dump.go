@@ -21,7 +21,9 @@ func metadata(ctx context.Context, d image.Image, name string, o options, report
 	res, err := scan.Scan(ctx, d, d.Size(), opt)
 	if errors.Is(err, scan.ErrNotExt) {
 		found, _, _ := signature.Find(d, d.Size())
-		return nil, &notExtError{name: name, found: found, superblock: o.scan.Superblock}
+		if unread := (*scan.ReadError)(nil); found.Name != "" || !errors.As(err, &unread) {
+			return nil, &notExtError{name: name, found: found, superblock: o.scan.Superblock}
+		}
 	}
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", name, err)

@@ -170,6 +170,7 @@ var looks = map[string]string{
 func explain(err error) string {
 	var (
 		notExt      *notExtError
+		unread      *scan.ReadError
 		corrupt     *qcow2.CorruptError
 		normal      *e2i.CorruptError
 		unsupported *qcow2.UnsupportedError
@@ -182,6 +183,8 @@ func explain(err error) string {
 		return interrupted.Error() + "; nothing usable is left"
 	case errors.As(err, &notExt):
 		text = looks[notExt.found.Name]
+	case errors.As(err, &unread):
+		text = "if there is a copy of the superblock elsewhere, name its block with -b and the block size with -B"
 	case errors.As(err, &corrupt) || errors.As(err, &normal):
 		text = "the image is damaged or cut short; get it again"
 	case errors.As(err, &spooled):

@@ -5,6 +5,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"e2qcow/internal/testfs"
@@ -27,9 +28,11 @@ func TestUnreadableStart(t *testing.T) {
 	for _, test := range []struct {
 		which string // of the reads
 		exit  int
+		says  string
 	}{
-		{"1", 0},
-		{"1..4", 3}, // the superblock's sectors, one of them twice
+		{"1", 0, "metadata"},
+		{"1..4", 3, "could not be read and are zero in the image: bytes 1024-1535"}, // the superblock's sectors, one of them twice
+		{"1+", 1, "source.img: no ext2, ext3 or ext4 filesystem found, but byte 1024 cannot be read: "},
 	} {
 		image := filepath.Join(dir, "image.qcow2")
 		out, err := exec.Command("strace", "-f", "-o", os.DevNull, "-P", source, "-e", "trace=pread64",
@@ -40,11 +43,14 @@ func TestUnreadableStart(t *testing.T) {
 		} else if err != nil {
 			t.Fatal(err)
 		}
-		if exit != test.exit {
-			t.Errorf("reads %s fail: exit %d, want %d\n%s", test.which, exit, test.exit, out)
+		if exit != test.exit || !strings.Contains(string(out), test.says) {
+			t.Errorf("reads %s fail: exit %d, want %d and %q\n%s", test.which, exit, test.exit, test.says, out)
 		}
-		if _, err := os.Stat(image); err != nil {
-			t.Error(err)
+		if _, err := os.Stat(image); (err == nil) != (test.exit != 1) {
+			t.Errorf("reads %s fail: the image: %v", test.which, err)
+		}
+		if err := os.RemoveAll(image); err != nil {
+			t.Fatal(err)
 		}
 	}
 }
