@@ -76,23 +76,18 @@ func (r *Reading) tableRuns() iter.Seq[TableRun] {
 // ReadInode returns an inode as the reading has it; false where it is on no
 // table.
 func (r *Reading) ReadInode(ino uint32) (ext.Inode, bool) {
-	s := r.scanner
-	if !s.geo.ValidInode(ino) {
+	in := make(ext.Inode, r.Geometry.InodeSize)
+	if !r.scanner.geo.ValidInode(ino) || !r.scanner.readInode(in, ino) {
 		return nil, false
 	}
-	g, index := s.geo.InodePlace(ino)
-	if g >= s.groups || s.tables[g] == 0 {
-		return nil, false
-	}
-	in := make(ext.Inode, s.geo.InodeSize)
-	s.dev.read(in, int64(s.tables[g])*int64(s.geo.BlockSize)+int64(index)*int64(s.geo.InodeSize))
 	return in, true
 }
 
 // MapFile returns where the blocks of a file lie, in the order of the file, as
 // far as nodes nodes of its tree say.
 func (r *Reading) MapFile(in ext.Inode, nodes int) []ext.Extent {
-	return r.scanner.mapFile(in.IBlock(), in.Flags()&ext.FlagExtents != 0, nodes)
+	file, _ := r.scanner.mapFile(in.IBlock(), in.Flags()&ext.FlagExtents != 0, nodes)
+	return file
 }
 
 // Journal returns where the blocks of the journal lie, in its order; nil where

@@ -127,7 +127,10 @@ func Scan(ctx context.Context, r io.ReaderAt, size int64, opt Options) (*Result,
 	if err != nil {
 		return nil, err
 	}
-	res.dev.done = nil // the view is read in another context
+	res.dev.done = nil // what follows is read in another context
+	for i := range res.readings {
+		res.readings[i].scanner.dev.done = nil
+	}
 	return res, nil
 }
 
