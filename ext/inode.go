@@ -62,6 +62,15 @@ func (i Inode) Mode() uint16 { return i.u16(unsafe.Offsetof(inode.IMode)) }
 // Type returns the file type bits of i_mode.
 func (i Inode) Type() uint16 { return i.Mode() & ModeType }
 
+// IsUnknown tells whether the type is none there is.
+func (i Inode) IsUnknown() bool {
+	switch i.Type() {
+	case ModeFIFO, ModeChar, ModeDir, ModeBlock, ModeRegular, ModeSymlink, ModeSocket:
+		return false
+	}
+	return true
+}
+
 // LinksCount returns i_links_count.
 func (i Inode) LinksCount() uint16 { return i.u16(unsafe.Offsetof(inode.ILinksCount)) }
 

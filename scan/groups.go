@@ -131,6 +131,9 @@ func (s *scanner) visitDesc(b *batch, g uint32, d ext.GroupDesc) table {
 	}
 	s.limits[g] = t.limit
 	t.count = s.tableBlocks(t.block, t.limit)
+	if s.zeroedTables && flags&ext.BgInodeZeroed != 0 {
+		b.mark(InodeTable, t.block+uint64(t.count), uint64(s.tableBlocks(t.block, s.geo.InodesPerGroup)-t.count))
+	}
 	return t
 }
 

@@ -20,8 +20,11 @@ func (s *scanner) visitInode(b *batch, ino uint32, in ext.Inode) {
 		return
 	}
 	s.visitXattrs(b, ino, in)
-	s.visitContent(b, ino, in, contentOf(ino, in))
+	s.visitContent(b, ino, in, s.contentOf(ino, in))
 	s.visitSpecial(b, ino, in)
+	if s.files && in.IsUnknown() && in.Flags()&ext.FlagInlineData == 0 {
+		s.visitTree(b, ino, in.IBlock(), in.Flags()&ext.FlagExtents != 0, contentFile)
+	}
 	if f := in.Flags(); f&ext.FlagIndex != 0 && in.Type() != ext.ModeDir && f&(ext.FlagInlineData|ext.FlagExtents) != ext.FlagInlineData {
 		s.visitTree(b, ino, in.IBlock(), f&ext.FlagExtents != 0, contentIndex)
 	}
@@ -33,15 +36,19 @@ func (s *scanner) reserved(ino uint32) bool {
 }
 
 // contentOf says what the blocks of an inode hold, by its mode.
-func contentOf(ino uint32, in ext.Inode) content {
+func (s *scanner) contentOf(ino uint32, in ext.Inode) content {
+	file := contentData
+	if s.files && in.LinksCount() > 0 && ino != ext.BadInode && ino != s.sb.JournalInode() {
+		file = contentFile
+	}
 	if ino == ext.BadInode || ino == ext.ResizeInode {
-		return contentData
+		return file
 	}
 	switch in.Type() {
 	case ext.ModeDir:
 		return contentDir
 	case ext.ModeRegular:
-		return contentData
+		return file
 	case ext.ModeSymlink:
 		if in.Flags()&ext.FlagEncrypt != 0 {
 			return contentEncrypted
@@ -325,7 +332,7 @@ func (s *scanner) visitAgain(b *batch, r revisit, block uint64, in ext.Inode) {
 	switch r.why {
 	case asOrphan:
 		s.visitXattrs(b, r.ino, in)
-		s.visitContent(b, r.ino, in, contentOf(r.ino, in))
+		s.visitContent(b, r.ino, in, s.contentOf(r.ino, in))
 	case asDir:
 		s.visitContent(b, r.ino, in, contentDir)
 	case asReserved:

@@ -202,6 +202,7 @@ func (s *scanner) replayed(recovery *ext.JournalRecovery) *scanner {
 	after.threads, after.journal, after.journalFile = s.threads, s.journal, s.journalFile
 	after.newVisit = s.newVisit
 	after.visitor = after.newVisitor()
+	after.files, after.zeroedTables = s.files, s.zeroedTables
 	return after
 }
 
@@ -229,10 +230,12 @@ func (s *scanner) scanFastCommits(ctx context.Context, jsb *ext.JournalSuperbloc
 			case ext.FastCommitInode:
 				in := ext.Inode(append(make([]byte, 0, s.geo.InodeSize), t.Raw...))
 				in = in[:cap(in)]
-				contents[t.Inode] = contentOf(t.Inode, in)
+				contents[t.Inode] = s.contentOf(t.Inode, in)
 				s.visitInode(b, t.Inode, in)
 			case ext.FastCommitAddRange:
-				s.visitLeaf(b, t.Inode, contents[t.Inode], uint64(t.Logical), t.Physical, uint64(t.Count))
+				if c := contents[t.Inode]; c != contentFile || !t.Unwritten {
+					s.visitLeaf(b, t.Inode, c, uint64(t.Logical), t.Physical, uint64(t.Count))
+				}
 			}
 		})
 		if b.full() {

@@ -1,6 +1,8 @@
 package scan
 
-// A Kind says what a block of metadata holds.
+import "iter"
+
+// A Kind says what a block holds.
 type Kind uint8
 
 // The kinds, in the order in which a block that has several shows them.
@@ -22,12 +24,24 @@ const (
 	Quota                 // the data of a quota inode
 	OrphanFile            // the data of the orphan file
 	Claimed               // read as structure only because damage says so
+	FileData              // contents of files, where they were asked for
 	kinds
 )
 
 var kindNames = [kinds]string{
 	"superblock", "group descriptors", "block bitmap", "inode bitmap", "inode table", "journal", "mmp",
-	"extent node", "indirect block", "directory", "symlink", "encrypted symlink", "xattr", "xattr value", "quota", "orphan file", "claimed",
+	"extent node", "indirect block", "directory", "symlink", "encrypted symlink", "xattr", "xattr value", "quota", "orphan file", "claimed", "file data",
+}
+
+// Kinds yields all kinds in their order.
+func Kinds() iter.Seq[Kind] {
+	return func(yield func(Kind) bool) {
+		for k := range kinds {
+			if !yield(k) {
+				return
+			}
+		}
+	}
 }
 
 func (k Kind) String() string {

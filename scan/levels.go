@@ -27,7 +27,8 @@ const (
 type content uint8
 
 const (
-	contentData content = iota // file contents: never taken
+	contentData content = iota // file contents, not taken
+	contentFile                // file contents, taken
 	contentDir
 	contentSymlink
 	contentEncrypted // a symlink's target, encrypted

@@ -13,7 +13,7 @@ type Run struct {
 	Kind  Kind
 }
 
-// A Map says which blocks are metadata, and of what kind. Its size depends on
+// A Map says which blocks are taken, and what of. Its size depends on
 // the metadata, not on the filesystem: about two bytes a block where blocks
 // are scattered, a few bytes a run where they lie together.
 type Map struct {
@@ -40,9 +40,12 @@ func (m *Map) Contains(kind Kind, block uint64) bool { return m.sets[kind].conta
 func (m *Map) Blocks(kind Kind) uint64 { return m.sets[kind].count() }
 
 // all returns the set of all blocks in the map.
-func (m *Map) all() *blockSet {
+func (m *Map) all() *blockSet { return m.union(kinds) }
+
+// union returns the set of the blocks of all kinds before end.
+func (m *Map) union(end Kind) *blockSet {
 	var s blockSet
-	for k := range m.sets {
+	for k := range m.sets[:end] {
 		s.union(&m.sets[k])
 	}
 	return &s

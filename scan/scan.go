@@ -52,6 +52,12 @@ type Options struct {
 	// TablesOnly takes superblock, descriptors, all bitmaps and whole inode
 	// tables, and does not follow what inodes lead to.
 	TablesOnly bool
+	// Files takes the contents of files in use too: the blocks of their
+	// extents that were written. BackupsAuto is then BackupsAll.
+	Files bool
+	// ZeroedTables takes the parts of inode tables that are not in use but
+	// known to be zero, for where the image comes over what was there before.
+	ZeroedTables bool
 
 	// Threads is how many workers there are; 0 is runtime.GOMAXPROCS.
 	Threads int
@@ -80,6 +86,7 @@ type Result struct {
 	super    *ext.Superblock
 	group    uint32 // whose copy super is
 	view     *View
+	metadata uint64 // blocks of the map that are not only file data
 	problems *problems
 	readings []Reading
 }
@@ -97,8 +104,12 @@ func (r *Result) SuperGroup() uint32 { return r.group }
 // BlockSize returns the size in bytes of the blocks that the map counts.
 func (r *Result) BlockSize() uint32 { return uint32(r.view.blockSize) }
 
-// MetadataBytes returns the size of the blocks in the map.
-func (r *Result) MetadataBytes() int64 { return int64(r.view.runs.blocks) * r.view.blockSize }
+// MetadataBytes returns the size of the blocks in the map that hold more than
+// the contents of files.
+func (r *Result) MetadataBytes() int64 { return int64(r.metadata) * r.view.blockSize }
+
+// UsedBytes returns the size of all blocks in the map.
+func (r *Result) UsedBytes() int64 { return int64(r.view.runs.blocks) * r.view.blockSize }
 
 // Problems returns the damage met: the first of each kind, with the count of
 // all.
@@ -118,6 +129,9 @@ func (r *Result) Unreadable() []Range { return r.dev.unreadable() }
 func Scan(ctx context.Context, r io.ReaderAt, size int64, opt Options) (*Result, error) {
 	if opt.Threads <= 0 {
 		opt.Threads = runtime.GOMAXPROCS(0)
+	}
+	if opt.Files && opt.Backups == BackupsAuto {
+		opt.Backups = BackupsAll
 	}
 	res := &Result{Map: new(Map), dev: &device{r: r, size: size, retries: opt.Retries, bad: opt.Bad, done: ctx.Done()}, problems: new(problems)}
 	err := res.scan(ctx, opt)
@@ -215,12 +229,14 @@ func (r *Result) scanner(rd reading, opt Options, pr *problems) *scanner {
 	s.visitor = s.newVisitor()
 	s.tablesOnly = opt.TablesOnly
 	s.trustFlags = s.trustFlags && !opt.TablesOnly
+	s.files, s.zeroedTables = opt.Files, opt.ZeroedTables
 	return s
 }
 
 // freeze makes the view of the finished map.
 func (r *Result) freeze(blockSize uint32) {
 	slack := newSlackIndex(r.Map)
+	r.metadata = r.Map.union(kinds - 1).count()
 	r.view = &View{
 		dev:       r.dev,
 		runs:      newRunIndex(r.Map.all().runs()),

@@ -30,6 +30,8 @@ type scanner struct {
 	threads      int
 	journal      JournalMode
 	tablesOnly   bool // inodes are not visited
+	files        bool // contents of files are taken
+	zeroedTables bool // so is what of inode tables is not in use but known to be zero
 	progress     func(done, total int64)
 	newVisit     func(*ext.Superblock, *ext.Geometry) Visitor // nil where there are none
 	visitor      Visitor

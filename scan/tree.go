@@ -80,6 +80,9 @@ func (s *scanner) visitExtentNode(b *batch, ino uint32, block uint64, node ext.E
 		}
 		for i := range count {
 			x := node.Extent(i)
+			if c == contentFile && x.Uninit {
+				continue
+			}
 			s.visitLeaf(b, ino, c, uint64(x.Logical), x.Start, uint64(x.Len))
 		}
 		return
@@ -181,6 +184,8 @@ func (s *scanner) visitLeaf(b *batch, ino uint32, c content, logical, start, n u
 		}
 	}
 	switch c {
+	case contentFile:
+		b.mark(FileData, first, count)
 	case contentDir:
 		// A long run is followed at once only as far as a sound directory may
 		// well go; if damage made a directory of a file the rest is bounded.

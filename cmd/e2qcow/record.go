@@ -164,7 +164,7 @@ func (m mode) name() string {
 
 func metadataOf(res *scan.Result) *jsonMetadata {
 	m := &jsonMetadata{BlockSize: int64(res.BlockSize()), Size: res.MetadataBytes(), Blocks: map[string]uint64{}}
-	for kind := scan.Superblock; kind <= scan.Claimed; kind++ {
+	for kind := range scan.Kinds() {
 		if n := res.Map.Blocks(kind); n > 0 {
 			m.Blocks[kind.String()] = n
 		}
