@@ -13,6 +13,7 @@ type runIndex struct {
 	data        []byte
 	checkpoints []checkpoint
 	blocks      uint64 // in all runs
+	last        uint64 // end of the last
 }
 
 type checkpoint struct {
@@ -49,6 +50,7 @@ func newRunIndex(runs iter.Seq2[uint64, uint64]) *runIndex {
 	if end > start {
 		put()
 	}
+	x.last = last
 	return x
 }
 

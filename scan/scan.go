@@ -111,6 +111,16 @@ func (r *Result) MetadataBytes() int64 { return int64(r.metadata) * r.view.block
 // UsedBytes returns the size of all blocks in the map.
 func (r *Result) UsedBytes() int64 { return int64(r.view.runs.blocks) * r.view.blockSize }
 
+// FilesystemSize returns how many bytes the filesystem says that it has, of
+// those that the device has, and at least up to the last block in the map.
+func (r *Result) FilesystemSize() int64 {
+	size := r.view.runs.last * uint64(r.view.blockSize)
+	if r.super != nil {
+		size = max(size, min(r.super.BlocksCount(), uint64(r.dev.size)/uint64(r.super.BlockSize()))*uint64(r.super.BlockSize()))
+	}
+	return int64(min(size, uint64(r.view.size)))
+}
+
 // Problems returns the damage met: the first of each kind, with the count of
 // all.
 func (r *Result) Problems() []Problem { return r.problems.list() }

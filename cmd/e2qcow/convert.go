@@ -61,6 +61,10 @@ func (s *session) convert(ctx context.Context, o options) error {
 			return err
 		}
 		img = w.scan.View()
+		if w.options.scan.Files {
+			// A clone is as large as the filesystem: it fits where that does.
+			img = image.Section(img, 0, w.scan.FilesystemSize())
+		}
 	}
 	if err := w.write(ctx, img); err != nil {
 		return err

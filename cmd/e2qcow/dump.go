@@ -97,7 +97,7 @@ func (w *work) info() qcow2.Info {
 	case w.input.normal != nil:
 		i.Mode, i.BlockSize = infoMetadata, int64(w.blockSize())
 	case w.scan != nil:
-		i.Mode, i.BlockSize = infoMetadata, int64(w.scan.BlockSize())
+		i.Mode, i.BlockSize = w.content(), int64(w.scan.BlockSize())
 		i.Unreadable += blocksOf(w.scan.Unreadable(), i.BlockSize)
 	case !ok, i.Mode != infoMetadata:
 		i.Mode = infoAllData
@@ -107,6 +107,14 @@ func (w *work) info() qcow2.Info {
 		i.Time = time.Now().UTC().Truncate(time.Second)
 	}
 	return i
+}
+
+// content returns what a scan is to find, as the record of an image says it.
+func (w *work) content() string {
+	if w.options.scan.Files {
+		return infoAllData
+	}
+	return infoMetadata
 }
 
 // blocksOf returns how many blocks the ranges, which ascend, lie in.

@@ -21,6 +21,7 @@ const (
 	flagBacking       = "backing"
 	flagSourceFormat  = "source-format"
 	flagSpoolDir      = "spool-dir"
+	flagAllData       = "all-data"
 	flagForce         = "force"
 	flagProgress      = "progress"
 	flagSuperblock    = "superblock"
@@ -59,6 +60,7 @@ func flags() []cli.Flag {
 			StringFlag: cli.StringFlag{Name: flagCompress, Aliases: []string{"z"}, Usage: "compress: `KIND` is zlib (if left out) or zstd"},
 			value:      "zlib",
 		},
+		&cli.BoolFlag{Name: flagAllData, Aliases: []string{"a"}, Usage: "the contents of files too: a clone of the filesystem"},
 		&cli.BoolFlag{Name: flagForce, Aliases: []string{"f"}, Usage: "read the source though it is mounted read-write"},
 		&cli.BoolFlag{Name: flagProgress, Aliases: []string{"p"}, Usage: "show progress though stderr is no terminal"},
 		&cli.StringFlag{Name: flagSuperblock, Aliases: []string{"b"}, Usage: "believe the superblock in `BLOCK`"},

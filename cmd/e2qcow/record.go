@@ -126,7 +126,7 @@ func (w *work) writeRecord() error {
 		DataSize:  w.dataBytes,
 	}
 	if w.scan != nil {
-		r.Mode = infoMetadata
+		r.Mode = w.content()
 		r.Metadata = metadataOf(w.scan)
 		r.Problems = problemsOf(w.scan)
 		r.Unreadable = unreadableOf(w.scan.Unreadable())

@@ -33,6 +33,9 @@ func (s *session) report(w work, took time.Duration) error {
 			parts = append(parts, "filesystem "+size(sb.BlocksCount(), uint64(sb.BlockSize())))
 		}
 		parts = append(parts, "metadata "+humanize.IBytes(uint64(w.scan.MetadataBytes())))
+		if w.options.scan.Files {
+			parts = append(parts, "contents "+humanize.IBytes(uint64(w.scan.UsedBytes()-w.scan.MetadataBytes())))
+		}
 	}
 	image := "image " + humanize.IBytes(uint64(w.imageBytes))
 	if w.dataBytes < w.imageBytes {
@@ -52,6 +55,7 @@ func (s *session) report(w work, took time.Duration) error {
 	case w.mode == toNormal:
 		s.say("the image holds what is in inodes: owners, times, attributes, short symlink targets and, with inline_data, names and contents of small files")
 	case w.scan != nil:
+	if w.scan != nil && !w.options.scan.Files {
 		s.say("the image holds the names of files, their attributes, and contents that are in inodes, in the journal, or by damage taken for structure")
 	}
 	return err

@@ -1,0 +1,49 @@
+package image
+
+import "io"
+
+// A section is a part of an image, an image itself.
+type section struct {
+	img       Image
+	off, size int64
+}
+
+// Section returns the size bytes of img from off, which lie within it, as an
+// image.
+func Section(img Image, off, size int64) Image {
+	if off == 0 && size == img.Size() {
+		return img
+	}
+	return &section{img, off, size}
+}
+
+func (s *section) Size() int64 { return s.size }
+
+func (s *section) ReadAt(p []byte, off int64) (int, error) {
+	if off < 0 || off >= s.size {
+		return 0, io.EOF
+	}
+	short := s.size-off < int64(len(p))
+	if short {
+		p = p[:s.size-off]
+	}
+	n, err := s.img.ReadAt(p, s.off+off)
+	if err == nil && short {
+		err = io.EOF
+	}
+	return n, err
+}
+
+func (s *section) NextRun(off int64) (start, end int64, err error) {
+	if off >= s.size {
+		return 0, 0, io.EOF
+	}
+	start, end, err = s.img.NextRun(s.off + off)
+	if err != nil {
+		return 0, 0, err
+	}
+	if start -= s.off; start >= s.size {
+		return 0, 0, io.EOF
+	}
+	return start, min(end-s.off, s.size), nil
+}
