@@ -92,6 +92,14 @@ func E2imageRaw(t testing.TB, source, target string) {
 	}
 }
 
+// E2imageClone has e2image write all of source that is in use to target.
+func E2imageClone(t testing.TB, source, target string) {
+	t.Helper()
+	if _, err := run("e2image", "-ra", source, target); err != nil {
+		t.Fatal(err)
+	}
+}
+
 // A Range is the bytes [Start, End) of a file.
 type Range struct{ Start, End int64 }
 
