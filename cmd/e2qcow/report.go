@@ -54,8 +54,7 @@ func (s *session) report(w work, took time.Duration) error {
 	switch {
 	case w.mode == toNormal:
 		s.say("the image holds what is in inodes: owners, times, attributes, short symlink targets and, with inline_data, names and contents of small files")
-	case w.scan != nil:
-	if w.scan != nil && !w.options.scan.Files {
+	case w.scan != nil && !w.options.scan.Files:
 		s.say("the image holds the names of files, their attributes, and contents that are in inodes, in the journal, or by damage taken for structure")
 	}
 	return err
