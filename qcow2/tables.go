@@ -184,7 +184,8 @@ type tableWriter struct {
 	buf  []byte
 }
 
-// The pages of zeros that a tableWriter leaves out.
+// tablePage is the size of the pages of zeros that are left out, in tables and
+// in clusters.
 const tablePage = 4096
 
 // newTableWriter returns a writer of tables from off on, a multiple of 512.
@@ -225,12 +226,18 @@ func (t *tableWriter) flush() error {
 		clear(b)
 		return err
 	}
+	err := putPages(t.put, b, t.base)
+	clear(b)
+	return err
+}
+
+// putPages puts those pages of b, which is at off, that are not zero.
+func putPages(put func(b []byte, off int64) error, b []byte, off int64) error {
 	for start, end := zero.NextData(b, 0, tablePage); start < end; start, end = zero.NextData(b, end, tablePage) {
-		if err := t.put(b[start:end], t.base+int64(start)); err != nil {
+		if err := put(b[start:end], off+int64(start)); err != nil {
 			return err
 		}
 	}
-	clear(b)
 	return nil
 }
 

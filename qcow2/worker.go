@@ -198,22 +198,27 @@ func (d *dataWorker) Finish(*ordered.Chunk) error {
 			copy(run[len(run)-len(s.data):], s.data)
 			continue
 		}
-		if err := d.write(run, host); err != nil {
+		if err := d.write(kind, run, host); err != nil {
 			return err
 		}
 		if s.pad > 0 && d.fillPads {
-			if err := d.write(make([]byte, s.pad), s.host-s.pad); err != nil {
+			if err := d.put(make([]byte, s.pad), s.host-s.pad); err != nil {
 				return err
 			}
 		}
 		run, host, kind = s.data, s.host, s.kind
 	}
-	return d.write(run, host)
+	return d.write(kind, run, host)
 }
 
-func (d *dataWorker) write(b []byte, off int64) error {
-	if len(b) == 0 {
+// write writes the data of segments of a kind. In the clusters of a file, which
+// are zero so far, pages of zeros stay holes.
+func (d *dataWorker) write(kind clusterKind, b []byte, off int64) error {
+	switch {
+	case len(b) == 0:
 		return nil
+	case d.opt.Dense || kind != plainClusters || d.layout.clusterSize() <= tablePage:
+		return d.put(b, off)
 	}
-	return d.put(b, off)
+	return putPages(d.put, b, off)
 }

@@ -102,7 +102,12 @@ func WriteFile(ctx context.Context, f File, src image.Image, opt WriteOptions) (
 	if err := f.Truncate(w.fileSize()); err != nil {
 		return Stats{}, err
 	}
-	if err := writeAt(f, header, 0); err != nil {
+	if opt.Dense {
+		err = put(header, 0)
+	} else {
+		err = putPages(put, header, 0)
+	}
+	if err != nil {
 		return Stats{}, err
 	}
 	return w.stats(), nil

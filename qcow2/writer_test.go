@@ -5,10 +5,13 @@ import (
 	"context"
 	"io"
 	"os"
+	"path/filepath"
+	"sync/atomic"
 	"testing"
 	"time"
 
 	"e2qcow/internal/image"
+	"e2qcow/internal/zero"
 )
 
 var testInfo = Info{Tool: "test 1", Mode: "metadata", BlockSize: 4096, Unreadable: 3, Time: time.Unix(1e9, 0).UTC()}
@@ -220,5 +223,48 @@ func sameRuns(t *testing.T, m, want image.Image, cluster int64) {
 	}
 	if start, end, err := m.NextRun(off); err != io.EOF {
 		t.Errorf("run [%d, %d) (%v) behind the last", start, end, err)
+	}
+}
+
+// A zeroFinder is a file that is told of pages of zeros written to it.
+type zeroFinder struct {
+	*os.File
+	pages atomic.Int64 // of zeros
+}
+
+func (f *zeroFinder) WriteAt(b []byte, off int64) (int, error) {
+	for at := int64(0); at+tablePage <= int64(len(b)); at += tablePage {
+		if zero.IsZero(b[at : at+tablePage]) {
+			f.pages.Add(1)
+		}
+	}
+	return f.File.WriteAt(b, off)
+}
+
+// In a file that is empty at first, pages of zeros stay holes: in tables, and
+// in clusters that hold something else too.
+func TestWriteLeavesHoles(t *testing.T) {
+	d := &disk{size: 1 << 40}
+	for i := range int64(50) {
+		d.runs = append(d.runs, diskRun{i*16<<30 + i%16*tablePage, []byte("something")})
+	}
+	for _, dense := range []bool{false, true} {
+		f, err := os.Create(filepath.Join(t.TempDir(), "image"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		finder := &zeroFinder{File: f}
+		if _, err := WriteFile(t.Context(), finder, d, WriteOptions{ClusterSize: 64 << 10, Dense: dense}); err != nil {
+			t.Fatal(err)
+		}
+		if n := finder.pages.Load(); (n > 0) != dense {
+			t.Errorf("dense %v: %d pages of zeros were written", dense, n)
+		}
+		m := openTemp(t, f.Name(), OpenOptions{})
+		for _, r := range d.runs {
+			start := r.off &^ (64<<10 - 1)
+			sameBytes(t, io.NewSectionReader(m, start, 128<<10), io.NewSectionReader(d, start, 128<<10), 128<<10)
+		}
+		f.Close()
 	}
 }

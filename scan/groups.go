@@ -242,12 +242,14 @@ func (s *scanner) checkPlaces(first uint32, places []place) {
 	if s.descBad {
 		return
 	}
-	found := make([]span, 0, 3*len(places))
+	found := make([]span, 0, 4*len(places))
 	end := first + uint32(len(places))
 	for g, ok := s.geo.NextSuper(first); ok && g < end; g, ok = s.geo.NextSuper(g + 1) {
 		start := s.geo.SuperBlock(g)
 		found = append(found, span{start, min(start+1+uint64(s.geo.LinearDescBlocks())+uint64(s.geo.ReservedDescBlocks), max(s.geo.BlocksCount, start+1)), g})
 	}
+	n := len(found)
+	found = slices.Grow(found, 3*len(places))[:n+3*len(places)]
 	for i, p := range places {
 		g := first + uint32(i)
 		low, high := uint64(s.geo.FirstDataBlock), s.geo.BlocksCount
@@ -255,13 +257,13 @@ func (s *scanner) checkPlaces(first uint32, places []place) {
 			low = s.geo.GroupFirstBlock(g)
 			high = min(high, low+uint64(s.geo.BlocksPerGroup))
 		}
-		for _, r := range [...]span{{p.blockBitmap, 1, g}, {p.inodeBitmap, 1, g}, {p.inodeTable, uint64(s.geo.TableBlocks), g}} {
+		for k, r := range [...]span{{p.blockBitmap, 1, g}, {p.inodeBitmap, 1, g}, {p.inodeTable, uint64(s.geo.TableBlocks), g}} {
 			if r.start < low || r.start >= high || high-r.start < r.end {
 				s.misplaced(g, r.start, "bitmaps or inode table outside the group")
 				return
 			}
 			r.end += r.start
-			found = append(found, r)
+			found[n+k*len(places)+i] = r // by kind, as each ascends
 		}
 	}
 	if at, ok := s.located.add(found); !ok {

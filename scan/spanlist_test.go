@@ -1,7 +1,9 @@
 package scan
 
 import (
+	"cmp"
 	"math/rand/v2"
+	"slices"
 	"testing"
 )
 
@@ -36,6 +38,28 @@ func TestSpanList(t *testing.T) {
 					t.Fatalf("%v is not ascending and merged", list)
 				}
 			}
+		}
+	}
+}
+
+// Spans that are a few ascending parts, or many, end up in order.
+func TestSortSpans(t *testing.T) {
+	r := rand.New(rand.NewPCG(7, 8))
+	compare := func(a, b span) int { return cmp.Compare(a.start, b.start) }
+	for range 2000 {
+		var spans []span
+		for range r.IntN(20) {
+			part := make([]span, r.IntN(10))
+			for i := range part {
+				part[i].start = r.Uint64N(1000)
+			}
+			slices.SortFunc(part, compare)
+			spans = append(spans, part...)
+		}
+		want := slices.Clone(spans)
+		slices.SortFunc(want, compare)
+		if sortSpans(spans); !slices.Equal(spans, want) {
+			t.Fatalf("got %v, want %v", spans, want)
 		}
 	}
 }

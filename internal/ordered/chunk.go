@@ -130,7 +130,7 @@ type cutter struct {
 // next sets the cuts of c to those of the next chunk.
 func (k *cutter) next(c *Chunk) error {
 	c.cuts = c.cuts[:0]
-	pos := 0
+	pos, jumps := 0, 0
 	for len(c.cuts) < maxSpans {
 		if k.start == k.end {
 			start, end, err := k.runs.Next()
@@ -146,7 +146,9 @@ func (k *cutter) next(c *Chunk) error {
 			last := c.cuts[n-1]
 			between := k.start - last.off - int64(last.n)
 			if between > far {
-				break
+				if jumps++; jumps > maxJumps {
+					break
+				}
 			}
 			if between <= gap && int64(pos)+between < int64(k.size) {
 				pos += int(between)
@@ -166,9 +168,10 @@ func (k *cutter) next(c *Chunk) error {
 	return nil
 }
 
-// A chunk ends early where the next span is far from the last, or when it has
-// many: then its reads are seeks, which workers should share.
+// A chunk ends early where its spans are far from one another, or many: then
+// its reads are seeks, which workers should share.
 const (
 	far      = 64 << 20
+	maxJumps = 16
 	maxSpans = 256
 )

@@ -4,6 +4,8 @@ import (
 	"errors"
 	"io"
 	"io/fs"
+	"os"
+	"syscall"
 
 	"e2qcow/internal/image"
 
@@ -41,4 +43,28 @@ func (s *Source) NextRun(off int64) (start, end int64, err error) {
 		return 0, 0, &fs.PathError{Op: "seek", Path: s.name, Err: unix.EAGAIN} // it changes meanwhile
 	}
 	return start, min(end, s.size), nil
+}
+
+// leastHole is how many bytes a read has to ask for that is worth to look for
+// a hole first.
+const leastHole = 64 << 10
+
+// isHole tells whether n bytes at off are known to be a hole. It asks only in
+// a file that has some.
+func (s *Source) isHole(off int64, n int) bool {
+	if !s.sparse || n < leastHole || off < 0 || off > s.size-int64(n) {
+		return false
+	}
+	start, err := s.f.Seek(off, unix.SEEK_DATA)
+	if errors.Is(err, unix.ENXIO) { // no data behind off, or no file
+		info, err := s.f.Stat()
+		return err == nil && info.Size() >= s.size
+	}
+	return err == nil && start >= off+int64(n)
+}
+
+// isSparse tells whether a regular file takes less room than it is long.
+func isSparse(info os.FileInfo) bool {
+	st, ok := info.Sys().(*syscall.Stat_t)
+	return ok && st.Blocks*512 < info.Size()
 }

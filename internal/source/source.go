@@ -36,6 +36,7 @@ type Source struct {
 	name   string
 	size   int64
 	region storage.Region
+	sparse bool          // a file with holes
 	pipe   *bufio.Reader // nil where bytes can be read at offsets
 	spool  *spool.Spool  // what came through a pipe, once that is read
 }
@@ -132,7 +133,7 @@ func (s *Source) examine() error {
 	case mode.IsDir():
 		return s.refuse(ErrDirectory)
 	case mode.IsRegular():
-		s.size = info.Size()
+		s.size, s.sparse = info.Size(), isSparse(info)
 	case isBlockDevice(mode):
 		if s.size, err = storage.DeviceSize(s.f); err != nil {
 			return err
@@ -177,6 +178,10 @@ func (s *Source) ReadAt(p []byte, off int64) (int, error) {
 	}
 	if s.spool != nil {
 		return s.spool.ReadAt(p, off)
+	}
+	if s.isHole(off, len(p)) {
+		clear(p)
+		return len(p), nil
 	}
 	return s.f.ReadAt(p, off)
 }

@@ -223,6 +223,27 @@ func TestNextRun(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer s.Close()
+	for off := int64(0); off < 4*hole; off += hole / 4 {
+		got, want := bytes.Repeat([]byte("y"), hole/4), make([]byte, hole/4)
+		if _, err := s.f.ReadAt(want, off); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := s.ReadAt(got, off); err != nil || !bytes.Equal(got, want) {
+			t.Errorf("at %d it reads otherwise, %v", off, err)
+		}
+		if data := want[0] != 0; s.isHole(off, len(want)) == data {
+			t.Errorf("at %d there is a hole: %v", off, data)
+		}
+	}
+	if err := os.Truncate(name, 3*hole+page); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.ReadAt(make([]byte, hole/4), 3*hole+hole/2); !errors.Is(err, io.EOF) {
+		t.Errorf("what was cut off is read, %v", err)
+	}
+	if err := os.Truncate(name, 4*hole); err != nil {
+		t.Fatal(err)
+	}
 	known := make([]byte, 4*hole) // 1 where a run is
 	last := int64(0)
 	for off := int64(0); ; {
