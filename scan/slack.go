@@ -72,6 +72,13 @@ func (x *slackIndex) used(block uint64, data []byte) int {
 	return len(data)
 }
 
+// terminated tells whether what is used of a block with slack is the target of
+// a symlink, which ends before a NUL.
+func (x *slackIndex) terminated(block uint64) bool {
+	_, end := slices.BinarySearchFunc(x.ends, block, func(e partial, b uint64) int { return cmp.Compare(e.block, b) })
+	return !end && !x.superblocks.contains(block) && !x.encrypted.contains(block)
+}
+
 // clearSlack zeroes the slack in p, the bytes of the view from off.
 func (v *View) clearSlack(p []byte, off int64) {
 	end := off + int64(len(p))

@@ -8,6 +8,8 @@ import (
 	"runtime/debug"
 
 	"github.com/urfave/cli/v2"
+
+	"e2qcow/internal/raw"
 )
 
 func init() {
@@ -58,7 +60,8 @@ func (s *session) run(ctx context.Context, args []string) error {
 	if errors.As(err, &usage) {
 		usage.command = cmd.name
 	}
-	if err != nil && ctx.Err() != nil {
+	var part *raw.PartialError
+	if err != nil && ctx.Err() != nil && !errors.As(err, &part) {
 		return context.Cause(ctx) // whatever that led to
 	}
 	return err
@@ -91,8 +94,8 @@ func (s *session) app(cmd command) *cli.App {
 	}
 }
 
-const help = `Usage: e2qcow -Q [OPTION...] SOURCE IMAGE
-       e2qcow -r [OPTION...] SOURCE RAW
+const help = `Usage: e2qcow [-Q|-r] [OPTION...] SOURCE TARGET
+       e2qcow -I [OPTION...] DEVICE IMAGE
        e2qcow info|check IMAGE [--json]
 Save the metadata of an ext2, ext3 or ext4 filesystem as a qcow2 image, without
 the contents of files, and restore it. SOURCE, a device, a file or an image, is

@@ -48,6 +48,9 @@ func (s *session) convert(ctx context.Context, o options) error {
 		}
 		return usagef("option --%s concerns a filesystem; %s is %s, taken as it is", o.scanFlag, w.input.src.Name(), what)
 	}
+	if o.mode == install {
+		return s.install(ctx, &w)
+	}
 	if err := s.openTargets(ctx, &w); err != nil {
 		return err
 	}

@@ -12,6 +12,8 @@ import (
 const (
 	flagQCOW2         = "qcow2"
 	flagRaw           = "raw"
+	flagInstall       = "install"
+	flagUndo          = "undo"
 	flagCompress      = "compress"
 	flagLevel         = "level"
 	flagQCOW2Version  = "qcow2-version"
@@ -46,6 +48,7 @@ var modeFlags = []struct {
 }{
 	{flagQCOW2, "-Q", toQCOW2},
 	{flagRaw, "-r", toRaw},
+	{flagInstall, "-I", install},
 }
 
 // flags returns the flags of the tool. Their usage texts are what --help shows;
@@ -56,6 +59,7 @@ func flags() []cli.Flag {
 	return []cli.Flag{
 		modeFlag(flagQCOW2, "Q", "write a qcow2 image of the metadata"),
 		modeFlag(flagRaw, "r", "write a raw image of the metadata, or of a qcow2 image"),
+		modeFlag(flagInstall, "I", "write the metadata in an image back to a device"),
 		&impliedFlag{
 			StringFlag: cli.StringFlag{Name: flagCompress, Aliases: []string{"z"}, Usage: "compress: `KIND` is zlib (if left out) or zstd"},
 			value:      "zlib",
@@ -68,15 +72,16 @@ func flags() []cli.Flag {
 		&cli.StringFlag{Name: flagBackups, Usage: "copies of the descriptors: `WHICH` is all or none"},
 		&cli.StringFlag{Name: flagJournal, Usage: "`WHICH` is whole, live (what would be replayed) or none"},
 		&cli.BoolFlag{Name: flagWhole, Usage: "with -Q, all of a qcow2 source, not the metadata in it"},
-		&cli.BoolFlag{Name: flagBacking, Usage: "open backing files of the source, in its folder"},
-		&cli.BoolFlag{Name: flagOnlyAllocated, Usage: "with -r to a device, leave the rest of it as it is"},
 		&cli.BoolFlag{Name: flagOverwrite, Usage: "replace a target that holds something else"},
 		&cli.StringFlag{Name: flagJSON, Usage: "write what was found and done to `FILE`"},
 		&cli.StringFlag{Name: flagLevel, Usage: "`N`"},
 		&cli.StringFlag{Name: flagQCOW2Version, Usage: "`2|3`"},
 		&cli.StringFlag{Name: flagClusterSize, Usage: "`BYTES`"},
 		&cli.BoolFlag{Name: flagStamp},
-		&cli.StringFlag{Name: flagSourceFormat, Usage: "`raw|qcow2`"},
+		&cli.StringFlag{Name: flagUndo, Usage: "`FILE`"},
+		&cli.BoolFlag{Name: flagOnlyAllocated},
+		&cli.BoolFlag{Name: flagBacking},
+		&cli.StringFlag{Name: flagSourceFormat, Usage: "`raw|qcow2|e2image`"},
 		&cli.StringFlag{Name: flagSpoolDir, Usage: "`DIR`"},
 		&cli.StringFlag{Name: flagReadRetries, Usage: "`N`"},
 		&cli.StringFlag{Name: flagBadMap, Usage: "`FILE`"},

@@ -65,6 +65,7 @@ func (g *guest) damage() error {
 const (
 	infoMetadata = "metadata"
 	infoAllData  = "all data"
+	infoUndo     = "undo" // what an installation was written over
 )
 
 // info returns the record of how the image was made, as far as it can be

@@ -63,6 +63,10 @@ func (s *session) exitCode(err error) int {
 		}
 		return exitUsage
 	}
-	s.say("%s", explain(err))
+	if left := s.stake.Load(); left != nil {
+		s.say("%v; %s", err, *left)
+	} else {
+		s.say("%s", explain(err))
+	}
 	return exitFailed
 }

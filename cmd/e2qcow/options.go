@@ -23,6 +23,7 @@ const (
 	toQCOW2 mode = iota
 	toRaw
 	toNormal // the format of e2image's own
+	install  // what is metadata, in place
 )
 
 // String returns how a mode is asked for.
@@ -59,6 +60,7 @@ type options struct {
 	stamp          bool
 	threads        int
 	json           string // where to; "" for nowhere
+	undo           string // where to; "" for nowhere
 	badMap         string // "" for none
 	qcow2          qcow2.WriteOptions
 	spool          spool.Options
@@ -78,6 +80,7 @@ var limitedFlags = []struct {
 	{flagStamp, []mode{toQCOW2, toNormal}},
 	{flagWhole, []mode{toQCOW2}},
 	{flagOnlyAllocated, []mode{toRaw}},
+	{flagUndo, []mode{install}},
 }
 
 // checkFlags refuses flags that do not go with m.
@@ -117,6 +120,7 @@ func parseOptions(c *cli.Context) (options, error) {
 		overwrite:     c.Bool(flagOverwrite),
 		stamp:         c.Bool(flagStamp),
 		json:          c.String(flagJSON),
+		undo:          c.String(flagUndo),
 		badMap:        c.String(flagBadMap),
 		spool:         spool.Options{Dir: c.String(flagSpoolDir)},
 	}
@@ -129,7 +133,7 @@ func parseOptions(c *cli.Context) (options, error) {
 	if err := o.parseScan(c); err != nil {
 		return options{}, err
 	}
-	for _, name := range []string{flagJSON, flagBadMap, flagSpoolDir} {
+	for _, name := range []string{flagJSON, flagBadMap, flagSpoolDir, flagUndo} {
 		if c.IsSet(name) && c.String(name) == "" {
 			return options{}, usagef("option --%s needs a name", name)
 		}
@@ -164,13 +168,20 @@ func parseMode(c *cli.Context) (mode, error) {
 	return m, nil
 }
 
-// parseOperands parses the source and the target, and what the source is.
+// parseOperands parses the source and the target, and what the source is. As
+// e2image has it, -I names the target first: it is the device.
 func (o *options) parseOperands(c *cli.Context) error {
+	operands := "a source and a target"
+	if o.mode == install {
+		operands = "a device and an image"
+	}
 	switch args := c.Args().Slice(); {
 	case len(args) < 2:
-		return usagef("%s needs a source and a target", o.mode)
+		return usagef("%s needs %s", o.mode, operands)
 	case len(args) > 2:
-		return usagef("%s takes a source and a target, nothing more: %q", o.mode, args[2])
+		return usagef("%s takes %s, nothing more: %q", o.mode, operands, args[2])
+	case o.mode == install:
+		o.target, o.source = args[0], args[1]
 	default:
 		o.source, o.target = args[0], args[1]
 	}

@@ -53,7 +53,7 @@ type jsonRecord struct {
 	Tool       string          `json:"tool"`
 	Source     string          `json:"source"`
 	Target     string          `json:"target"`
-	Output     string          `json:"output"` // qcow2, raw or e2image
+	Output     string          `json:"output"` // qcow2, raw, e2image or install
 	Mode       string          `json:"mode"`   // metadata or all data
 	Started    time.Time       `json:"started"`
 	Seconds    float64         `json:"seconds"`
@@ -158,6 +158,8 @@ func (m mode) name() string {
 		return "qcow2"
 	case toNormal:
 		return "e2image"
+	case install:
+		return "install"
 	}
 	return "raw"
 }

@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/signal"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 )
@@ -21,6 +22,8 @@ type session struct {
 
 	mu       sync.Mutex
 	cleanups []func() // leave no half target
+
+	stake atomic.Pointer[string] // what an error now leaves behind; nil for nothing
 }
 
 func newSession(stderr *os.File) *session { return &session{stdout: os.Stdout, stderr: stderr} }
@@ -35,6 +38,16 @@ func (s *session) guard(f func()) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.cleanups = append(s.cleanups, f)
+}
+
+// atStake has an error that ends the session from now on come with what it
+// leaves behind, and what to do then; "" is nothing.
+func (s *session) atStake(text string) {
+	if text == "" {
+		s.stake.Store(nil)
+	} else {
+		s.stake.Store(&text)
+	}
 }
 
 // An interruptedError is a signal that ended the work.

@@ -2,6 +2,7 @@
 //
 //	file     .name.x ──write──► sync ──rename──► name      or it is removed
 //	device   opened for one user only, written in place
+//	in place a file that is changed where it is, for those who ask for that
 //	stream   FIFO, character device, stdout: written once, in order
 //
 // A file appears under its name when it is whole and on the disk, or not at
@@ -34,6 +35,7 @@ var (
 	ErrTerminal        = errors.New("is a terminal")
 	ErrNotJSON         = errors.New("exists and is not JSON")
 	ErrDevice          = errors.New("is a block device")
+	ErrStream          = errors.New("is neither a file nor a block device")
 )
 
 // A Kind is how a target is written.
@@ -44,6 +46,7 @@ const (
 	File Kind = iota
 	Device
 	Stream
+	InPlace // a file that keeps what is not written over
 )
 
 // A Format is what will be written, which says what may be written over.
@@ -55,6 +58,7 @@ const (
 	Raw                  // not over a qcow2 image: the arguments may be swapped
 	JSON                 // not over a file that is something else, nor to a device
 	Normal               // of e2image; not over a file that is something else
+	Undo                 // a file, not over any other: it may be the only copy
 )
 
 // Options say what may be opened.
@@ -64,12 +68,46 @@ type Options struct {
 	Overwrite bool // lifts ErrHoldsFilesystem and ErrExists
 }
 
+// OpenInPlace checks and opens a file or block device that there is, to change
+// what is in it. Nothing is changed yet. Close must be called, and leaves what
+// was written. What the target holds is the caller's to judge.
+func OpenInPlace(name string, opt Options) (*Target, error) {
+	opt.Overwrite = true
+	info, err := os.Stat(name)
+	if err != nil {
+		return nil, err
+	}
+	switch mode := info.Mode(); {
+	case mode.IsDir():
+		return nil, refuse(name, ErrDirectory)
+	case mode&fs.ModeDevice != 0 && mode&fs.ModeCharDevice == 0:
+		return openDevice(name, name, opt)
+	case !mode.IsRegular():
+		return nil, refuse(name, ErrStream)
+	}
+	f, err := os.OpenFile(name, os.O_RDWR, 0)
+	if errors.Is(err, unix.ETXTBSY) {
+		return nil, refuse(name, ErrMounted)
+	}
+	if err != nil {
+		return nil, err
+	}
+	if err := checkRegion(f, name, opt); err != nil {
+		f.Close()
+		return nil, err
+	}
+	return &Target{kind: InPlace, name: name, f: f, size: info.Size()}, nil
+}
+
 // Stdout is the name that stands for standard output.
 const Stdout = "-"
 
 // Open checks and opens the target of that name; for a FIFO it waits for a
 // reader. Nothing is changed yet. Close must be called.
 func Open(ctx context.Context, name string, opt Options) (*Target, error) {
+	if IsStdout(name) && opt.Format == Undo {
+		return nil, refuse(name, ErrStream)
+	}
 	if IsStdout(name) {
 		return openStdout(opt)
 	}
@@ -90,6 +128,9 @@ func Open(ctx context.Context, name string, opt Options) (*Target, error) {
 		return nil, refuse(name, ErrDirectory)
 	case mode&fs.ModeDevice != 0 && mode&fs.ModeCharDevice == 0:
 		return openDevice(name, name, opt)
+	}
+	if opt.Format == Undo {
+		return nil, refuse(name, ErrStream)
 	}
 	return openStream(ctx, name)
 }
@@ -141,8 +182,11 @@ func checkContent(f *os.File, name string, size int64, opt Options) error {
 	if err != nil {
 		return err
 	}
-	if opt.Format == JSON {
+	switch opt.Format {
+	case JSON:
 		return checkJSON(f, name)
+	case Undo:
+		return refuse(name, ErrExists)
 	}
 	image := known && (s.Name == signature.QCOW2 || s.Name == signature.Normal)
 	own, isImage := map[Format]string{QCOW2: signature.QCOW2, Normal: signature.Normal}[opt.Format]
@@ -176,7 +220,7 @@ func checkJSON(f *os.File, name string) error {
 // openDevice opens a block device under path, for this process alone: the
 // kernel refuses what is mounted or held in any way, wherever that is seen.
 func openDevice(path, name string, opt Options) (*Target, error) {
-	if opt.Format == JSON {
+	if opt.Format == JSON || opt.Format == Undo {
 		return nil, refuse(name, ErrDevice)
 	}
 	probe, err := os.OpenFile(path, os.O_RDONLY|unix.O_NONBLOCK, 0)

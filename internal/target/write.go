@@ -3,6 +3,7 @@ package target
 import (
 	"context"
 	"errors"
+	"io"
 	"os"
 	"path/filepath"
 	"sync"
@@ -18,7 +19,7 @@ type Target struct {
 	kind Kind
 	name string
 	f    *os.File
-	size int64 // of a device
+	size int64 // of a device, or of a file in place
 
 	path, temp string // of a file: where it goes, and where it is till then
 	skip       *skip  // of a stream that is a file; may be nil
@@ -33,11 +34,24 @@ func (t *Target) Name() string { return t.name }
 // Kind returns how the target is written.
 func (t *Target) Kind() Kind { return t.kind }
 
-// Size returns the length of a device in bytes, 0 of anything else.
+// Size returns the length in bytes of a device or of a file in place, 0 of
+// anything else.
 func (t *Target) Size() int64 { return t.size }
 
 // Is reports whether o will be the same file under the same name.
 func (t *Target) Is(o *Target) bool { return t.kind == File && o.kind == File && t.path == o.path }
+
+// Region returns what a device or file stands for on storage.
+func (t *Target) Region() (storage.Region, error) { return storage.Of(t.f) }
+
+// ReadAt reads from a file or device as io.ReaderAt does.
+func (t *Target) ReadAt(p []byte, off int64) (int, error) {
+	n, err := t.f.ReadAt(p, off)
+	if errors.Is(err, io.EOF) {
+		return n, err
+	}
+	return n, t.named("read", err)
+}
 
 // WriteAt writes to a file or device as io.WriterAt does.
 func (t *Target) WriteAt(p []byte, off int64) (int, error) {
@@ -59,9 +73,10 @@ func (t *Target) named(op string, err error) error {
 	return &os.PathError{Op: op, Path: t.name, Err: unwrapPath(err)}
 }
 
-// Truncate sets the length of a file. A device keeps the length that it has.
+// Truncate sets the length of a file. A device, and a file in place, keeps the
+// length that it has.
 func (t *Target) Truncate(size int64) error {
-	if t.kind == Device {
+	if t.kind == Device || t.kind == InPlace {
 		if size > t.size {
 			return refuse(t.name, ErrTooSmall)
 		}

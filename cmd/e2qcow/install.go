@@ -1,0 +1,324 @@
+package main
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"time"
+
+	"e2qcow/ext"
+	"e2qcow/internal/image"
+	"e2qcow/internal/ordered"
+	"e2qcow/internal/progress"
+	"e2qcow/internal/raw"
+	"e2qcow/internal/target"
+	"e2qcow/qcow2"
+	"e2qcow/scan"
+)
+
+// Why an image is not installed without -f.
+var (
+	errNoFilesystem = errors.New("holds no ext2, ext3 or ext4 filesystem to know it by")
+	errOtherUUID    = errors.New("holds another filesystem")
+	errOtherSize    = errors.New("has another size")
+	errImageLacks   = errors.New("lacks metadata that could not be read when it was made: it would be installed as zeros")
+	errSourceLacks  = errors.New("has metadata that cannot be read")
+)
+
+// install writes the metadata in an image over that of the filesystem on the
+// target. Nothing is written there before all of the image has been read and
+// what is written over is kept.
+//
+//	image ─► patch ─► checks ─► read once ─► undo, whole and synced ─► target
+func (s *session) install(ctx context.Context, w *work) error {
+	var err error
+	if w.target, err = target.OpenInPlace(w.options.target, target.Options{Source: w.input.region}); err != nil {
+		return err
+	}
+	defer w.target.Close()
+	if w.json != "" {
+		if w.record, err = openRecord(ctx, w); err != nil {
+			return err
+		}
+		defer w.record.Close()
+		s.guard(w.record.Close)
+	}
+	p, err := s.patch(ctx, w)
+	if err != nil {
+		return err
+	}
+	if err := w.checkIdentity(ctx, p); err != nil {
+		return err
+	}
+	size := &measure{}
+	err = ordered.Run(ctx, p.img, ordered.Options{Granule: 1, Threads: 1}, func() ordered.Worker { return size })
+	if err := cmp.Or(w.input.guest.damage(), err); err != nil {
+		return err
+	}
+	if size.end > w.target.Size() {
+		return fmt.Errorf("%s %w: it has %d bytes, the metadata reaches up to %d", w.target.Name(), target.ErrTooSmall, w.target.Size(), size.end)
+	}
+	if err := s.keepUndo(ctx, w, p); err != nil {
+		return err
+	}
+	if err := s.writePatch(ctx, w, p.img, size.bytes); err != nil {
+		return err
+	}
+	if err := w.writeRecord(); err != nil {
+		return err
+	}
+	if err := w.record.Commit(); err != nil {
+		return err
+	}
+	w.progress.Finish()
+	return s.reportInstall(w, p, time.Since(w.start))
+}
+
+// A patch is what is written over the target.
+type patch struct {
+	img    image.Image
+	block  int    // bytes of a block
+	size   int64  // of the device that it is of, 0 where that is not known
+	blocks uint64 // of the filesystem, 0 where there is none
+	uuid   string // of the filesystem that the target has then, "" where it has none
+	over   string // of one that it may have now, too
+	undo   bool   // it is what another patch was written over
+	absent uint64 // blocks that the image lacks, left as they are
+}
+
+// patch finds out what of the image is to be written: of a normal image all
+// that it holds, of an undo what it holds too, and of the image of a disk what
+// a scan finds, whatever is allocated there.
+func (s *session) patch(ctx context.Context, w *work) (*patch, error) {
+	name := w.input.src.Name()
+	made, ok := w.input.guest.info()
+	undo := ok && made.Mode == infoUndo
+	if w.scanFlag != "" && undo {
+		return nil, usagef("option --%s concerns a filesystem; of %s all is installed", w.scanFlag, name)
+	}
+	if n := w.input.normal; n != nil {
+		return patchOf(n.Superblock(), &patch{img: n}), nil
+	}
+	if undo {
+		p := &patch{img: w.input.guest, size: w.input.guest.Size(), block: int(made.BlockSize), over: made.UUID, undo: true}
+		if sb := superblockAt(w.input.guest); sb != nil {
+			p.uuid = uuid(sb.UUID())
+		}
+		return p, nil
+	}
+	if ok && made.Unreadable > 0 && !w.force {
+		return nil, fmt.Errorf("%s %w (%d blocks)", name, errImageLacks, made.Unreadable)
+	}
+	disk := w.input.disk()
+	var err error
+	if w.scan, err = metadata(ctx, disk, name, w.options, w.progress); err != nil {
+		return nil, cmp.Or(w.input.guest.damage(), err)
+	}
+	if w.scan.Super() == nil {
+		return nil, fmt.Errorf("%s %w", name, errNoSuperblock)
+	}
+	found, err := w.scan.Patch(ctx)
+	if err := cmp.Or(w.input.guest.damage(), err); err != nil {
+		return nil, err
+	}
+	if lost := w.scan.Unreadable(); len(lost) > 0 && !w.force {
+		return nil, fmt.Errorf("%s %w (the first at byte %d)", name, errSourceLacks, lost[0].Start)
+	}
+	return patchOf(w.scan.Super(), &patch{img: found, size: found.Size(), absent: found.Absent()}), nil
+}
+
+// patchOf fills in what the superblock says.
+func patchOf(sb *ext.Superblock, p *patch) *patch {
+	p.block, p.blocks, p.uuid = int(sb.BlockSize()), sb.BlocksCount(), uuid(sb.UUID())
+	p.over = p.uuid
+	return p
+}
+
+// superblockAt returns the primary superblock on a disk, nil where none can be
+// read.
+func superblockAt(disk io.ReaderAt) *ext.Superblock {
+	b := make([]byte, ext.SuperblockSize)
+	n, _ := disk.ReadAt(b, ext.SuperblockOffset)
+	sb, err := ext.DecodeSuperblock(b[:n])
+	if err != nil {
+		return nil
+	}
+	return sb
+}
+
+// checkIdentity refuses a target that is not what the image was made of, by its
+// size and by the UUID in its superblock or, where that is gone, a backup.
+func (w *work) checkIdentity(ctx context.Context, p *patch) error {
+	if w.force {
+		return nil
+	}
+	name := w.target.Name()
+	const sector = 512 // images end with whole ones
+	if size := w.target.Size() / sector * sector; p.size != 0 && size != p.size {
+		return fmt.Errorf("%s %w: %d bytes, the image is of %d", name, errOtherSize, size, p.size)
+	}
+	found := ""
+	res, err := scan.Scan(ctx, w.target, w.target.Size(), scan.Options{TablesOnly: true})
+	switch {
+	case errors.Is(err, scan.ErrNotExt):
+	case err != nil:
+		return fmt.Errorf("%s: %w", name, err)
+	case res.Super() != nil:
+		sb := res.Super()
+		found = uuid(sb.UUID())
+		if p.blocks != 0 && (sb.BlocksCount() != p.blocks || int(sb.BlockSize()) != p.block) {
+			return fmt.Errorf("%s %w: a filesystem of %d blocks of %d bytes, the image is of %d of %d", name, errOtherSize,
+				sb.BlocksCount(), sb.BlockSize(), p.blocks, p.block)
+		}
+	}
+	switch found {
+	case p.uuid, p.over:
+		return nil
+	case "":
+		return fmt.Errorf("%s %w", name, errNoFilesystem)
+	}
+	return fmt.Errorf("%s %w: its UUID is %s, that of the image %s", name, errOtherUUID, found, cmp.Or(p.over, p.uuid))
+}
+
+// A measure finds out how much an image holds, and that it can be read.
+type measure struct{ bytes, end int64 }
+
+// Prepare does nothing.
+func (*measure) Prepare(*ordered.Chunk) error { return nil }
+
+// Commit counts a chunk.
+func (m *measure) Commit(c *ordered.Chunk) error {
+	for _, s := range c.Spans {
+		m.bytes += int64(len(s.Data))
+		m.end = s.Off + int64(len(s.Data))
+	}
+	return nil
+}
+
+// Finish does nothing.
+func (*measure) Finish(*ordered.Chunk) error { return nil }
+
+// A before is what a target holds where something will be written over.
+type before struct {
+	*target.Target
+	what image.Image
+	size int64
+}
+
+// Size returns the size of the target, in whole sectors.
+func (b before) Size() int64 { return b.size }
+
+// NextRun returns the next run that will be written over.
+func (b before) NextRun(off int64) (start, end int64, err error) {
+	start, end, err = b.what.NextRun(off)
+	if err == nil && end > b.size {
+		err = io.ErrUnexpectedEOF // the patch was measured to fit
+	}
+	return start, end, err
+}
+
+// ReadAt reads the target. Beyond its end, which is within the last cluster,
+// all is zero.
+func (b before) ReadAt(p []byte, off int64) (int, error) {
+	n, err := b.Target.ReadAt(p[:max(min(int64(len(p)), b.size-off), 0)], off)
+	if err == nil && n < len(p) {
+		err = io.EOF
+	}
+	return n, err
+}
+
+// keepUndo writes what the patch will be written over as a qcow2 image that
+// marks zeros too, so that what it holds is exactly what it puts back.
+func (s *session) keepUndo(ctx context.Context, w *work, p *patch) error {
+	if w.undo == "" {
+		return nil
+	}
+	region, err := w.target.Region()
+	if err != nil {
+		return err
+	}
+	t, err := target.Open(ctx, w.undo, target.Options{Source: region.With(w.input.region), Format: target.Undo})
+	if err != nil {
+		return err
+	}
+	defer t.Close()
+	s.guard(t.Close)
+	if w.record.to != nil && t.Is(w.record.to) {
+		return usagef("option --%s: %s is where --%s goes", flagUndo, t.Name(), flagJSON)
+	}
+	const sector = 512
+	_, err = qcow2.WriteFile(ctx, t, before{w.target, p.img, w.target.Size() / sector * sector}, qcow2.WriteOptions{
+		Version:   3,
+		BlockSize: p.block,
+		Threads:   w.threads,
+		Progress:  w.progress.Phase("undo", progress.Bytes),
+		Info: func() qcow2.Info {
+			return qcow2.Info{Tool: toolName(), Mode: infoUndo, BlockSize: int64(p.block), UUID: p.uuid}
+		},
+	})
+	if err != nil {
+		return err
+	}
+	return t.Commit()
+}
+
+// writePatch writes to the target. From the first byte to the last that is
+// synced, an error comes with what state the target is in.
+func (s *session) writePatch(ctx context.Context, w *work, img image.Image, total int64) error {
+	s.atStake(halfway(w))
+	stats, err := raw.WriteInPlace(ctx, w.target, img, total, raw.Options{
+		Threads:  w.threads,
+		Progress: w.progress.Phase("install", progress.Bytes),
+	})
+	w.imageBytes, w.dataBytes = stats.Data, stats.Data
+	var part *raw.PartialError
+	if err != nil {
+		if !errors.As(err, &part) {
+			s.atStake("") // nothing was written
+			return err
+		}
+		return fmt.Errorf("%s: %w", w.target.Name(), err)
+	}
+	if err := w.target.Commit(); err != nil {
+		return err
+	}
+	s.atStake("")
+	return nil
+}
+
+// halfway says what a target is that was written in part, and what to do.
+func halfway(w *work) string {
+	text := w.target.Name() + " now holds metadata of two states: "
+	if w.undo == "" {
+		return text + "install once more; what was there is not kept without --" + flagUndo
+	}
+	return text + fmt.Sprintf("%s -I %s %s puts back what was there, or install once more without --%s",
+		name, w.target.Name(), w.undo, flagUndo)
+}
+
+// reportInstall says what was done.
+func (s *session) reportInstall(w *work, p *patch, took time.Duration) error {
+	if w.scan != nil {
+		s.sayProblems(w.scan.Problems())
+	}
+	if p.absent > 0 {
+		s.say("%s lacks %d blocks that are copies, or that damage points to: left as they are on %s", w.input.src.Name(), p.absent, w.target.Name())
+	}
+	what := "metadata"
+	if p.undo {
+		what = "what was there before"
+	}
+	s.say("%s installed on %s: %d bytes of %s, %s", w.input.src.Name(), w.target.Name(), w.dataBytes, what, took.Round(time.Millisecond))
+	switch {
+	case w.undo != "":
+		s.say("%s holds what was there: %s -I %s %s puts it back", w.undo, name, w.target.Name(), w.undo)
+	case !p.undo:
+		s.say("what was there is not kept: --%s does that", flagUndo)
+	}
+	if !p.undo {
+		s.say("run e2fsck -f %s before it is mounted", w.target.Name())
+	}
+	return nil
+}
