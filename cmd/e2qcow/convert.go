@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"time"
 
+	"e2qcow/internal/freeze"
 	"e2qcow/internal/image"
 	"e2qcow/internal/progress"
 	"e2qcow/internal/signature"
@@ -35,8 +36,7 @@ func (s *session) convert(ctx context.Context, o options) error {
 	if err := checkQuiet(w.input, o); err != nil {
 		return err
 	}
-	guest := w.input.guest
-	switch {
+	switch guest := w.input.guest; {
 	case o.whole && guest == nil:
 		return usagef("option --%s concerns a qcow2 image; %s is none", flagWhole, w.input.src.Name())
 	case o.backing && guest == nil:
@@ -56,9 +56,28 @@ func (s *session) convert(ctx context.Context, o options) error {
 	}
 	defer w.target.Close()
 	defer w.record.Close()
+	if o.freeze {
+		err = s.whileFrozen(ctx, &w, w.make)
+	} else {
+		err = w.make(ctx)
+	}
+	if err != nil {
+		return err
+	}
+	if err := w.commit(); err != nil {
+		return err
+	}
+	w.input.drain()
+	w.progress.Finish()
+	return s.report(w, time.Since(w.start))
+}
 
-	img := w.input.disk()
-	if !w.input.asItIs(o) {
+// make writes what is asked for to the target: the disk as it is, or the metadata
+// of the filesystem there.
+func (w *work) make(ctx context.Context) error {
+	img, guest := w.watched(w.input.disk()), w.input.guest
+	if !w.input.asItIs(w.options) {
+		var err error
 		w.scan, err = metadata(ctx, img, w.input.src.Name(), w.options, w.progress)
 		if err := cmp.Or(guest.damage(), err); err != nil {
 			return err
@@ -75,15 +94,7 @@ func (s *session) convert(ctx context.Context, o options) error {
 	if err := guest.damage(); err != nil {
 		return err
 	}
-	if ctx.Err() != nil {
-		return context.Cause(ctx)
-	}
-	if err := w.commit(); err != nil {
-		return err
-	}
-	w.input.drain()
-	w.progress.Finish()
-	return s.report(w, time.Since(w.start))
+	return context.Cause(ctx)
 }
 
 // openTargets opens the target and where the record goes.
@@ -133,9 +144,10 @@ func (m mode) format() target.Format {
 
 // Why a source is refused without -f: it changes while it is read, or may.
 var (
-	errSourceMounted = errors.New("is mounted read-write")
-	errSourceUsed    = errors.New("is in use")
-	errMountsUnknown = errors.New("may be mounted")
+	errSourceMounted   = errors.New("is mounted read-write")
+	errSourceElsewhere = errors.New("is mounted read-write")
+	errSourceUsed      = errors.New("is in use")
+	errMountsUnknown   = errors.New("may be mounted")
 )
 
 // checkQuiet refuses a source that may change, unless told not to.
@@ -147,14 +159,18 @@ func checkQuiet(in *input, o options) error {
 	if err != nil {
 		return fmt.Errorf("%s %w: %w", in.src.Name(), errMountsUnknown, err)
 	}
-	if len(uses) == 0 || !uses[0].Writable {
-		return nil
+	for _, u := range uses {
+		switch {
+		case !u.Writable, o.freeze && u.Kind == storage.Mounted:
+		case u.Kind == storage.Elsewhere:
+			return fmt.Errorf("%s %w (%v)", in.src.Name(), errSourceElsewhere, u)
+		case u.Kind == storage.Mounted:
+			return fmt.Errorf("%s %w (%v)", in.src.Name(), errSourceMounted, u)
+		default:
+			return fmt.Errorf("%s %w (%v)", in.src.Name(), errSourceUsed, u)
+		}
 	}
-	why := errSourceUsed
-	if k := uses[0].Kind; k == storage.Mounted || k == storage.Elsewhere {
-		why = errSourceMounted
-	}
-	return fmt.Errorf("%s %w (%v)", in.src.Name(), why, uses[0])
+	return nil
 }
 
 // A work is an image on its way to a target.
@@ -166,6 +182,7 @@ type work struct {
 	record   record // of what is done
 	progress *progress.Reporter
 	scan     *scan.Result // nil where the image is not that of a scan
+	frozen   *freeze.Frozen
 
 	imageBytes int64 // of the image that was written
 	dataBytes  int64 // of these, not holes

@@ -56,7 +56,7 @@ func (w *work) writeQCOW2(ctx context.Context, img image.Image) error {
 	opt := w.qcow2
 	opt.BlockSize = w.blockSize()
 	opt.Dense = w.target.Kind() == target.Device
-	opt.Progress = w.progress.Phase("copy", progress.Bytes)
+	opt.Progress = w.copying()
 	opt.Info = w.info
 	var (
 		stats qcow2.Stats
@@ -92,6 +92,7 @@ func (w *work) blockSize() int {
 // info returns the record of how the image is made, when its source has been
 // read. What was lost on the way to the source is lost here too.
 func (w *work) info() qcow2.Info {
+	_ = w.frozen.Thaw() // which who froze it asks for again
 	i, ok := w.input.guest.info()
 	switch {
 	case w.input.normal != nil:

@@ -25,6 +25,7 @@ const (
 	flagSpoolDir      = "spool-dir"
 	flagAllData       = "all-data"
 	flagForce         = "force"
+	flagFreeze        = "freeze"
 	flagProgress      = "progress"
 	flagSuperblock    = "superblock"
 	flagBlockSize     = "blocksize"
@@ -66,6 +67,7 @@ func flags() []cli.Flag {
 		},
 		&cli.BoolFlag{Name: flagAllData, Aliases: []string{"a"}, Usage: "the contents of files too: a clone of the filesystem"},
 		&cli.BoolFlag{Name: flagForce, Aliases: []string{"f"}, Usage: "read the source though it is mounted read-write"},
+		&cli.BoolFlag{Name: flagFreeze, Usage: "freeze a mounted source while it is read"},
 		&cli.BoolFlag{Name: flagProgress, Aliases: []string{"p"}, Usage: "show progress though stderr is no terminal"},
 		&cli.StringFlag{Name: flagSuperblock, Aliases: []string{"b"}, Usage: "believe the superblock in `BLOCK`"},
 		&cli.StringFlag{Name: flagBlockSize, Aliases: []string{"B"}, Usage: "take blocks to be of `BYTES`"},

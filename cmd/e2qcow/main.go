@@ -6,6 +6,7 @@
 //	app     what is asked for            report        what is said about it
 //	convert source ─► image ─► target    record        the same for programs
 //	input   guest, backing: the sources  dump, restore the images
+//	frozen  while the source is frozen
 //	info, check: what looks at images
 package main
 
@@ -15,6 +16,8 @@ import (
 	"os"
 	"os/signal"
 	"syscall"
+
+	"e2qcow/internal/freeze"
 )
 
 // Exit codes.
@@ -29,6 +32,9 @@ const (
 // wrong usage is 1, and 3 is lost space.
 
 func main() {
+	if freeze.IsChild(os.Args) {
+		os.Exit(freeze.Child(os.Args))
+	}
 	// A reader that goes away is an error of writing, also on stdout.
 	signal.Ignore(syscall.SIGPIPE)
 	s := newSession(os.Stderr)

@@ -54,6 +54,7 @@ type options struct {
 	whole          bool // no scan of what a qcow2 source holds
 	backing        bool
 	force          bool
+	freeze         bool
 	progress       bool
 	onlyAllocated  bool
 	overwrite      bool
@@ -80,6 +81,7 @@ var limitedFlags = []struct {
 	{flagStamp, []mode{toQCOW2, toNormal}},
 	{flagWhole, []mode{toQCOW2}},
 	{flagOnlyAllocated, []mode{toRaw}},
+	{flagFreeze, []mode{toQCOW2, toRaw, toNormal}},
 	{flagUndo, []mode{install}},
 }
 
@@ -115,6 +117,7 @@ func parseOptions(c *cli.Context) (options, error) {
 		whole:         c.Bool(flagWhole),
 		backing:       c.Bool(flagBacking),
 		force:         c.Bool(flagForce),
+		freeze:        c.Bool(flagFreeze),
 		progress:      c.Bool(flagProgress),
 		onlyAllocated: c.Bool(flagOnlyAllocated),
 		overwrite:     c.Bool(flagOverwrite),
@@ -194,6 +197,9 @@ func (o *options) parseOperands(c *cli.Context) error {
 		if set && o.format != formatAny && o.format != formatQCOW2 {
 			return usagef("option --%s concerns a qcow2 source, --%s says that it is %s", name, flagSourceFormat, c.String(flagSourceFormat))
 		}
+	}
+	if o.freeze && source.IsStdin(o.source) {
+		return usagef("option --%s concerns a source that is mounted, and standard input is not", flagFreeze)
 	}
 	if o.backing && source.IsStdin(o.source) {
 		return usagef("option --%s concerns files beside the source, and standard input has none", flagBacking)

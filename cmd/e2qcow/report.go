@@ -17,6 +17,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"e2qcow/internal/e2i"
+	"e2qcow/internal/freeze"
 	"e2qcow/internal/signature"
 	"e2qcow/internal/source"
 	"e2qcow/internal/spool"
@@ -119,7 +120,16 @@ var advice = []struct {
 	err  error
 	text string
 }{
-	{errSourceMounted, "unmount it, or read it all the same with -f: the image may then contradict itself"},
+	{errSourceMounted, "unmount it, or freeze it with --freeze, or read it all the same with -f: the image may then contradict itself"},
+	{errOnFrozen, "put it elsewhere, or send it through a pipe to who writes elsewhere"},
+	{errSeveral, "name the device of one of them"},
+	{freeze.ErrFrozen, "thaw it (fsfreeze --unfreeze), or read it as it is with -f"},
+	{freeze.ErrUnsupported, "unmount it, or read it all the same with -f: the image may then contradict itself"},
+	{freeze.ErrHidden, "unmount what hides it"},
+	{freeze.ErrThawed, "nothing usable is left; try again when nobody else freezes it"},
+	{freeze.ErrStalled, "nothing usable is left; see that nothing that takes the image or the messages writes to it"},
+	{freeze.ErrKilled, "nothing usable is left; try again"},
+	{errSourceElsewhere, "unmount it there, or read it all the same with -f: the image may then contradict itself"},
 	{errSourceUsed, "release it, or read it all the same with -f: the image may then contradict itself"},
 	{errMountsUnknown, "if you know that it is not, read it with -f"},
 	{target.ErrSame, "name another target"},

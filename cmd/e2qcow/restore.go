@@ -5,14 +5,13 @@ import (
 	"fmt"
 
 	"e2qcow/internal/image"
-	"e2qcow/internal/progress"
 	"e2qcow/internal/raw"
 	"e2qcow/internal/target"
 )
 
 // writeRaw writes img byte by byte, a disk or the file of another format.
 func (w *work) writeRaw(ctx context.Context, img image.Image) error {
-	opt := raw.Options{Threads: w.threads, Progress: w.progress.Phase("copy", progress.Bytes)}
+	opt := raw.Options{Threads: w.threads, Progress: w.copying()}
 	var (
 		stats raw.Stats
 		err   error

@@ -56,6 +56,7 @@ const Stall = 30 * time.Second
 // A Frozen is a filesystem that is frozen. A nil Frozen is none.
 type Frozen struct {
 	point string
+	since time.Time
 	dir   *os.File // in the filesystem
 	hold  *os.File
 	child *exec.Cmd
@@ -64,7 +65,8 @@ type Frozen struct {
 	once    sync.Once
 	thawing chan struct{} // closed when that is asked for
 	ended   chan struct{} // closed when the child has
-	err     error         // set before ended is closed
+	err     error         // set before ended is closed, as is took
+	took    time.Duration
 }
 
 // Start freezes the filesystem of the device of that number, which is mounted at
@@ -87,7 +89,7 @@ func Start(ctx context.Context, point string, dev uint64, stall time.Duration, l
 		dir.Close()
 		return nil, &Error{point, err}
 	}
-	f := &Frozen{point: point, dir: dir, thawing: make(chan struct{}), ended: make(chan struct{})}
+	f := &Frozen{point: point, since: time.Now(), dir: dir, thawing: make(chan struct{}), ended: make(chan struct{})}
 	status, err := f.startChild(stall)
 	if err != nil {
 		dir.Close()
@@ -163,7 +165,7 @@ func (f *Frozen) watch(status *bufio.Reader, frozen chan<- error, lost func(erro
 		err = nil // it was frozen till now
 	}
 	f.dir.Close()
-	f.err = err
+	f.err, f.took = err, time.Since(f.since)
 	close(f.ended)
 	if err != nil && started == nil && !asked {
 		lost(err)
@@ -194,6 +196,12 @@ func (f *Frozen) said(status *bufio.Reader, want byte) error {
 	}
 	return &Error{f.point, fmt.Errorf("cannot be frozen or thawed: %w", errno)}
 }
+
+// Point returns where the filesystem is mounted.
+func (f *Frozen) Point() string { return f.point }
+
+// Took returns for how long it was frozen, after Thaw.
+func (f *Frozen) Took() time.Duration { return f.took }
 
 // Beat says that something goes on.
 func (f *Frozen) Beat() {

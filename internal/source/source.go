@@ -188,6 +188,16 @@ func (s *Source) ReadAt(p []byte, off int64) (int, error) {
 
 var _ io.ReaderAt = (*Source)(nil)
 
+// DropCache has what is read next be what is on a device now, as
+// storage.DropCache says; of a file it always is.
+func (s *Source) DropCache() error {
+	info, err := s.f.Stat()
+	if err != nil || !isBlockDevice(info.Mode()) {
+		return err
+	}
+	return storage.DropCache(s.f)
+}
+
 // Head returns the first bytes, up to n of them, of which there are at most
 // 64 KiB. They can still be read afterwards.
 func (s *Source) Head(n int) ([]byte, error) {

@@ -29,6 +29,15 @@ func ZeroOut(f *os.File, off, n int64) error {
 	return nil
 }
 
+// DropCache has the kernel forget what it has read of a block device. Others may
+// have written since by another way: a filesystem its files, a partition its disk.
+func DropCache(f *os.File) error {
+	if err := ioctl(f, unix.BLKFLSBUF, nil); err != nil {
+		return &os.PathError{Op: "BLKFLSBUF", Path: f.Name(), Err: err}
+	}
+	return nil
+}
+
 func ioctl(f *os.File, request uintptr, arg unsafe.Pointer) error {
 	conn, err := f.SyscallConn()
 	if err != nil {

@@ -224,3 +224,29 @@ func names(dir string) []string {
 	}
 	return list
 }
+
+// On reports whether f is a file or folder of the filesystem on the device of
+// that number, or lies in a file of it through loop devices and filesystems
+// between: whether writing to f writes to that filesystem.
+func On(f *os.File, dev uint64) (bool, error) {
+	st, err := stat(f)
+	if err != nil {
+		return false, err
+	}
+	switch id := idOf(&st); st.Mode & unix.S_IFMT {
+	case unix.S_IFREG, unix.S_IFDIR:
+		return id.dev == dev || host.inFileOn(id.dev, dev, maxDevices), nil
+	case unix.S_IFBLK:
+		return host.inFileOn(id.dev, dev, maxDevices), nil
+	}
+	return false, nil
+}
+
+// inFileOn reports whether device rdev is made of a file on the filesystem of
+// dev, through no more than depth others.
+func (sys system) inFileOn(rdev, dev uint64, depth int) bool {
+	r := sys.ofDevice(rdev)
+	return depth > 0 && slices.ContainsFunc(slices.Concat(r.exact, r.under), func(e extent) bool {
+		return !e.file.block && (e.file.dev == dev || sys.inFileOn(e.file.dev, dev, depth-1))
+	})
+}

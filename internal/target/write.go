@@ -38,6 +38,10 @@ func (t *Target) Kind() Kind { return t.kind }
 // anything else.
 func (t *Target) Size() int64 { return t.size }
 
+// On reports whether writing to the target writes to the filesystem on the
+// device of that number.
+func (t *Target) On(dev uint64) (bool, error) { return storage.On(t.f, dev) }
+
 // Is reports whether o will be the same file under the same name.
 func (t *Target) Is(o *Target) bool { return t.kind == File && o.kind == File && t.path == o.path }
 
