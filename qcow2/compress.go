@@ -34,9 +34,7 @@ func newCompressor(c Compression, level int, clusterSize int64) (compressor, err
 			zstd.WithEncoderConcurrency(1),
 			zstd.WithEncoderCRC(false),
 			zstd.WithWindowSize(int(max(clusterSize, zstd.MinWindowSize))),
-		}
-		if level != 0 {
-			opts = append(opts, zstd.WithEncoderLevel(zstd.EncoderLevelFromZstd(level)))
+			zstd.WithEncoderLevel(zstd.EncoderLevelFromZstd(level)),
 		}
 		w, err := zstd.NewWriter(nil, opts...)
 		if err != nil {

@@ -15,9 +15,9 @@ import (
 // version 2 without compression.
 type WriteOptions struct {
 	// ClusterSize is the size of a cluster in bytes, a power of two of 512 to
-	// 2 MiB. 0 is BlockSize, 64 KiB if there is none, at least 32 KiB if
-	// clusters are compressed; or the next larger with which qemu opens an
-	// image of the size.
+	// 2 MiB. 0 is BlockSize, 64 KiB if there is none; if clusters are
+	// compressed, the size of 4 to 128 KiB that promises the smallest image;
+	// or the next larger with which qemu opens an image of the size.
 	ClusterSize int
 
 	// BlockSize is the size of the pieces that the source's runs are made of.
@@ -33,7 +33,7 @@ type WriteOptions struct {
 	Compression Compression
 
 	// Level is the level of Zstd as the zstd program counts, of which there
-	// are four steps here; 0 is the default. Zlib has one level.
+	// are four steps here; 0 is 1, the fastest. Zlib has one level.
 	Level int
 
 	// Threads is how many threads there are to compute on. 0 is GOMAXPROCS.
@@ -139,12 +139,6 @@ type writer struct {
 	packed  int64    // of these, compressed
 }
 
-// packedCluster is the cluster size for compression. Smaller ones compress
-// worse; larger ones hold more of what lies between metadata, and need larger
-// tables for it: on the metadata of a filesystem of many small files, 32 KiB
-// gave the smallest images of 4 to 128 KiB, with both zlib and zstd.
-const packedCluster = 32 << 10
-
 func newWriter(ctx context.Context, src image.Image, opt WriteOptions) (*writer, error) {
 	switch {
 	case opt.Compression < Uncompressed || opt.Compression > Zstd:
@@ -163,11 +157,15 @@ func newWriter(ctx context.Context, src image.Image, opt WriteOptions) (*writer,
 	}
 	size, grow := opt.ClusterSize, false
 	if size == 0 {
-		size, grow = max(opt.BlockSize, 1<<minClusterBits), true
+		size, grow = opt.BlockSize, true
 		switch {
 		case opt.Compression != Uncompressed:
-			size = max(size, packedCluster)
-		case opt.BlockSize == 0:
+			packed, err := packedClusterBits(ctx, src, opt.Compression)
+			if err != nil {
+				return nil, err
+			}
+			size = max(size, 1<<packed)
+		case size == 0:
 			size = 64 << 10
 		}
 	}

@@ -1,0 +1,37 @@
+package qcow2
+
+import (
+	"context"
+	"testing"
+)
+
+// TestPackedClusterBits has clusters grow with the data for one L2 table, and
+// with how far apart the data is.
+func TestPackedClusterBits(t *testing.T) {
+	few := func(n int, step, length int64) *disk {
+		d := &disk{}
+		for i := range n {
+			d.runs = append(d.runs, diskRun{int64(i) * step, make([]byte, length)})
+		}
+		d.size = int64(n) * step
+		return d
+	}
+	for _, c := range []struct {
+		what       string
+		disk       *disk
+		zlib, zstd uint
+	}{
+		{"empty", &disk{size: 1 << 30}, 12, 12},
+		{"one block", few(1, 1<<20, 4096), 12, 12},
+		{"much in one place", few(1, 512<<20, 512<<20), 16, 17},
+		{"a block in each group", few(1000, 128<<20, 4096), 12, 12},
+		{"much in each group", few(64, 128<<20, 2<<20), 17, 17},
+	} {
+		for compression, want := range map[Compression]uint{Zlib: c.zlib, Zstd: c.zstd} {
+			got, err := packedClusterBits(context.Background(), c.disk, compression)
+			if err != nil || got != want {
+				t.Errorf("%s, %v: clusters of 1<<%d bytes, %v; want 1<<%d", c.what, compression, got, err, want)
+			}
+		}
+	}
+}
