@@ -319,7 +319,7 @@ func XattrBlockChecksum(seed uint32, n uint64, block []byte) uint32 {
 
 // VerifyXattrBlock reports whether h_checksum is right.
 func VerifyXattrBlock(seed uint32, n uint64, block []byte) bool {
-	return len(block) >= xattrHeaderLen &&
+	return len(block) >= XattrHeaderLen &&
 		binary.LittleEndian.Uint32(block[xattrChecksumOffset:]) == XattrBlockChecksum(seed, n, block)
 }
 

@@ -116,7 +116,7 @@ func (i Inode) BlockNr(n int) uint32 {
 // ExtraSize returns i_extra_isize, 0 where the inode has no room for it or
 // where it is impossible.
 func (i Inode) ExtraSize() int {
-	if len(i) <= goodOldInodeSize {
+	if len(i) < goodOldInodeSize+4 {
 		return 0
 	}
 	n := int(i.u16(unsafe.Offsetof(inode.IExtraIsize)))

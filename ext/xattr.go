@@ -30,11 +30,18 @@ import (
 // Value offsets count from the start of the block, or from the first entry in
 // an inode. With ea_inode a large value lies in an inode of its own.
 const (
+	// Sizes in bytes.
+	XattrHeaderLen = 32 // of the header of a block
+	XattrEntryLen  = 16 // up to the name
+	XattrMagicLen  = 4  // all the header there is in an inode
+
+	// XattrReservedOffset is where the part of a block's header begins that
+	// says nothing.
+	XattrReservedOffset = 20
+
 	xattrMagic       = 0xEA020000
 	xattrMagicV1     = 0xEA010000
-	xattrHeaderLen   = 32
-	xattrEntryLen    = 16 // up to the name
-	xattrMagicLen    = 4  // all the header there is in an inode
+	xattrHashOffset  = 12 // of h_hash, and of e_hash
 	extraIsizeOffset = 0x80
 	atimeOffset      = 0x08
 
@@ -78,7 +85,7 @@ type XattrHeader struct {
 // DecodeXattrHeader decodes the header of an attribute block as it is; ok is
 // false if block is too short to hold one.
 func DecodeXattrHeader(block []byte) (h XattrHeader, ok bool) {
-	if len(block) < xattrHeaderLen {
+	if len(block) < XattrHeaderLen {
 		return XattrHeader{}, false
 	}
 	le := binary.LittleEndian
@@ -86,15 +93,18 @@ func DecodeXattrHeader(block []byte) (h XattrHeader, ok bool) {
 		Magic:    le.Uint32(block),
 		Refcount: le.Uint32(block[4:]),
 		Blocks:   le.Uint32(block[8:]),
-		Hash:     le.Uint32(block[12:]),
-		Checksum: le.Uint32(block[16:]),
+		Hash:     le.Uint32(block[xattrHashOffset:]),
+		Checksum: le.Uint32(block[xattrChecksumOffset:]),
 	}, true
 }
 
 // Valid reports whether e2fsck and the kernel would go on to the entries: the
 // magic number of either version, and one block.
-func (h XattrHeader) Valid() bool {
-	return (h.Magic == xattrMagic || h.Magic == xattrMagicV1) && h.Blocks == 1
+func (h XattrHeader) Valid() bool { return h.KnownMagic() && h.Blocks == 1 }
+
+// KnownMagic reports whether the magic number is that of either version.
+func (h XattrHeader) KnownMagic() bool {
+	return h.Magic == xattrMagic || h.Magic == xattrMagicV1
 }
 
 // An Xattr is one entry. Name aliases what it was read from.
@@ -132,10 +142,10 @@ type XattrReader struct {
 // NewXattrBlockReader reads the entries of an attribute block, whatever its
 // header says: see [XattrHeader.Valid].
 func NewXattrBlockReader(block []byte) XattrReader {
-	if len(block) < xattrHeaderLen {
+	if len(block) < XattrHeaderLen {
 		return XattrReader{err: &XattrError{What: "no room for the header"}}
 	}
-	return XattrReader{area: block, next: xattrHeaderLen}
+	return XattrReader{area: block, next: XattrHeaderLen}
 }
 
 // NewInodeXattrReader reads the entries in the tail of an inode. inode is all
@@ -153,10 +163,10 @@ func NewInodeXattrReader(inode []byte) XattrReader {
 	if extra < 4 || extra&3 != 0 || start > len(inode) {
 		return XattrReader{err: &XattrError{What: "impossible i_extra_isize", Offset: extraIsizeOffset}}
 	}
-	if len(inode)-start < xattrMagicLen || binary.LittleEndian.Uint32(inode[start:]) != xattrMagic {
+	if len(inode)-start < XattrMagicLen || binary.LittleEndian.Uint32(inode[start:]) != xattrMagic {
 		return XattrReader{}
 	}
-	return XattrReader{area: inode, base: start + xattrMagicLen, next: start + xattrMagicLen}
+	return XattrReader{area: inode, base: start + XattrMagicLen, next: start + XattrMagicLen}
 }
 
 // Next goes to the next entry. It returns false at the end of the list and at
@@ -170,20 +180,20 @@ func (r *XattrReader) Next() bool {
 	if len(b) < 4 || binary.LittleEndian.Uint32(b) == 0 {
 		return false
 	}
-	if len(b) < xattrEntryLen || len(b) < xattrEntryLen+int(b[0]) {
+	if len(b) < XattrEntryLen || len(b) < XattrEntryLen+int(b[0]) {
 		r.err = &XattrError{What: "entry runs over the end", Offset: r.next}
 		return false
 	}
 	le := binary.LittleEndian
-	nameEnd := xattrEntryLen + int(b[0])
+	nameEnd := XattrEntryLen + int(b[0])
 	r.entry = Xattr{
 		Offset:      r.next,
 		NameIndex:   b[1],
-		Name:        b[xattrEntryLen:nameEnd],
+		Name:        b[XattrEntryLen:nameEnd],
 		ValueOffset: le.Uint16(b[2:]),
 		ValueInode:  le.Uint32(b[4:]),
 		ValueSize:   le.Uint32(b[8:]),
-		Hash:        le.Uint32(b[12:]),
+		Hash:        XattrEntryHash(b),
 	}
 	r.next += min((nameEnd+3)&^3, len(b))
 	return true
@@ -191,6 +201,10 @@ func (r *XattrReader) Next() bool {
 
 // Entry is the entry Next went to, valid until the next call of Next.
 func (r *XattrReader) Entry() *Xattr { return &r.entry }
+
+// Found reports whether there is a list: an inode without the magic number has
+// none.
+func (r *XattrReader) Found() bool { return r.area != nil || r.err != nil }
 
 // Err is an *XattrError where the list broke off, nil where it reached its end.
 func (r *XattrReader) Err() error {
@@ -271,6 +285,26 @@ func XattrBlockHash(block []byte) uint32 {
 		h = h<<xattrBlockHashShift ^ h>>(32-xattrBlockHashShift) ^ r.entry.Hash
 	}
 	return h
+}
+
+// XattrEntryHash returns the hash that an entry has (e_hash).
+func XattrEntryHash(entry []byte) uint32 {
+	return binary.LittleEndian.Uint32(entry[xattrHashOffset:])
+}
+
+// SetXattrEntryHash sets the hash of an entry.
+func SetXattrEntryHash(entry []byte, hash uint32) {
+	binary.LittleEndian.PutUint32(entry[xattrHashOffset:], hash)
+}
+
+// SetXattrBlockHash sets the hash of an attribute block (h_hash).
+func SetXattrBlockHash(block []byte, hash uint32) {
+	binary.LittleEndian.PutUint32(block[xattrHashOffset:], hash)
+}
+
+// SetXattrBlockChecksum sets the checksum of an attribute block (h_checksum).
+func SetXattrBlockChecksum(block []byte, sum uint32) {
+	binary.LittleEndian.PutUint32(block[xattrChecksumOffset:], sum)
 }
 
 // XattrInodeHash is the hash of the value that an EA inode holds, as the inode

@@ -1,0 +1,487 @@
+package scrub
+
+import (
+	"bytes"
+	"cmp"
+	"encoding/binary"
+	"slices"
+	"strings"
+	"sync"
+
+	"e2qcow/ext"
+)
+
+// Extended attributes, in the tail of an inode or in a block of their own:
+//
+//	name, behind its prefix   drawn, but for those that programs give (see keptXattr)
+//	value                     by the rule of its name (see xattrRules), else drawn
+//	padding, gaps             zero
+//	e_hash                    right if it was, as it is if it was not
+//	h_hash, h_checksum        as right, or as wrong, as before
+//
+// In a block the kernel looks names up in an order: by prefix, length, bytes.
+// So names of one prefix and length in one block get their words in the order
+// of the names; elsewhere a name has the same word everywhere.
+//
+// What e2fsck cannot make sense of, it reads no further than to say so. From
+// there on the heads of entries stay, and values are zero.
+
+// keptXattr tells whether a name behind its prefix says nothing of its user:
+// the kernel and its security modules gave it.
+func keptXattr(index uint8, name []byte) bool {
+	switch index {
+	case ext.XattrPosixACLAccess, ext.XattrPosixACLDefault, ext.XattrRichACL:
+		return len(name) == 0
+	case ext.XattrSecurity:
+		switch string(name) {
+		case "selinux", "capability", "evm", "ima", "apparmor":
+			return true
+		}
+		return bytes.HasPrefix(name, []byte("SMACK64"))
+	case ext.XattrSystem:
+		switch string(name) {
+		case "data", "posix_acl_access", "posix_acl_default", "richacl":
+			return true
+		}
+	case ext.XattrEncryption:
+		return string(name) == "c"
+	}
+	return len(name) == 0
+}
+
+// A valueRule says what becomes of a value.
+type valueRule uint8
+
+const (
+	valueDrawn      valueRule = iota
+	valueKept                 // it says nothing of its user
+	valueLabel                // its parts between colons are drawn by themselves
+	valueInline               // the second part of inline data: its file's
+	valueEncryption           // an encryption context: kept unless strict
+)
+
+// xattrRule returns the rule for a value. Lists of permissions and
+// capabilities are kept as far as they are such: owners stay visible.
+func xattrRule(index uint8, name, value []byte) valueRule {
+	full := string(name)
+	switch {
+	case index == ext.XattrPosixACLAccess, index == ext.XattrPosixACLDefault,
+		index == ext.XattrSystem && strings.HasPrefix(full, "posix_acl_"):
+		if isACL(value) {
+			return valueKept
+		}
+	case index == ext.XattrSecurity && full == "capability":
+		if isCapability(value) {
+			return valueKept
+		}
+	case index == ext.XattrSecurity && (full == "selinux" || strings.HasPrefix(full, "SMACK64")):
+		return valueLabel
+	case index == ext.XattrSystem && full == "data":
+		return valueInline
+	case index == ext.XattrEncryption && full == "c":
+		if isEncryptionContext(value) {
+			return valueEncryption
+		}
+	}
+	return valueDrawn
+}
+
+// isACL tells whether a value is a list of permissions as ext4 stores it:
+// EXT4_ACL_VERSION, then entries of four bytes, or eight where they name a user
+// or a group (struct ext4_acl_entry).
+func isACL(value []byte) bool {
+	if len(value) < 4 || binary.LittleEndian.Uint32(value) != 1 {
+		return false
+	}
+	for value = value[4:]; len(value) >= 4; {
+		n := 4
+		switch binary.LittleEndian.Uint16(value) {
+		case 0x01, 0x04, 0x10, 0x20: // the owner, the owning group, the mask, others
+		case 0x02, 0x08:
+			n = 8
+		default:
+			return false
+		}
+		if n > len(value) || binary.LittleEndian.Uint16(value[2:]) > 7 {
+			return false
+		}
+		value = value[n:]
+	}
+	return len(value) == 0
+}
+
+// isCapability tells whether a value is a struct vfs_cap_data of a revision
+// that there is.
+func isCapability(value []byte) bool {
+	if len(value) < 4 {
+		return false
+	}
+	switch revision := binary.LittleEndian.Uint32(value); revision &^ 1 {
+	case 1 << 24:
+		return len(value) == 12
+	case 2 << 24:
+		return len(value) == 20
+	case 3 << 24:
+		return len(value) == 24
+	}
+	return false
+}
+
+// Encryption contexts: struct fscrypt_context_v1 and fscrypt_context_v2. What
+// names the key, and the nonce, stand at their ends.
+const (
+	contextV1Len = 28
+	contextV1Key = 4
+	contextV2Len = 40
+	contextV2Key = 8
+	nonceLen     = 16
+)
+
+func isEncryptionContext(value []byte) bool {
+	switch len(value) {
+	case contextV1Len:
+		return value[0] == 1
+	case contextV2Len:
+		return value[0] == 2
+	}
+	return false
+}
+
+// xattrValue scrubs a value in place.
+func (s *scrubber) xattrValue(d *drawer, rule valueRule, value []byte, inline func([]byte)) {
+	switch rule {
+	case valueDrawn:
+		s.value(d, value)
+	case valueLabel:
+		for part := range parts(value) {
+			s.name(d, part)
+		}
+	case valueInline:
+		inline(value)
+	case valueEncryption:
+		if s.strict {
+			key := contextV1Key
+			if len(value) == contextV2Len {
+				key = contextV2Key
+			}
+			// By themselves, so that files under one key stay so.
+			s.value(d, value[key:len(value)-nonceLen])
+			s.value(d, value[len(value)-nonceLen:])
+		}
+	}
+}
+
+// parts yields what is between the colons and NULs of a label.
+func parts(label []byte) func(func([]byte) bool) {
+	return func(yield func([]byte) bool) {
+		for len(label) > 0 {
+			n := bytes.IndexAny(label, ":\x00")
+			if n < 0 {
+				n = len(label)
+			}
+			if n > 0 && !yield(label[:n]) {
+				return
+			}
+			label = label[min(n+1, len(label)):]
+		}
+	}
+}
+
+// collectXattrs gives add the words that attributes hold: the names and values
+// that are not kept. Inline data is left to those who know the file.
+func (s *scrubber) collectXattrs(r *ext.XattrReader, add func([]byte)) {
+	for r.Next() {
+		e := r.Entry()
+		if !keptXattr(e.NameIndex, e.Name) {
+			add(e.Name)
+		}
+		value, ok := r.Value()
+		if !ok {
+			continue
+		}
+		switch rule := xattrRule(e.NameIndex, e.Name, value); {
+		case rule == valueDrawn:
+			add(value)
+		case rule == valueLabel:
+			for part := range parts(value) {
+				add(part)
+			}
+		case rule == valueEncryption && s.strict:
+			add(value)
+		}
+	}
+}
+
+// A valueSum is what the hash of a value in an inode of its own changes by:
+// the value is given to add in pieces, in order, and drawn in place. The hash
+// is linear, so the seed of the filesystem does not matter.
+type valueSum struct{ old, new uint32 }
+
+func (v *valueSum) add(s *scrubber, d *drawer, piece []byte) {
+	v.old = ext.XattrValueHash(v.old, piece)
+	s.value(d, piece)
+	v.new = ext.XattrValueHash(v.new, piece)
+}
+
+// delta returns by what the hash changes, in i_atime and in the entries that
+// name the inode.
+func (v *valueSum) delta() uint32 { return v.old ^ v.new }
+
+// valueDeltas has, for each inode that holds a value, by what its hash changes.
+type valueDeltas map[uint32]uint32
+
+// xattrBlock scrubs an attribute block in place.
+func (s *scrubber) xattrBlock(d *drawer, block []byte, deltas valueDeltas) {
+	h, ok := ext.DecodeXattrHeader(block)
+	if !ok {
+		clear(block)
+		return
+	}
+	sum := ext.XattrBlockChecksum(0, 0, block)
+	hash := ext.XattrBlockHash(block)
+	if !h.Valid() {
+		// Of which e2fsck looks at the magic number and the count of blocks.
+		known := h.KnownMagic()
+		clear(block[ext.XattrHeaderLen:])
+		clear(block[ext.XattrReservedOffset:ext.XattrHeaderLen])
+		if !known {
+			clear(block[:ext.XattrHeaderLen])
+		}
+		ext.SetXattrBlockChecksum(block, h.Checksum^sum^ext.XattrBlockChecksum(0, 0, block))
+		return
+	}
+	x := newXattrs(block, ext.XattrHeaderLen)
+	defer x.release()
+	x.read(ext.NewXattrBlockReader(block))
+	x.scrub(s, d, deltas, nil, true)
+	x.clearRest()
+	clear(block[ext.XattrReservedOffset:ext.XattrHeaderLen])
+	if h.Hash != 0 {
+		ext.SetXattrBlockHash(block, h.Hash^hash^ext.XattrBlockHash(block))
+	}
+	ext.SetXattrBlockChecksum(block, h.Checksum^sum^ext.XattrBlockChecksum(0, 0, block))
+}
+
+// inodeXattrs scrubs what lies behind the fixed fields of an inode, in place;
+// the inode's checksum is the caller's. inline scrubs the value of system.data.
+func (s *scrubber) inodeXattrs(d *drawer, in ext.Inode, deltas valueDeltas, inline func([]byte)) {
+	area := in.InBodyXattrs()
+	if area == nil {
+		return
+	}
+	r := ext.NewInodeXattrReader(in)
+	if !r.Found() {
+		clear(area)
+		return
+	}
+	x := newXattrs(in, len(in)-len(area)+ext.XattrMagicLen)
+	defer x.release()
+	x.read(r)
+	x.scrub(s, d, deltas, inline, false)
+	x.clearRest()
+}
+
+// An xattrEntry is an entry as scrubbing sees it.
+type xattrEntry struct {
+	head, name, end int // offsets of the entry, its name and the end of that
+	value, valueEnd int // offsets; equal where there is none to be scrubbed
+	index           uint8
+	hashed          bool // whether e_hash is to be kept right
+	signed          bool // with the bytes of the name taken as signed
+	valueInode      uint32
+	rule            valueRule
+	old             []byte // the name as it was
+}
+
+// xattrs is a list of attributes that is being scrubbed, and which of the
+// bytes around it are somebody's.
+type xattrs struct {
+	area    []byte
+	first   int // offset of the first entry
+	used    []bool
+	entries []xattrEntry
+	names   []byte // backs the old names
+}
+
+var xattrsPool = sync.Pool{New: func() any { return new(xattrs) }}
+
+func newXattrs(area []byte, first int) *xattrs {
+	x := xattrsPool.Get().(*xattrs)
+	x.area, x.first = area, first
+	x.used = slices.Grow(x.used[:0], len(area))[:len(area)]
+	clear(x.used)
+	x.take(0, first)
+	x.entries, x.names = x.entries[:0], x.names[:0]
+	return x
+}
+
+func (x *xattrs) release() {
+	x.area = nil
+	xattrsPool.Put(x)
+}
+
+// take marks bytes as somebody's; false if they lie outside or some already are.
+func (x *xattrs) take(from, to int) bool {
+	if from < 0 || to > len(x.area) || from > to || slices.Contains(x.used[from:to], true) {
+		return false
+	}
+	for i := from; i < to; i++ {
+		x.used[i] = true
+	}
+	return true
+}
+
+func round4(n int) int { return (n + 3) &^ 3 }
+
+// read goes through the list as e2fsck does: entries and values are given
+// their bytes one after the other, and the first for which that fails ends the
+// values.
+func (x *xattrs) read(r ext.XattrReader) {
+	sound := true
+	next := x.first
+	for r.Next() {
+		e := r.Entry()
+		nameEnd := e.Offset + ext.XattrEntryLen + len(e.Name)
+		next = min(round4(nameEnd), len(x.area))
+		if !x.take(e.Offset, next) {
+			x.keepHead(e.Offset)
+			return
+		}
+		x.names = append(x.names, e.Name...)
+		n := xattrEntry{
+			head: e.Offset, name: e.Offset + ext.XattrEntryLen, end: nameEnd,
+			index: e.NameIndex, valueInode: e.ValueInode,
+			old: x.names[len(x.names)-len(e.Name):],
+		}
+		switch {
+		case e.ValueInode != 0:
+			n.hashed = e.Hash != 0
+		case e.ValueSize == 0:
+			x.judge(&n, e, nil)
+		default:
+			off, size, ok := r.ValueRange()
+			padded := round4(size)
+			if sound = sound && ok && x.take(off, min(off+padded, len(x.area))); sound {
+				n.value, n.valueEnd = off, off+size
+				n.rule = xattrRule(e.NameIndex, e.Name, x.area[off:off+size])
+				x.judge(&n, e, x.area[off:min(off+padded, len(x.area))])
+			}
+		}
+		x.entries = append(x.entries, n)
+	}
+	if r.Err() != nil {
+		x.keepHead(next)
+	}
+}
+
+// judge finds out whether e_hash is right, with the padding of the value.
+func (x *xattrs) judge(n *xattrEntry, e *ext.Xattr, value []byte) {
+	for _, n.signed = range []bool{false, true} {
+		if e.Hash != 0 && e.Hash == ext.XattrHash(e.Name, value, n.signed) {
+			n.hashed = true
+			return
+		}
+	}
+}
+
+// keepHead keeps of an entry that cannot be one what makes it so: that it is
+// there, and the length of its name.
+func (x *xattrs) keepHead(off int) {
+	const head = 4 // e_name_len, e_name_index, e_value_offs
+	if off+head > len(x.area) || !x.take(off, off+head) {
+		return
+	}
+	if b := x.area[off:]; b[0] == 0 && b[1] == 0 && (b[2] != 0 || b[3] != 0) {
+		b[2], b[3] = 1, 0
+	} else {
+		b[2], b[3] = 0, 0
+	}
+}
+
+// scrub scrubs values, then names, in an order if they are to keep it, then
+// the hashes.
+func (x *xattrs) scrub(s *scrubber, d *drawer, deltas valueDeltas, inline func([]byte), ordered bool) {
+	for i := range x.entries {
+		n := &x.entries[i]
+		value := x.area[n.value:n.valueEnd]
+		if n.rule == valueInline && inline == nil {
+			n.rule = valueDrawn
+		}
+		s.xattrValue(d, n.rule, value, inline)
+		clear(x.area[n.valueEnd:min(n.value+round4(len(value)), len(x.area))])
+		clear(x.area[n.end:min(round4(n.end), len(x.area))])
+		if !keptXattr(n.index, n.old) {
+			s.name(d, x.area[n.name:n.end])
+		}
+	}
+	if ordered {
+		x.order()
+	}
+	for i := range x.entries {
+		n := &x.entries[i]
+		if !n.hashed {
+			continue
+		}
+		name, head := x.area[n.name:n.end], x.area[n.head:]
+		if n.valueInode == 0 {
+			ext.SetXattrEntryHash(head, ext.XattrHash(name, x.area[n.value:n.valueEnd], n.signed))
+			continue
+		}
+		// What the value's hash is only its inode knows, but it is linear too.
+		change := ext.XattrHash(n.old, nil, false) ^ ext.XattrHash(name, nil, false)
+		ext.SetXattrEntryHash(head, ext.XattrEntryHash(head)^ext.XattrHashInode(change, deltas[n.valueInode]))
+	}
+}
+
+// order gives the words of names of one prefix and length to these names in
+// the order of the names.
+func (x *xattrs) order() {
+	if len(x.entries) < 2 {
+		return
+	}
+	drawn := make([]*xattrEntry, 0, len(x.entries))
+	for i := range x.entries {
+		if n := &x.entries[i]; !keptXattr(n.index, n.old) {
+			drawn = append(drawn, n)
+		}
+	}
+	group := func(a, b *xattrEntry) int {
+		return cmp.Or(cmp.Compare(a.index, b.index), cmp.Compare(len(a.old), len(b.old)))
+	}
+	slices.SortStableFunc(drawn, func(a, b *xattrEntry) int { return cmp.Or(group(a, b), bytes.Compare(a.old, b.old)) })
+	for len(drawn) > 0 {
+		end := 1
+		for end < len(drawn) && group(drawn[0], drawn[end]) == 0 {
+			end++
+		}
+		x.orderGroup(drawn[:end])
+		drawn = drawn[end:]
+	}
+}
+
+// orderGroup does so for one group, in the order of the old names.
+func (x *xattrs) orderGroup(group []*xattrEntry) {
+	var words [][]byte
+	for i, n := range group {
+		if i == 0 || !bytes.Equal(n.old, group[i-1].old) {
+			words = append(words, bytes.Clone(x.area[n.name:n.end]))
+		}
+	}
+	slices.SortFunc(words, bytes.Compare)
+	rank := 0
+	for i, n := range group {
+		if i > 0 && !bytes.Equal(n.old, group[i-1].old) {
+			rank++
+		}
+		copy(x.area[n.name:n.end], words[rank])
+	}
+}
+
+// clearRest zeroes what is nobody's.
+func (x *xattrs) clearRest() {
+	for i, used := range x.used {
+		if !used {
+			x.area[i] = 0
+		}
+	}
+}

@@ -1,0 +1,283 @@
+package scrub
+
+import (
+	"bytes"
+	"encoding/binary"
+	"fmt"
+	"slices"
+	"testing"
+
+	"e2qcow/ext"
+)
+
+func newScrubber(strict bool) *scrubber {
+	return &scrubber{keys: newKeyring([KeySize]byte{1, 2, 3}), words: newWords(), strict: strict}
+}
+
+type attribute struct {
+	index uint8
+	name  string
+	value string
+	inode uint32
+}
+
+// putXattrs writes attributes into area, entries from first on and values down
+// from the end; offsets count from base.
+func putXattrs(area []byte, base, first int, list []attribute, signed bool) {
+	le := binary.LittleEndian
+	at, end := first, len(area)
+	for _, a := range list {
+		b := area[at:]
+		b[0], b[1] = byte(len(a.name)), a.index
+		le.PutUint32(b[4:], a.inode)
+		le.PutUint32(b[8:], uint32(len(a.value)))
+		copy(b[16:], a.name)
+		hash := ext.XattrHash([]byte(a.name), []byte(a.value), signed)
+		if a.inode != 0 {
+			hash = ext.XattrHashInode(ext.XattrHash([]byte(a.name), nil, false), ext.XattrValueHash(7, []byte(a.value)))
+		} else if len(a.value) > 0 {
+			end -= round4(len(a.value))
+			le.PutUint16(b[2:], uint16(end-base))
+			copy(area[end:], a.value)
+		}
+		ext.SetXattrEntryHash(b, hash)
+		at += round4(16 + len(a.name))
+	}
+}
+
+func xattrBlock(list []attribute, signed bool) []byte {
+	b := make([]byte, 1024)
+	le := binary.LittleEndian
+	le.PutUint32(b, 0xEA020000)
+	le.PutUint32(b[4:], 3)
+	le.PutUint32(b[8:], 1)
+	putXattrs(b, 0, ext.XattrHeaderLen, list, signed)
+	ext.SetXattrBlockHash(b, ext.XattrBlockHash(b))
+	ext.SetXattrBlockChecksum(b, ext.XattrBlockChecksum(99, 1234, b))
+	return b
+}
+
+func readXattrs(t *testing.T, r ext.XattrReader) (list []attribute) {
+	t.Helper()
+	for r.Next() {
+		e := r.Entry()
+		value, _ := r.Value()
+		list = append(list, attribute{e.NameIndex, string(e.Name), string(value), e.ValueInode})
+		if ok := slices.ContainsFunc([]bool{false, true}, func(signed bool) bool { return e.Hash == ext.XattrHash(e.Name, value, signed) }); !ok && e.ValueInode == 0 {
+			t.Errorf("hash of %q is wrong", e.Name)
+		}
+	}
+	if err := r.Err(); err != nil {
+		t.Error(err)
+	}
+	return list
+}
+
+const (
+	acl     = "\x01\x00\x00\x00\x01\x00\x06\x00\x02\x00\x07\x00\xe8\x03\x00\x00\x04\x00\x04\x00\x10\x00\x07\x00\x20\x00\x04\x00"
+	cap2    = "\x01\x00\x00\x02\x00\x20\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00"
+	context = "\x01\x01\x04\x02descriptnonce-of-16-byte"
+)
+
+var everyKind = []attribute{
+	{ext.XattrUser, "canary-name", "canary-value of the user", 0},
+	{ext.XattrPosixACLAccess, "", acl, 0},
+	{ext.XattrSecurity, "capability", cap2, 0},
+	{ext.XattrSecurity, "selinux", "canary_u:object_r:canary_t:s0\x00", 0},
+	{ext.XattrEncryption, "c", context, 0},
+	{ext.XattrUser, "canary-none", "", 0},
+}
+
+func TestXattrBlock(t *testing.T) {
+	for _, signed := range []bool{false, true} {
+		block := xattrBlock(append(everyKind, attribute{ext.XattrUser, "caf\xc3\xa9-canary", "x", 0}), signed)
+		copy(block[400:], "canary in the gap")
+		ext.SetXattrBlockChecksum(block, ext.XattrBlockChecksum(99, 1234, block))
+		s := newScrubber(false)
+		s.xattrBlock(s.keys.get(), block, nil)
+		if !ext.VerifyXattrBlock(99, 1234, block) {
+			t.Error("the checksum is wrong")
+		}
+		if h, _ := ext.DecodeXattrHeader(block); h.Hash != ext.XattrBlockHash(block) || h.Refcount != 3 {
+			t.Errorf("header %+v", h)
+		}
+		if bytes.Contains(block, []byte("canary")) {
+			t.Error("a canary is left")
+		}
+		got := readXattrs(t, ext.NewXattrBlockReader(block))
+		for i, a := range everyKind {
+			g := got[i]
+			if g.index != a.index || len(g.name) != len(a.name) || len(g.value) != len(a.value) {
+				t.Errorf("%+v became %+v", a, g)
+			}
+			if kept := a.index != ext.XattrUser; kept != (g.name == a.name) {
+				t.Errorf("name %q became %q", a.name, g.name)
+			}
+		}
+		for _, i := range []int{1, 2, 4} {
+			if got[i].value != everyKind[i].value {
+				t.Errorf("value of %q became %q", everyKind[i].name, got[i].value)
+			}
+		}
+		if label := got[3].value; label[8] != ':' || label[len(label)-1] != 0 {
+			t.Errorf("label became %q", label)
+		}
+	}
+}
+
+func TestXattrStrict(t *testing.T) {
+	s := newScrubber(true)
+	one, two := xattrBlock(everyKind[4:5], false), xattrBlock([]attribute{{ext.XattrEncryption, "c", "\x01\x01\x04\x02descriptanother nonce 16", 0}}, false)
+	s.xattrBlock(s.keys.get(), one, nil)
+	s.xattrBlock(s.keys.get(), two, nil)
+	a, b := readXattrs(t, ext.NewXattrBlockReader(one))[0].value, readXattrs(t, ext.NewXattrBlockReader(two))[0].value
+	if a[:12] != b[:12] || a[12:] == b[12:] || a[:4] != context[:4] || a[4:12] == context[4:12] {
+		t.Errorf("contexts became %q and %q", a, b)
+	}
+}
+
+// TestXattrOrder checks that the kernel finds names in a block.
+func TestXattrOrder(t *testing.T) {
+	var list []attribute
+	for i := range 20 {
+		list = append(list, attribute{ext.XattrUser, fmt.Sprintf("attr-%02d", i), "v", 0})
+	}
+	block := xattrBlock(list, false)
+	s := newScrubber(false)
+	s.xattrBlock(s.keys.get(), block, nil)
+	got := readXattrs(t, ext.NewXattrBlockReader(block))
+	if !slices.IsSortedFunc(got, func(a, b attribute) int { return bytes.Compare([]byte(a.name), []byte(b.name)) }) {
+		t.Errorf("out of order: %v", got)
+	}
+}
+
+// TestXattrHash checks that a wrong hash stays as it is, and that a checksum
+// stays as wrong.
+func TestXattrHash(t *testing.T) {
+	block := xattrBlock(everyKind[:1], false)
+	ext.SetXattrEntryHash(block[ext.XattrHeaderLen:], 0x12345678)
+	ext.SetXattrBlockChecksum(block, ext.XattrBlockChecksum(99, 1234, block)^0xff)
+	s := newScrubber(false)
+	s.xattrBlock(s.keys.get(), block, nil)
+	if got := ext.XattrEntryHash(block[ext.XattrHeaderLen:]); got != 0x12345678 {
+		t.Errorf("hash %#x", got)
+	}
+	if h, _ := ext.DecodeXattrHeader(block); h.Checksum != ext.XattrBlockChecksum(99, 1234, block)^0xff {
+		t.Error("the checksum is not as wrong as it was")
+	}
+}
+
+// TestXattrValueInode checks the hash of an entry whose value is elsewhere.
+func TestXattrValueInode(t *testing.T) {
+	value := bytes.Repeat([]byte("canary value "), 500)
+	block := xattrBlock([]attribute{{ext.XattrUser, "canary", string(value), 77}}, false)
+	s := newScrubber(false)
+	d := s.keys.get()
+	var sum valueSum
+	for piece := range slices.Chunk(value, 1024) {
+		sum.add(s, d, piece)
+	}
+	s.xattrBlock(d, block, valueDeltas{77: sum.delta()})
+	r := ext.NewXattrBlockReader(block)
+	r.Next()
+	e := r.Entry()
+	if want := ext.XattrHashInode(ext.XattrHash(e.Name, nil, false), ext.XattrValueHash(7, value)); e.Hash != want {
+		t.Errorf("hash %#x, want %#x", e.Hash, want)
+	}
+}
+
+// makeInode returns an inode of 256 bytes with attributes in its tail.
+func makeInode(list []attribute) ext.Inode {
+	in := make(ext.Inode, 256)
+	binary.LittleEndian.PutUint16(in[128:], 32)
+	binary.LittleEndian.PutUint32(in[160:], 0xEA020000)
+	putXattrs(in, 164, 164, list, false)
+	return in
+}
+
+func TestInodeXattrs(t *testing.T) {
+	in := makeInode([]attribute{{ext.XattrSystem, "data", "canary", 0}, {ext.XattrUser, "canary", "canary2", 0}})
+	s := newScrubber(false)
+	s.inodeXattrs(s.keys.get(), in, nil, func(value []byte) { copy(value, "inline") })
+	got := readXattrs(t, ext.NewInodeXattrReader(in))
+	if bytes.Contains(in, []byte("canary")) || len(got) != 2 || got[0].name != "data" || got[0].value != "inline" {
+		t.Errorf("became %+v", got)
+	}
+	in = makeInode(nil)
+	clear(in[160:164])
+	copy(in[200:], "canary")
+	s.inodeXattrs(s.keys.get(), in, nil, nil)
+	if bytes.Contains(in, []byte("canary")) {
+		t.Error("without attributes, slack is left")
+	}
+}
+
+// TestXattrBroken checks what stays of what cannot be a list.
+func TestXattrBroken(t *testing.T) {
+	s := newScrubber(false)
+	long := xattrBlock(everyKind[:2], false)
+	at := ext.XattrHeaderLen + round4(16+len(everyKind[0].name)) + 16
+	copy(long[at:], "\xff\x01canary canary canary") // an entry that runs over the end
+	long = long[:at+200]
+	s.xattrBlock(s.keys.get(), long, nil)
+	if r := ext.NewXattrBlockReader(long); bytes.Contains(long, []byte("canary")) || !r.Next() || !r.Next() || r.Next() || r.Err() == nil {
+		t.Errorf("became %q, %v", long, r.Err())
+	}
+
+	into := xattrBlock(everyKind[:2], false) // the second value is the first name
+	second := into[at-16:]
+	binary.LittleEndian.PutUint16(second[2:], ext.XattrHeaderLen+16)
+	s.xattrBlock(s.keys.get(), into, nil)
+	if bytes.Contains(into, []byte("canary")) {
+		t.Errorf("became %q", into)
+	}
+	none := []byte("no header at all, canary canary canary, canary canary")
+	s.xattrBlock(s.keys.get(), none, nil)
+	if bytes.Contains(none, []byte("canary")) {
+		t.Errorf("became %q", none)
+	}
+}
+
+// FuzzXattrs scrubs what may be attributes: nothing outside changes shape, and
+// it is the same every time.
+func FuzzXattrs(f *testing.F) {
+	f.Add(xattrBlock(everyKind, false))
+	f.Add(xattrBlock(everyKind[:2], true))
+	f.Add([]byte(makeInode(everyKind[:1])))
+	f.Fuzz(func(t *testing.T, data []byte) {
+		if len(data) > 1<<16 {
+			return
+		}
+		s := newScrubber(false)
+		d := s.keys.get()
+		one, two := bytes.Clone(data), bytes.Clone(data)
+		s.xattrBlock(d, one, nil)
+		s.xattrBlock(d, two, nil)
+		if !bytes.Equal(one, two) {
+			t.Error("not the same twice")
+		}
+		if h, ok := ext.DecodeXattrHeader(data); ok {
+			was := h.Checksum ^ ext.XattrBlockChecksum(0, 0, data)
+			h, _ = ext.DecodeXattrHeader(one)
+			if now := h.Checksum ^ ext.XattrBlockChecksum(0, 0, one); now != was {
+				t.Error("the checksum is not as it was")
+			}
+		}
+		if len(data) >= 128 {
+			s.inodeXattrs(d, ext.Inode(bytes.Clone(data)), nil, nil)
+		}
+	})
+}
+
+func BenchmarkXattrBlock(b *testing.B) {
+	source := xattrBlock(everyKind, false)
+	block := make([]byte, len(source))
+	s := newScrubber(false)
+	d := s.keys.get()
+	b.SetBytes(int64(len(block)))
+	b.ReportAllocs()
+	for b.Loop() {
+		copy(block, source)
+		s.xattrBlock(d, block, nil)
+	}
+}
