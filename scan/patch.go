@@ -17,9 +17,9 @@ import (
 //   - of a block with slack only what is structure, so that on the device what
 //     lies beside it stays: the boot sector before the superblock, contents that
 //     moved into the rest of a block
-//   - no block that is zero where structure cannot be: a copy of the superblock
-//     or of descriptors, extent nodes, directories, attributes. The source is an
-//     image that was made without them, as e2image makes them
+//   - nothing that the source lacks: it may be an image that was made without
+//     copies, as those of e2image, or of tables only. Of what cannot be zero, no
+//     block that is; of a journal, indirect blocks or quota none if all are
 //   - nothing that could not be read
 //
 // Other than a [View] it fails where the source cannot be read. Its methods are
@@ -31,47 +31,82 @@ type Patch struct {
 	absent uint64
 }
 
-// never is the kinds of blocks that are never zero, beside the copies of
-// superblock and descriptors.
-var never = [kinds]bool{Superblock: true, GroupDescs: true, Mmp: true, ExtentNode: true, Directory: true, Xattr: true, XattrValue: true}
+// Blocks of these kinds are never zero, but for the primary superblock and its
+// descriptors, which are taken as they are.
+var neverZero = [...]Kind{Superblock, GroupDescs, Mmp, ExtentNode, Directory, Symlink, EncryptedSymlink, Xattr, XattrValue, Claimed}
 
-// Patch returns what there is to write. It reads the blocks that cannot be zero.
+// Of these kinds some blocks may be zero, but not all.
+var notAllZero = [...]Kind{Journal, IndirectBlock, Quota, OrphanFile}
+
+// Patch returns what there is to write. It reads the blocks that cannot be
+// zero.
 func (r *Result) Patch(ctx context.Context) (*Patch, error) {
-	p := &Patch{view: r.view, lost: r.Unreadable()}
+	p := &Patch{view: r.view}
 	var absent blockSet
-	buf := make([]byte, max(requestSize, r.view.blockSize))
-	perRead := uint64(len(buf)) / uint64(r.view.blockSize)
-	for run := range r.Map.Runs() {
-		if !never[run.Kind] {
-			continue
+	for _, kind := range neverZero {
+		err := r.eachZero(ctx, kind, func(block uint64, isZero bool) bool {
+			if isZero && !r.primary(block) {
+				absent.add(block, 1)
+			}
+			return true
+		})
+		if err != nil {
+			return nil, err
 		}
-		for run.Count > 0 {
-			n := min(run.Count, perRead)
-			if err := ctx.Err(); err != nil {
-				return nil, context.Cause(ctx)
-			}
-			if err := p.findAbsent(&absent, r, buf, Run{run.Start, n, run.Kind}); err != nil {
-				return nil, err
-			}
-			run.Start, run.Count = run.Start+n, run.Count-n
+	}
+	for _, kind := range notAllZero {
+		all := true
+		err := r.eachZero(ctx, kind, func(_ uint64, isZero bool) bool {
+			all = all && isZero
+			return all
+		})
+		if err != nil {
+			return nil, err
+		}
+		if all {
+			only := r.only(kind)
+			absent.union(&only)
 		}
 	}
 	p.absent = absent.count()
 	all := r.Map.all()
 	all.remove(&absent)
 	p.runs = newRunIndex(all.runs())
+	p.lost = r.Unreadable()
 	return p, nil
 }
 
-// findAbsent adds the blocks of a run that are zero, but for the primary
-// superblock and its descriptors.
-func (p *Patch) findAbsent(absent *blockSet, r *Result, buf []byte, run Run) error {
-	bs := uint64(p.view.blockSize)
-	b := buf[:run.Count*bs]
-	p.view.dev.read(b, int64(run.Start*bs))
-	for i := range run.Count {
-		if block := run.Start + i; zero.IsZero(b[i*bs:][:bs]) && !r.primary(block) {
-			absent.add(block, 1)
+// only returns the blocks that are of one kind and no other.
+func (r *Result) only(kind Kind) blockSet {
+	var s blockSet
+	s.union(&r.Map.sets[kind])
+	for k := range r.Map.sets {
+		if Kind(k) != kind {
+			s.remove(&r.Map.sets[k])
+		}
+	}
+	return s
+}
+
+// eachZero tells visit of each block that is of one kind and no other whether
+// it is zero, until that returns false.
+func (r *Result) eachZero(ctx context.Context, kind Kind, visit func(block uint64, isZero bool) bool) error {
+	only := r.only(kind)
+	bs := uint64(r.view.blockSize)
+	buf := make([]byte, requestSize)
+	for start, end := range only.runs() {
+		for start < end {
+			if ctx.Err() != nil {
+				return context.Cause(ctx)
+			}
+			n := min(end-start, requestSize/bs)
+			r.dev.read(buf[:n*bs], int64(start*bs))
+			for i := range n {
+				if !visit(start+i, zero.IsZero(buf[i*bs:][:bs])) {
+					return nil
+				}
+			}
+			start += n
 		}
 	}
 	return nil

@@ -6,11 +6,13 @@ import (
 	"io"
 	"strings"
 	"text/tabwriter"
+	"time"
 
 	"github.com/dustin/go-humanize"
 	"github.com/urfave/cli/v2"
 
 	"e2qcow/ext"
+	"e2qcow/internal/e2i"
 	"e2qcow/internal/image"
 	"e2qcow/internal/signature"
 	"e2qcow/internal/source"
@@ -27,8 +29,8 @@ func inspectFlags() []cli.Flag {
 }
 
 const infoHelp = `Usage: e2qcow info IMAGE [--json]
-Print what a qcow2 image says of itself, how it was made, and the filesystem
-that is in it.
+Print what an image says of itself, how it was made, and the filesystem that is
+in it.
 
 %s`
 
@@ -74,6 +76,13 @@ func (s *session) info(c *cli.Context) error {
 		return err
 	}
 	defer src.Close()
+	head, err := src.Head(headSize)
+	if err != nil {
+		return err
+	}
+	if f, err := formatOf(head); err == nil && f == formatNormal {
+		return s.infoNormal(src, c.Bool(flagJSON))
+	}
 	img, err := qcow2.Open(src, src.Size(), qcow2.OpenOptions{
 		// Not opened: of a disk that is in two files nothing is said.
 		Backing: func(string, string) (image.Image, error) { return nil, nil },
@@ -173,14 +182,12 @@ func (i *jsonInfo) print(out io.Writer) error {
 		}
 		line("unreadable blocks", "%d", m.Unreadable)
 		if !m.Time.IsZero() {
-			line("made at", "%s", m.Time.UTC().Format("2006-01-02 15:04:05 MST"))
+			line("made at", "%s", m.Time.UTC().Format(timeFormat))
 		}
 	}
 	switch f := i.Filesystem; {
 	case f != nil:
-		line("filesystem", "%s, %s: %d blocks of %d bytes", f.Type, size(f.Blocks, uint64(f.BlockSize)), f.Blocks, f.BlockSize)
-		line("label", "%q", f.Label)
-		line("UUID", "%s", f.UUID)
+		f.print(line)
 	case i.Content != "":
 		line("content", "%s", i.Content)
 	case i.BackingFile == "":
@@ -188,6 +195,66 @@ func (i *jsonInfo) print(out io.Writer) error {
 	}
 	return w.Flush()
 }
+
+// print writes what there is to know of a filesystem.
+func (f *jsonFilesystem) print(line func(name, format string, args ...any)) {
+	line("filesystem", "%s, %s: %d blocks of %d bytes", f.Type, size(f.Blocks, uint64(f.BlockSize)), f.Blocks, f.BlockSize)
+	line("label", "%q", f.Label)
+	line("UUID", "%s", f.UUID)
+}
+
+// What info --json prints of a normal image. Names are as lasting as those of
+// jsonRecord.
+type jsonNormal struct {
+	Image       string          `json:"image"`
+	FileSize    int64           `json:"file_size"`
+	VirtualSize int64           `json:"virtual_size"`
+	Format      string          `json:"format"` // e2image
+	Hostname    string          `json:"hostname"`
+	DeviceName  string          `json:"device_name"`
+	Time        time.Time       `json:"time,omitzero"`
+	Filesystem  *jsonFilesystem `json:"filesystem"`
+}
+
+// infoNormal prints what there is to know of a normal image.
+func (s *session) infoNormal(src *source.Source, asJSON bool) error {
+	img, err := e2i.Open(src, src.Size())
+	if err != nil {
+		return fmt.Errorf("%s: %w", src.Name(), err)
+	}
+	from := img.Origin()
+	i := &jsonNormal{
+		Image:       src.Name(),
+		FileSize:    src.Size(),
+		VirtualSize: img.Size(),
+		Format:      toNormal.name(),
+		Hostname:    from.Hostname,
+		DeviceName:  from.DeviceName,
+		Time:        from.Time,
+		Filesystem:  filesystemOf(img.Superblock()),
+	}
+	if asJSON {
+		return encodeJSON(s.stdout, i)
+	}
+	w := tabwriter.NewWriter(s.stdout, 0, 0, 2, ' ', 0)
+	line := func(name, format string, args ...any) {
+		fmt.Fprintf(w, "%s:\t%s\n", name, fmt.Sprintf(format, args...))
+	}
+	line("image", "%s", printable(i.Image))
+	line("file size", "%s", exact(i.FileSize))
+	line("virtual size", "%s", exact(i.VirtualSize))
+	line("format", "%s", signature.Normal)
+	line("made on", "%q", i.Hostname)
+	line("made of", "%q", i.DeviceName)
+	if !i.Time.IsZero() {
+		line("made at", "%s", i.Time.Format(timeFormat))
+	}
+	i.Filesystem.print(line)
+	return w.Flush()
+}
+
+// timeFormat is how times are printed, in UTC.
+const timeFormat = "2006-01-02 15:04:05 MST"
 
 // exact returns a number of bytes for people and as it is.
 func exact(n int64) string {

@@ -304,7 +304,7 @@ func (s *session) reportInstall(w *work, p *patch, took time.Duration) error {
 		s.sayProblems(w.scan.Problems())
 	}
 	if p.absent > 0 {
-		s.say("%s lacks %d blocks that are copies, or that damage points to: left as they are on %s", w.input.src.Name(), p.absent, w.target.Name())
+		s.say("%s lacks %d blocks of metadata: left as they are on %s", w.input.src.Name(), p.absent, w.target.Name())
 	}
 	what := "metadata"
 	if p.undo {

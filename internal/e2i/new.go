@@ -89,8 +89,8 @@ func (n *Normal) markNeverWritten() {
 		if !ok {
 			break
 		}
-		if !neverWritten(n.sb, g, d, ext.BgBlockUninit) {
-			continue
+		if !n.sb.HasDescChecksums() || d.Flags()&ext.BgBlockUninit == 0 {
+			continue // whether the checksum is right or not, as there
 		}
 		first := n.geo.GroupFirstBlock(g)
 		n.mark(first, n.geo.GroupHead(g))

@@ -100,6 +100,33 @@ func E2imageClone(t testing.TB, source, target string) {
 	}
 }
 
+// E2image runs e2image, which has to succeed.
+func E2image(t testing.TB, args ...string) {
+	t.Helper()
+	if _, err := run("e2image", args...); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// DebugfsImage returns what debugfs -i says of the normal image at path: its
+// superblock and descriptors, which blocks and inodes are in use, and inodes.
+func DebugfsImage(t testing.TB, path string) Verdict {
+	t.Helper()
+	commands := []string{"stats"}
+	for i := 1; i <= 40; i++ {
+		commands = append(commands, fmt.Sprintf("stat <%d>", i), fmt.Sprintf("testi <%d>", i), fmt.Sprintf("testb %d 64", i*331))
+	}
+	return judge(t, path, strings.Join(commands, "\n")+"\n", "debugfs", "-i", "-f", "-", path)
+}
+
+// DebugfsWrite has debugfs -w change the filesystem at path.
+func DebugfsWrite(t testing.TB, path string, commands ...string) {
+	t.Helper()
+	if err := debugfsWrite(path, commands); err != nil {
+		t.Fatal(err)
+	}
+}
+
 // A Range is the bytes [Start, End) of a file.
 type Range struct{ Start, End int64 }
 

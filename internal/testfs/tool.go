@@ -78,6 +78,13 @@ func (tool Tool) Restore(t testing.TB, image, target string, options ...string) 
 	tool.must(t, append(options, "-r", image, target)...)
 }
 
+// Normal writes the normal image of source, with no mode and the options given
+// before it.
+func (tool Tool) Normal(t testing.TB, source, target string, options ...string) {
+	t.Helper()
+	tool.must(t, append(options, source, target)...)
+}
+
 func (tool Tool) must(t testing.TB, args ...string) {
 	t.Helper()
 	if r := tool.Run(t, args...); r.Exit != 0 {
