@@ -407,3 +407,18 @@ func TestOrphanListLong(t *testing.T) {
 		t.Errorf("%d reads", n)
 	}
 }
+
+// However many numbers in a doubly indirect block cannot be, e2fsck -n follows
+// the others.
+func TestManyBadNumbers(t *testing.T) {
+	fs := newSynthetic(layout{blockSize: 1024, blocks: 5000})
+	ind := fs.block(pointers(1024, 7))
+	numbers := slices.Repeat([]uint32{1 << 30}, 200)
+	dind := fs.block(pointers(1024, append(numbers, uint32(ind))...))
+	p := make([]uint32, ext.IBlockCount)
+	p[13] = uint32(dind)
+	fs.inode(12, modeRegular, 0, 1<<30, pointers(ext.IBlockSize, p...))
+	res := scanBounded(t, fs, fs.size, Options{})
+	wantBlocks(t, res.Map, IndirectBlock, ind)
+	wantBlocks(t, res.Map, Claimed, dind)
+}

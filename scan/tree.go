@@ -127,14 +127,14 @@ func (s *scanner) visitPointer(b *batch, ino uint32, block uint64, r role, c con
 // give an inode up.
 const tooManyBad = 12
 
-// visitIndirectBlock takes in what an indirect block points to. Of a double or
-// triple one e2fsck follows no more once it has met tooManyBad numbers that
-// cannot be. Blocks of which that is so are only claimed to be indirect ones.
+// visitIndirectBlock takes in what an indirect block points to. One that holds
+// more than tooManyBad numbers that cannot be is only claimed to be one: e2fsck
+// follows what else it points to as far as it is told to clear nothing.
 func (s *scanner) visitIndirectBlock(b *batch, it *item, block uint64, data []byte) {
 	bad := 0
 	items := len(b.items)
 	leaves := it.role == roleInd1
-	for at := 0; at+4 <= len(data) && (leaves || bad <= tooManyBad); at += 4 {
+	for at := 0; at+4 <= len(data); at += 4 {
 		p := uint64(binary.LittleEndian.Uint32(data[at:]))
 		switch {
 		case p == 0:
