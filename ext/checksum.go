@@ -260,24 +260,17 @@ func direntTailOffset(block []byte) (off int, ok bool) {
 // parameters; the tail lies behind the entries there is room for. used is
 // where the entries in use end.
 func dxTailOffset(block []byte) (used, off int, ok bool) {
-	const (
-		dxEntryLen  = 8
-		dxTailLen   = 8
-		rootInfoLen = 8
-		nodeStart   = 8
-		rootStart   = 2*direntMinLen + rootInfoLen
-	)
-	if len(block) < rootStart+dxEntryLen {
+	if len(block) < dxRootStart+dxEntryLen {
 		return 0, 0, false
 	}
 	le := binary.LittleEndian
 	var start int
 	switch recLen := RecLen(le.Uint16(block[4:]), len(block)); {
 	case recLen == len(block) && le.Uint16(block[6:]) == 0:
-		start = nodeStart
+		start = dxNodeStart
 	case recLen == direntMinLen && RecLen(le.Uint16(block[direntMinLen+4:]), len(block)) == len(block)-direntMinLen &&
-		le.Uint32(block[2*direntMinLen:]) == 0 && block[2*direntMinLen+5] == rootInfoLen:
-		start = rootStart
+		le.Uint32(block[2*direntMinLen:]) == 0 && block[2*direntMinLen+5] == dxInfoLen:
+		start = dxRootStart
 	default:
 		return 0, 0, false
 	}

@@ -167,11 +167,13 @@ func (r *DirReader) Suspect() bool {
 // follows moves.
 //
 // inodes is s_inodes_count: one of the repairs looks at it. hashed says that
-// the directory is both encrypted and casefolded.
+// the directory is both encrypted and casefolded. header, unless nil, is called
+// for the eight bytes of each header that some repair looks at, used or not;
+// fewer where the chain ends.
 //
 // The rules are those of salvage_directory and check_dir_block in e2fsck's
 // pass 2. The *Dirent is valid during the call of yield only.
-func SalvageDirents(chain []byte, blockSize int, inodes uint32, hashed bool, yield func(*Dirent)) {
+func SalvageDirents(chain []byte, blockSize int, inodes uint32, hashed bool, header func([]byte), yield func(*Dirent)) {
 	limits := [2]int{len(chain)}
 	n := 1
 	if len(chain) >= 2*direntTailLen {
@@ -181,7 +183,7 @@ func SalvageDirents(chain []byte, blockSize int, inodes uint32, hashed bool, yie
 		n++
 	}
 	for _, limit := range limits[:n] {
-		s := salvager{chain[:limit], blockSize, inodes, 0, yield}
+		s := salvager{chain[:limit], blockSize, inodes, 0, header, yield}
 		s.walk(0, 0)
 		if hashed {
 			s.extra = direntHashLen
@@ -195,6 +197,7 @@ type salvager struct {
 	blockSize int
 	inodes    uint32
 	extra     int // bytes that each record has beyond its name
+	header    func([]byte)
 	yield     func(*Dirent)
 }
 
@@ -214,6 +217,9 @@ func (s *salvager) walk(off, moved int) {
 		b := s.chain[min(off+moved, len(s.chain)):]
 		var h [direntHeaderLen]byte
 		copy(h[:], b)
+		if s.header != nil {
+			s.header(b[:min(direntHeaderLen, len(b))])
+		}
 		recLen := RecLen(binary.LittleEndian.Uint16(h[4:]), s.blockSize)
 		nameEnd := direntHeaderLen + int(h[6])
 		need := (nameEnd+3)&^3 + s.extra

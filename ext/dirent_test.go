@@ -282,7 +282,7 @@ func TestSalvageAgainstE2fsck(t *testing.T) {
 				}
 				if r.Suspect() {
 					mine = nil
-					SalvageDirents(block, 1024, 64, false, func(d *Dirent) { mine = append(mine, d.Inode) })
+					SalvageDirents(block, 1024, 64, false, nil, func(d *Dirent) { mine = append(mine, d.Inode) })
 				}
 				for _, e := range img.list("/d") {
 					ino, name, _ := strings.Cut(e, " ")
@@ -335,7 +335,7 @@ func TestSalvageRules(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			var got []uint32
-			SalvageDirents(c.chain, 1024, 100, false, func(d *Dirent) {
+			SalvageDirents(c.chain, 1024, 100, false, nil, func(d *Dirent) {
 				if !slices.Contains(got, d.Inode) {
 					got = append(got, d.Inode)
 				}
@@ -399,7 +399,7 @@ func FuzzDirReader(f *testing.F) {
 			t.Fatalf("err = %v at %d of %d", r.Err(), end, len(chain))
 		}
 		var salvaged []uint32
-		SalvageDirents(chain, blockSize, 1000, true, func(d *Dirent) {
+		SalvageDirents(chain, blockSize, 1000, true, nil, func(d *Dirent) {
 			if d.Inode == 0 || d.RecLen > len(chain)-d.Offset {
 				t.Fatalf("salvaged %+v", d)
 			}

@@ -99,3 +99,18 @@ func (n ExtentNode) Extent(i int) Extent {
 	}
 	return x
 }
+
+// Unused returns what lies behind the entries in use and before the room for
+// entries ends: before the checksum, in a block.
+func (n ExtentNode) Unused() []byte {
+	_, count := n.Count()
+	start := extentHeaderSize + count*extentSize
+	return n[start:max(start, min(extentHeaderSize+n.Max()*extentSize, len(n)))]
+}
+
+// ExtentChecksumField returns et_checksum of a block for which
+// [ExtentBlockChecksum] is ok.
+func ExtentChecksumField(block []byte) []byte {
+	off, _ := extentTailOffset(block)
+	return block[off : off+4 : off+4]
+}

@@ -159,3 +159,25 @@ func (i Inode) IsFastSymlink(wide bool) bool {
 	}
 	return true
 }
+
+// InodeTail returns what stands behind the fixed fields of an inode: all behind
+// its first 128 bytes where i_extra_isize is impossible, but for that itself
+// and the fields beside it.
+func InodeTail(i Inode) []byte {
+	const fixed = 0xA0 // behind i_projid
+	if n := i.ExtraSize(); n != 0 {
+		return i[goodOldInodeSize+n:]
+	}
+	return i[min(fixed, len(i)):]
+}
+
+// AdjustInodeChecksum changes the checksum of an inode by a difference, as far
+// as it is stored.
+func AdjustInodeChecksum(i Inode, diff uint32) {
+	lo := i[inodeChecksumLoOffset:]
+	binary.LittleEndian.PutUint16(lo, binary.LittleEndian.Uint16(lo)^uint16(diff))
+	if inodeHasChecksumHi(i) {
+		hi := i[inodeChecksumHiOffset:]
+		binary.LittleEndian.PutUint16(hi, binary.LittleEndian.Uint16(hi)^uint16(diff>>16))
+	}
+}

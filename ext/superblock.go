@@ -218,6 +218,19 @@ func (sb *Superblock) JournalBackup() (iblock [IBlockSize]byte, ok bool) {
 // NeedsRecovery tells whether the journal is to be replayed.
 func (sb *Superblock) NeedsRecovery() bool { return sb.HasIncompat(IncompatRecover) }
 
+// HashSeed returns s_hash_seed, which the hashes of names begin with.
+func (sb *Superblock) HashSeed() [4]uint32 { return sb.d.SHashSeed }
+
+// UnsignedHash tells whether s_flags say that names are hashed as unsigned
+// chars.
+func (sb *Superblock) UnsignedHash() bool {
+	const unsignedHash = 2 // EXT2_FLAGS_UNSIGNED_HASH
+	return sb.d.SFlags&unsignedHash != 0
+}
+
+// DefaultHash returns s_def_hash_version, which new indexes have.
+func (sb *Superblock) DefaultHash() DirHash { return DirHash(sb.d.SDefHashVersion) }
+
 // Bytes returns the superblock as it stands on the disk. The caller must not
 // change it.
 func (sb *Superblock) Bytes() []byte { return sb.raw[:] }

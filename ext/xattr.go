@@ -316,3 +316,9 @@ func XattrInodeHash(inode []byte) (hash uint32, ok bool) {
 	}
 	return binary.LittleEndian.Uint32(inode[atimeOffset:]), true
 }
+
+// XattrValueHashField returns the hash of the value of an EA inode, which is
+// in i_atime.
+func XattrValueHashField(inode []byte) []byte {
+	return inode[atimeOffset : atimeOffset+4 : atimeOffset+4]
+}

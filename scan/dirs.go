@@ -34,7 +34,7 @@ func (s *scanner) visitDirents(b *batch, ino uint32, block uint64, chain []byte)
 		b.problem(BadDirectory, ino, block, err.Error())
 	}
 	if r.Suspect() {
-		ext.SalvageDirents(chain, int(s.geo.BlockSize), s.geo.InodesCount, true, func(d *ext.Dirent) {
+		ext.SalvageDirents(chain, int(s.geo.BlockSize), s.geo.InodesCount, true, nil, func(d *ext.Dirent) {
 			if s.geo.ValidInode(d.Inode) {
 				s.name(b, d.Inode)
 			}

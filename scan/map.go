@@ -178,3 +178,14 @@ func (m *Map) addScaled(from *Map, fromSize, toSize uint32) {
 		}
 	}
 }
+
+// RunsOf yields the runs of blocks that are in the map as one of a kind.
+func (m *Map) RunsOf(kind Kind) iter.Seq[Run] {
+	return func(yield func(Run) bool) {
+		for start, end := range m.sets[kind].runs() {
+			if !yield(Run{start, end - start, kind}) {
+				return
+			}
+		}
+	}
+}

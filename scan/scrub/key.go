@@ -7,6 +7,8 @@ import (
 	"sync"
 )
 
+var le = binary.LittleEndian
+
 // KeySize is the length of a key in bytes.
 const KeySize = 32
 
@@ -53,6 +55,9 @@ type drawer struct {
 	block   cipher.Block
 	in, out [aes.BlockSize]byte
 	old     []byte // what a word is drawn for
+
+	inode    []byte // as it was
+	replacer replacer
 }
 
 // sum returns the keyed hash of b.
@@ -60,11 +65,11 @@ type drawer struct {
 // It is a CBC-MAC with the length in its first block.
 func (d *drawer) sum(dom domain, b []byte) uint64 {
 	d.in = [aes.BlockSize]byte{0: byte(dom)}
-	binary.LittleEndian.PutUint64(d.in[8:], uint64(len(b)))
+	le.PutUint64(d.in[8:], uint64(len(b)))
 	for {
 		d.block.Encrypt(d.out[:], d.in[:])
 		if len(b) == 0 {
-			return binary.LittleEndian.Uint64(d.out[:])
+			return le.Uint64(d.out[:])
 		}
 		d.in = d.out
 		for i, c := range b[:min(len(b), aes.BlockSize)] {
@@ -76,7 +81,6 @@ func (d *drawer) sum(dom domain, b []byte) uint64 {
 
 // random returns the n-th 128 bits of the stream of (dom, id, try).
 func (d *drawer) random(dom domain, id uint64, try, n uint32) (lo, hi uint64) {
-	le := binary.LittleEndian
 	le.PutUint64(d.in[:], id)
 	le.PutUint32(d.in[8:], try)
 	le.PutUint32(d.in[12:], n|uint32(dom|0x80)<<24) // no block that sum begins with has this bit

@@ -9,11 +9,13 @@ import (
 // e2fsck.
 func keptName(name []byte) bool {
 	switch string(name) {
-	case "", ".", "..", "lost+found":
+	case "", ".", "..", lostAndFound:
 		return true
 	}
 	return false
 }
+
+const lostAndFound = "lost+found"
 
 // numbered tells whether a name is one that e2fsck gives to what it puts into
 // lost+found: '#' and the number of an inode.
@@ -67,31 +69,34 @@ const maxName = 255
 // index says otherwise. The word is none of the words seen.
 func (s *scrubber) name(d *drawer, name []byte) {
 	if !keptName(name) {
-		s.redraw(d, name, lettersAndDigits, d.sum(domainName, name), 0)
+		s.words.draw(d, name, lettersAndDigits, d.sum(domainName, name), 0)
 	}
 }
 
-// redraw replaces a name by the first word from a try on that is none of the
-// words seen.
-func (s *scrubber) redraw(d *drawer, name []byte, alphabet string, id uint64, try uint32) {
+// word replaces a name, in place, by the word of a try.
+func (d *drawer) word(name []byte, alphabet string, id uint64, try uint32) {
 	if !odd(name) {
-		for {
-			if d.draw(name, alphabet, domainName, id, try); !s.words.has(name) {
-				return
-			}
-			try++
-		}
-	}
-	old := append(d.old[:0], name...)
-	d.old = old
-	for {
 		d.draw(name, alphabet, domainName, id, try)
-		if d.spoil(name, old, id, try); !s.words.has(name) || bytes.Equal(name, old) {
+		return
+	}
+	d.old = append(d.old[:0], name...)
+	d.draw(name, alphabet, domainName, id, try)
+	d.spoil(name, d.old, id, try)
+}
+
+// draw replaces a name, in place, by the first word from a try on that is none
+// of the words seen.
+func (w *words) draw(d *drawer, name []byte, alphabet string, id uint64, try uint32) {
+	for end := try + maxTries; ; try++ {
+		if d.word(name, alphabet, id, try); try == end || !w.has(name) {
 			return
 		}
-		try++
 	}
 }
+
+// maxTries bounds how often a word is drawn that is one of those seen: the
+// first is not, but for one in billions, unless all of the name is invalid.
+const maxTries = 16
 
 // path replaces what is between the slashes of a path, in place.
 func (s *scrubber) path(d *drawer, path []byte) {

@@ -189,7 +189,7 @@ func parts(label []byte) func(func([]byte) bool) {
 
 // collectXattrs gives add the words that attributes hold: the names and values
 // that are not kept. Inline data is left to those who know the file.
-func (s *scrubber) collectXattrs(r *ext.XattrReader, add func([]byte)) {
+func collectXattrs(r *ext.XattrReader, strict bool, add func([]byte)) {
 	for r.Next() {
 		e := r.Entry()
 		if !keptXattr(e.NameIndex, e.Name) {
@@ -206,7 +206,7 @@ func (s *scrubber) collectXattrs(r *ext.XattrReader, add func([]byte)) {
 			for part := range parts(value) {
 				add(part)
 			}
-		case rule == valueEncryption && s.strict:
+		case rule == valueEncryption && strict:
 			add(value)
 		}
 	}

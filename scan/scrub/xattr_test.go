@@ -74,9 +74,9 @@ func readXattrs(t *testing.T, r ext.XattrReader) (list []attribute) {
 }
 
 const (
-	acl     = "\x01\x00\x00\x00\x01\x00\x06\x00\x02\x00\x07\x00\xe8\x03\x00\x00\x04\x00\x04\x00\x10\x00\x07\x00\x20\x00\x04\x00"
-	cap2    = "\x01\x00\x00\x02\x00\x20\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00"
-	context = "\x01\x01\x04\x02descriptnonce-of-16-byte"
+	acl        = "\x01\x00\x00\x00\x01\x00\x06\x00\x02\x00\x07\x00\xe8\x03\x00\x00\x04\x00\x04\x00\x10\x00\x07\x00\x20\x00\x04\x00"
+	cap2       = "\x01\x00\x00\x02\x00\x20\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00"
+	encryption = "\x01\x01\x04\x02descriptnonce-of-16-byte"
 )
 
 var everyKind = []attribute{
@@ -84,7 +84,7 @@ var everyKind = []attribute{
 	{ext.XattrPosixACLAccess, "", acl, 0},
 	{ext.XattrSecurity, "capability", cap2, 0},
 	{ext.XattrSecurity, "selinux", "canary_u:object_r:canary_t:s0\x00", 0},
-	{ext.XattrEncryption, "c", context, 0},
+	{ext.XattrEncryption, "c", encryption, 0},
 	{ext.XattrUser, "canary-none", "", 0},
 }
 
@@ -131,7 +131,7 @@ func TestXattrStrict(t *testing.T) {
 	s.xattrBlock(s.keys.get(), one, nil)
 	s.xattrBlock(s.keys.get(), two, nil)
 	a, b := readXattrs(t, ext.NewXattrBlockReader(one))[0].value, readXattrs(t, ext.NewXattrBlockReader(two))[0].value
-	if a[:12] != b[:12] || a[12:] == b[12:] || a[:4] != context[:4] || a[4:12] == context[4:12] {
+	if a[:12] != b[:12] || a[12:] == b[12:] || a[:4] != encryption[:4] || a[4:12] == encryption[4:12] {
 		t.Errorf("contexts became %q and %q", a, b)
 	}
 }

@@ -1,0 +1,87 @@
+package ext
+
+import "encoding/binary"
+
+// An index block of a directory hides its entries from linear readers: the
+// root behind "." and a ".." that is as long as the rest of the block, a node
+// behind an unused entry that spans the block.
+//
+//	root                                        node
+//	+-----------------------------------+ 0     +-----------------------------------+ 0
+//	| "."                               |       | inode 0, rec_len                  |
+//	+-----------------------------------+ 12    +-----------------------------------+ 8
+//	| ".."                              |       | limit, count, block               |
+//	+-----------------------------------+ 24    | hash, block                       |
+//	| 0, hash version, 8, levels, flags |       | hash, block                       |
+//	+-----------------------------------+ 32    | ...                               |
+//	| limit, count, block               |       | tail: 0, checksum                 |
+//	| hash, block                       |       +-----------------------------------+
+//	| ...                               |
+//
+// (struct dx_root, dx_node, dx_entry, dx_tail.) The entries ascend by hash, and
+// each leads to a block with names from that hash on; a hash with its lowest
+// bit set goes on with one that the block before ends in.
+const (
+	dxEntryLen  = 8
+	dxTailLen   = 8
+	dxInfoLen   = 8
+	dxNodeStart = 8
+	dxRootStart = 2*direntMinLen + dxInfoLen
+)
+
+// An IndexBlock is a view of a root or a node.
+type IndexBlock struct {
+	block []byte
+	start int // of the entries; in place of the first one's hash stand limit and count
+}
+
+// DecodeIndexRoot takes block for the first of an indexed directory; false
+// where that has no root.
+func DecodeIndexRoot(block []byte) (IndexBlock, bool) {
+	if len(block) < dxRootStart+dxEntryLen {
+		return IndexBlock{}, false
+	}
+	le := binary.LittleEndian
+	ok := RecLen(le.Uint16(block[4:]), len(block)) == direntMinLen &&
+		RecLen(le.Uint16(block[direntMinLen+4:]), len(block)) == len(block)-direntMinLen &&
+		le.Uint32(block[2*direntMinLen:]) == 0 && block[2*direntMinLen+5] == dxInfoLen
+	return IndexBlock{block, dxRootStart}, ok
+}
+
+// DecodeIndexNode takes a block of an indexed directory for a node; false
+// where it is none by the rule of e2fsck: its limit is what fits.
+func DecodeIndexNode(block []byte) (IndexBlock, bool) {
+	if len(block) < dxNodeStart+dxEntryLen {
+		return IndexBlock{}, false
+	}
+	le := binary.LittleEndian
+	x := IndexBlock{block, dxNodeStart}
+	fits := (len(block) - dxNodeStart) / dxEntryLen
+	return x, le.Uint32(block) == 0 && RecLen(le.Uint16(block[4:]), len(block)) == len(block) && block[6] == 0 &&
+		(x.Limit() == fits || x.Limit() == fits-dxTailLen/dxEntryLen)
+}
+
+// HashVersion returns hash_version of a root.
+func (x IndexBlock) HashVersion() DirHash { return DirHash(x.block[2*direntMinLen+4]) }
+
+// Limit returns how many entries the block says that it has room for.
+func (x IndexBlock) Limit() int { return int(binary.LittleEndian.Uint16(x.block[x.start:])) }
+
+// Count returns how many entries are in use, as far as they fit.
+func (x IndexBlock) Count() int {
+	return min(int(binary.LittleEndian.Uint16(x.block[x.start+2:])), (len(x.block)-x.start)/dxEntryLen)
+}
+
+// Hash returns the four bytes of the hash of entry i, which is neither the
+// first nor beyond Count.
+func (x IndexBlock) Hash(i int) []byte { return x.block[x.start+i*dxEntryLen:][:4:4] }
+
+// Unused returns what no entry in use and no tail takes up.
+func (x IndexBlock) Unused() (room, rest []byte) {
+	used := min(x.start+max(x.Count(), 1)*dxEntryLen, len(x.block))
+	end := x.start + x.Limit()*dxEntryLen // of the entries there is room for
+	if end < used || end > len(x.block) {
+		end = used
+	}
+	return x.block[used:end], x.block[min(end+dxTailLen, len(x.block)):]
+}

@@ -1,0 +1,33 @@
+package ext
+
+// The block of multi-mount protection begins with struct mmp_struct, MMPSize
+// bytes:
+//
+//	0       4     8      16         80            112        114       0x3FC
+//	+-------+-----+------+----------+-------------+----------+---------+----------+
+//	| magic | seq | time | nodename | device name | interval | padding | checksum |
+//	+-------+-----+------+----------+-------------+----------+---------+----------+
+const (
+	// MMPSize is the size of what is in use of the block, in bytes.
+	MMPSize = 1024
+
+	mmpNodeName = 16
+	mmpDevice   = 80
+	mmpInterval = 112
+	mmpPadding  = 114
+)
+
+// MMPNodeName returns mmp_nodename of a block of at least MMPSize bytes: the
+// host that last had the filesystem mounted.
+func MMPNodeName(block []byte) []byte { return block[mmpNodeName:mmpDevice:mmpDevice] }
+
+// MMPDeviceName returns mmp_bdevname.
+func MMPDeviceName(block []byte) []byte { return block[mmpDevice:mmpInterval:mmpInterval] }
+
+// MMPPadding returns what no field takes up.
+func MMPPadding(block []byte) []byte {
+	return block[mmpPadding:mmpChecksumOffset:mmpChecksumOffset]
+}
+
+// MMPChecksumField returns mmp_checksum.
+func MMPChecksumField(block []byte) []byte { return block[mmpChecksumOffset:MMPSize:MMPSize] }

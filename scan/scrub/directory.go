@@ -1,0 +1,225 @@
+package scrub
+
+import (
+	"cmp"
+	"slices"
+
+	"e2qcow/ext"
+)
+
+// A layout says how the entries of a directory are to be read.
+type layout struct {
+	blockSize int    // of the filesystem, in bytes
+	inodes    uint32 // s_inodes_count
+	indexed   bool
+	hashed    bool // eight bytes of hash behind each name
+}
+
+// A dirVisitor is shown the parts of a directory block. They alias the block.
+type dirVisitor interface {
+	// entry is shown a name, and the inode that an entry in use gives it to,
+	// else 0.
+	entry(name []byte, ino uint32)
+
+	// hash is shown the hash of an entry of the index.
+	hash(b []byte)
+
+	// root is shown the root of an index.
+	root(x ext.IndexBlock)
+
+	// junk is shown what belongs to nobody.
+	junk(b []byte)
+}
+
+const (
+	direntHeader = 8 // bytes up to the name
+	direntTail   = 12
+	direntHash   = 8
+)
+
+// walkBlock shows the parts of a directory block. It returns false where
+// entries make no sense.
+func (l layout) walkBlock(block []byte, v dirVisitor) (sound bool) {
+	if l.indexed {
+		if x, ok := ext.DecodeIndexRoot(block); ok {
+			const dot, dotdot = direntHeader, direntTail + direntHeader
+			v.entry(block[dot:dot+min(int(block[6]), 4)], 0)
+			v.entry(block[dotdot:dotdot+min(int(block[direntTail+6]), 4)], 0)
+			v.root(x)
+			walkIndex(x, v)
+			return true
+		}
+		if x, ok := ext.DecodeIndexNode(block); ok {
+			walkIndex(x, v)
+			return true
+		}
+	}
+	return l.walkChain(block, v)
+}
+
+func walkIndex(x ext.IndexBlock, v dirVisitor) {
+	for i := 1; i < x.Count(); i++ {
+		v.hash(x.Hash(i))
+	}
+	room, rest := x.Unused()
+	v.junk(room)
+	v.junk(rest)
+}
+
+// walkChain shows the parts of a chain of entries: a block, or a part of an
+// inline directory.
+func (l layout) walkChain(chain []byte, v dirVisitor) (sound bool) {
+	r := ext.NewDirReader(chain, l.blockSize)
+	end := 0
+	for r.Next() {
+		e := r.Entry()
+		at := e.Offset + direntHeader + len(e.Name)
+		end = e.Offset + e.RecLen
+		if e.IsTail() && end == len(chain) {
+			return true
+		}
+		v.entry(e.Name, e.Inode)
+		pad := min((at+3)&^3, end)
+		v.junk(chain[at:pad])
+		if l.hashed {
+			pad = min(pad+direntHash, end)
+		}
+		l.walkGap(chain[pad:end], v)
+	}
+	if r.Err() == nil {
+		return true
+	}
+	l.salvage(chain, end, v)
+	return false
+}
+
+// walkGap shows the parts of the space behind an entry: entries that were
+// deleted, and junk.
+func (l layout) walkGap(gap []byte, v dirVisitor) {
+	for len(gap) >= direntHeader {
+		n := l.deleted(gap)
+		if n == 0 {
+			v.junk(gap[:4])
+			gap = gap[4:]
+			continue
+		}
+		end := direntHeader + int(gap[6])
+		v.entry(gap[direntHeader:end], 0)
+		v.junk(gap[end:n])
+		gap = gap[n:]
+	}
+	v.junk(gap)
+}
+
+// deleted returns how long the deleted entry is that gap begins with, its own
+// gap not counted; 0 where there is none.
+func (l layout) deleted(gap []byte) int {
+	recLen, nameLen := ext.RecLen(le.Uint16(gap[4:]), l.blockSize), int(gap[6])
+	n := (direntHeader + nameLen + 3) &^ 3
+	if nameLen == 0 || recLen < n || recLen&3 != 0 || recLen > l.blockSize || n > len(gap) ||
+		le.Uint32(gap) > l.inodes || gap[7] > 7 || odd(gap[direntHeader:direntHeader+nameLen]) {
+		return 0
+	}
+	return n
+}
+
+// A span is a part of a block.
+type span struct{ start, end int }
+
+// salvage shows what e2fsck may find in the rest of a chain whose entries make
+// no sense from start on. The headers it may look at are shown to nobody.
+func (l layout) salvage(chain []byte, start int, v dirVisitor) {
+	var headers, names []span
+	at := func(b []byte) span {
+		off := cap(chain) - cap(b)
+		return span{off, off + len(b)}
+	}
+	ext.SalvageDirents(chain, l.blockSize, l.inodes, l.hashed,
+		func(h []byte) { headers = append(headers, at(h)) },
+		func(d *ext.Dirent) { names = append(names, at(d.Name)) })
+	order := func(a, b span) int { return cmp.Or(cmp.Compare(a.start, b.start), cmp.Compare(b.end, a.end)) }
+	slices.SortFunc(headers, order)
+	slices.SortFunc(names, order)
+	done := start
+	for len(headers) > 0 || len(names) > 0 {
+		list, isName := &headers, false
+		if len(headers) == 0 || len(names) > 0 && names[0].start < headers[0].start {
+			list, isName = &names, true
+		}
+		s := (*list)[0]
+		*list = (*list)[1:]
+		if s.start = max(s.start, done); s.start >= s.end {
+			continue
+		}
+		v.junk(chain[done:s.start])
+		if isName {
+			v.entry(chain[s.start:s.end], 0)
+		}
+		done = s.end
+	}
+	v.junk(chain[done:])
+}
+
+// A replacer replaces the names of one directory.
+type replacer struct {
+	s      *scrubber
+	d      *drawer
+	dir    *directory // nil where nothing is to be known of it
+	keep   bool       // names are ciphertext, and stay
+	lost   bool       // it is lost+found
+	hashed bool
+}
+
+// replacer returns the one of a drawer for a directory.
+func (s *scrubber) replacer(d *drawer, ino uint32) *replacer {
+	r := &d.replacer
+	*r = replacer{s: s, d: d, dir: s.index.dirs[ino], lost: ino != 0 && ino == s.index.lost}
+	if r.dir != nil {
+		r.keep = r.dir.encrypted && !s.strict
+		r.hashed = r.dir.encrypted && r.dir.folds
+	}
+	return r
+}
+
+// directoryBlock scrubs a block of a directory.
+func (s *scrubber) directoryBlock(d *drawer, n uint64, block []byte) {
+	r := s.replacer(d, s.index.ownerOf(n))
+	l := layout{blockSize: s.blockSize, inodes: s.inodes, indexed: r.dir != nil && r.dir.indexed, hashed: r.hashed}
+	before, at, ok := ext.DirBlockChecksum(0, block)
+	l.walkBlock(block, r)
+	if after, _, still := ext.DirBlockChecksum(0, block); ok && still && s.sums {
+		xor32(block[at:], before^after)
+	}
+}
+
+func (r *replacer) junk(b []byte) { clear(b) }
+
+func (r *replacer) root(ext.IndexBlock) {}
+
+func (r *replacer) hash(b []byte) {
+	if !r.keep && !r.dir.unknown {
+		le.PutUint32(b, r.dir.freshHash(r.d, le.Uint32(b)))
+	}
+}
+
+func (r *replacer) entry(name []byte, _ uint32) {
+	if keptName(name) || r.keep || r.lost && numbered(name) {
+		return
+	}
+	id := r.d.sum(domainName, name)
+	if r.dir == nil {
+		r.s.words.draw(r.d, name, lettersAndDigits, id, 0)
+		return
+	}
+	p := r.dir.lookup(id)
+	switch {
+	case p == nil || int(p.length) != len(name):
+		r.s.words.draw(r.d, name, alphabetOf(r.dir.folds), id, 0)
+	case r.dir.indexed && !r.dir.unknown && !odd(name):
+		r.dir.candidate(r.d, name, p.hash)
+	case p.hash&wide != 0:
+		r.d.word(name, anyByte, id, p.hash)
+	default:
+		r.s.words.draw(r.d, name, alphabetOf(r.dir.folds), id, p.hash)
+	}
+}

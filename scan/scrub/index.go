@@ -1,0 +1,330 @@
+package scrub
+
+import (
+	"cmp"
+	"slices"
+	"sync"
+
+	"e2qcow/ext"
+	"e2qcow/scan"
+)
+
+// An Index gathers, while a filesystem is scanned, what scrubbing it takes:
+// [Index.Visit] goes into the options of the scan.
+//
+// It holds 16 bytes for each name of an indexed directory, 24 for each of a
+// few bytes in another, 16 for each run of directory blocks, and the words.
+type Index struct {
+	opt   Options
+	keys  *keyring
+	words *words
+
+	collectors sync.Pool
+
+	mu      sync.Mutex
+	owners  []owner
+	dirs    map[uint32]*directory // those of which more is to be known than their blocks
+	shorts  []shortName
+	numbers []numberedName
+	lost    uint32              // the inode of lost+found
+	values  map[uint32]struct{} // inodes that hold values of attributes
+}
+
+// An owner says which directory a run of blocks belongs to.
+type owner struct {
+	start uint64
+	count uint32
+	ino   uint32
+}
+
+// A directory is one whose names need more than to be drawn.
+type directory struct {
+	ino       uint32
+	indexed   bool
+	encrypted bool
+	folds     bool // case is ignored
+	rooted    bool // version is that of its root
+	mixed     bool // some names were hashed by another version
+	again     bool // which are being gathered again
+	unknown   bool // by a hash that nobody knows
+	version   ext.DirHash
+	unsigned  bool
+	seed      [4]uint32
+
+	names  []placedName // ascending by id once placed
+	odds   []oddName
+	bounds []uint32 // hashes in the index, lowest bits included; ascending once placed
+	fresh  []uint32 // what is in their place
+}
+
+// A placedName is a name of an indexed directory, or one of another that is
+// not to be drawn at the first try.
+type placedName struct {
+	id     uint64 // its keyed hash
+	hash   uint32 // by which the index sorts it; once placed, the try it is drawn at
+	length uint8
+	lower  bool // a name in the same block has a lower hash
+}
+
+// An oddName is an invalid name of an indexed directory.
+type oddName struct {
+	placedName
+	name []byte
+}
+
+// A numberedName is a name that is kept in lost+found only.
+type numberedName struct {
+	ino  uint32 // of the directory
+	name string
+}
+
+// A shortName is a name so short that another's word may be the same.
+type shortName struct {
+	id     uint64
+	ino    uint32 // of the directory
+	length uint8
+	word   [maxShort]byte
+}
+
+// maxShort is the length of the longest name of which two in a directory may
+// draw the same word: 62¹¹ are enough for millions.
+const maxShort = 10
+
+// NewIndex returns an empty index.
+func NewIndex(opt Options) *Index {
+	x := &Index{opt: opt, keys: newKeyring(opt.Key), words: newWords(), dirs: map[uint32]*directory{}, values: map[uint32]struct{}{}}
+	x.collectors.New = func() any { return new(collector) }
+	return x
+}
+
+// Visit returns who gathers what is to be known of one reading of the
+// filesystem.
+func (x *Index) Visit(sb *ext.Superblock, geo *ext.Geometry) scan.Visitor {
+	x.superblockWords(sb.Bytes())
+	return &visitor{x: x, sb: sb, inodes: geo.InodesCount, blockSize: int(geo.BlockSize), wide: sb.HasIncompat(ext.Incompat64bit)}
+}
+
+// A visitor gathers what is to be known of one reading.
+type visitor struct {
+	x         *Index
+	sb        *ext.Superblock
+	inodes    uint32
+	blockSize int
+	wide      bool // block numbers in inodes have high halves
+}
+
+// directory returns what is known of a directory, from now on.
+func (v *visitor) directory(ino uint32) *directory {
+	d := v.x.dirs[ino]
+	if d == nil {
+		d = &directory{ino: ino, version: v.sb.DefaultHash(), unsigned: v.sb.UnsignedHash(), seed: v.sb.HashSeed()}
+		v.x.dirs[ino] = d
+	}
+	return d
+}
+
+// Inode notes what kind of a directory an inode is, and the words in it.
+func (v *visitor) Inode(ino uint32, in ext.Inode) {
+	const special = ext.FlagIndex | ext.FlagEncrypt | ext.FlagCasefold
+	if f := in.Flags(); f&special != 0 && in.Type() == ext.ModeDir {
+		v.x.mu.Lock()
+		d := v.directory(ino)
+		d.indexed = d.indexed || f&ext.FlagIndex != 0
+		d.encrypted = d.encrypted || f&ext.FlagEncrypt != 0
+		d.folds = d.folds || f&ext.FlagCasefold != 0
+		v.x.mu.Unlock()
+	}
+	v.inodeWords(ino, in)
+}
+
+// Attributes notes the words in an attribute block.
+func (v *visitor) Attributes(_ uint64, data []byte) {
+	v.x.xattrWords(ext.NewXattrBlockReader(data))
+}
+
+// Directory gathers the names in a block.
+func (v *visitor) Directory(ino uint32, block uint64, data []byte) {
+	c := v.collector(ino)
+	c.layout(v).walkBlock(data, c)
+	v.finish(c, owner{block, 1, ino})
+}
+
+// A collector gathers the names of one block, or of one inline directory.
+type collector struct {
+	x        *Index
+	d        *drawer
+	ino      uint32
+	indexed  bool
+	keep     bool // the names are ciphertext, and stay
+	folds    bool
+	version  ext.DirHash
+	unsigned bool
+	seed     [4]uint32
+	rooted   bool
+	unknown  bool
+
+	lost    uint32
+	numbers []numberedName
+	names   []placedName
+	odds    []oddName
+	shorts  []shortName
+	bounds  []uint32
+	word    []byte
+	least   uint32 // hash
+}
+
+// collector returns one for the names of a directory.
+func (v *visitor) collector(ino uint32) *collector {
+	c := v.x.collectors.Get().(*collector)
+	*c = collector{
+		x: v.x, d: v.x.keys.get(), ino: ino, least: ^uint32(0),
+		names: c.names[:0], odds: c.odds[:0], shorts: c.shorts[:0], bounds: c.bounds[:0], word: c.word,
+	}
+	v.x.mu.Lock()
+	defer v.x.mu.Unlock()
+	if d := v.x.dirs[ino]; d != nil {
+		c.indexed, c.folds, c.keep = d.indexed, d.folds, d.encrypted && !v.x.opt.Strict
+		c.version, c.unsigned, c.seed, c.unknown = d.version, d.unsigned, d.seed, d.unknown
+	}
+	return c
+}
+
+// finish takes over what a collector has gathered.
+func (v *visitor) finish(c *collector, o owner) {
+	x := v.x
+	for i := range c.names {
+		c.names[i].lower = c.names[i].hash > c.least
+	}
+	x.mu.Lock()
+	if o.count > 0 {
+		x.owners = append(x.owners, o)
+	}
+	if len(c.names)+len(c.odds)+len(c.bounds) > 0 || c.rooted {
+		d := v.directory(c.ino)
+		if c.rooted && !d.rooted {
+			d.mixed = d.mixed || d.version != c.version && len(d.names)+len(d.odds) > 0
+			d.rooted, d.version = true, c.version
+		}
+		d.mixed = d.mixed || d.version != c.version
+		d.unknown = d.unknown || c.unknown
+		d.names = append(d.names, c.names...)
+		d.odds = append(d.odds, c.odds...)
+		d.bounds = append(d.bounds, c.bounds...)
+	}
+	x.shorts = append(x.shorts, c.shorts...)
+	x.numbers = append(x.numbers, c.numbers...)
+	if c.lost != 0 {
+		x.lost = c.lost
+	}
+	x.mu.Unlock()
+	x.keys.put(c.d)
+	x.collectors.Put(c)
+}
+
+// layout returns how the directory of a collector is read.
+func (c *collector) layout(v *visitor) layout {
+	return layout{blockSize: v.blockSize, inodes: v.inodes, indexed: c.indexed, hashed: c.folds && c.keep}
+}
+
+func (c *collector) junk([]byte) {}
+
+func (c *collector) root(r ext.IndexBlock) { c.version, c.rooted = r.HashVersion(), true }
+
+func (c *collector) hash(b []byte) { c.bounds = append(c.bounds, le.Uint32(b)) }
+
+func (c *collector) entry(name []byte, ino uint32) {
+	if keptName(name) {
+		if c.ino == ext.RootInode && ino != 0 && string(name) == lostAndFound {
+			c.lost = ino
+		}
+		return
+	}
+	switch {
+	case c.keep:
+		return
+	case numbered(name):
+		c.numbers = append(c.numbers, numberedName{c.ino, string(name)})
+	default:
+		c.x.words.add(name)
+	}
+	p := placedName{id: c.d.sum(domainName, name), length: uint8(len(name))}
+	if c.indexed && !c.unknown {
+		var ok bool
+		if p.hash, ok = hashName(&c.word, c.version, c.unsigned, c.folds, c.seed, name); ok {
+			c.least = min(c.least, p.hash)
+			if odd(name) {
+				c.odds = append(c.odds, oddName{p, slices.Clone(name)})
+			} else {
+				c.names = append(c.names, p)
+			}
+			return
+		}
+		c.unknown = true
+	}
+	if len(name) <= maxShort {
+		s := shortName{id: p.id, ino: c.ino, length: p.length}
+		copy(s.word[:], name)
+		c.d.word(s.word[:len(name)], alphabetOf(c.folds), p.id, 0)
+		c.shorts = append(c.shorts, s)
+	}
+}
+
+// hashName returns the hash by which an index sorts a name. buf holds the
+// folded name, where case is ignored.
+func hashName(buf *[]byte, version ext.DirHash, unsigned, folds bool, seed [4]uint32, name []byte) (uint32, bool) {
+	if unsigned {
+		version = version.Unsigned()
+	}
+	if folds {
+		*buf = append((*buf)[:0], name...)
+		for i, c := range *buf {
+			if c >= 'A' && c <= 'Z' {
+				(*buf)[i] = c + 'a' - 'A'
+			}
+		}
+		name = *buf
+	}
+	major, _, ok := version.Hash(name, seed)
+	return major, ok
+}
+
+func alphabetOf(folds bool) string {
+	if folds {
+		return folded
+	}
+	return lettersAndDigits
+}
+
+// sortOwners makes the owners of directory blocks ready to be searched. Of a
+// block with several the directory with the least number counts.
+func (x *Index) sortOwners() {
+	slices.SortFunc(x.owners, func(a, b owner) int {
+		return cmp.Or(cmp.Compare(a.start, b.start), cmp.Compare(a.ino, b.ino))
+	})
+	merged := x.owners[:0]
+	for _, o := range x.owners {
+		if n := len(merged) - 1; n >= 0 {
+			last := &merged[n]
+			switch end := last.start + uint64(last.count); {
+			case o.start < end:
+				continue
+			case o.start == end && o.ino == last.ino:
+				last.count++
+				continue
+			}
+		}
+		merged = append(merged, o)
+	}
+	x.owners = slices.Clip(merged)
+}
+
+// ownerOf returns the directory that a block belongs to, 0 where there is none.
+func (x *Index) ownerOf(block uint64) uint32 {
+	i, found := slices.BinarySearchFunc(x.owners, block, func(o owner, b uint64) int { return cmp.Compare(o.start, b) })
+	if !found {
+		if i--; i < 0 || block-x.owners[i].start >= uint64(x.owners[i].count) {
+			return 0
+		}
+	}
+	return x.owners[i].ino
+}

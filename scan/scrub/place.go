@@ -1,0 +1,432 @@
+package scrub
+
+import (
+	"cmp"
+	"math"
+	"runtime"
+	"slices"
+
+	"golang.org/x/sync/errgroup"
+)
+
+// wide marks the try of a candidate that is drawn from all bytes but NUL and
+// slash.
+const wide = 1 << 31
+
+// anyByte is what names of a few bytes are drawn from where letters and digits
+// are too few.
+var anyByte = func() string {
+	var b []byte
+	for c := range 256 {
+		if c != 0 && c != '/' {
+			b = append(b, byte(c))
+		}
+	}
+	return string(b)
+}()
+
+// candidate writes the i-th word of its length that a directory may take.
+func (d *directory) candidate(dr *drawer, word []byte, i uint32) {
+	alphabet := alphabetOf(d.folds)
+	if i&wide != 0 {
+		alphabet = anyByte
+	}
+	dr.draw(word, alphabet, domainCandidate, uint64(d.ino)<<8|uint64(len(word)), i)
+}
+
+// hash returns the hash by which the directory sorts a name.
+func (d *directory) hash(buf *[]byte, name []byte) (uint32, bool) {
+	return hashName(buf, d.version, d.unsigned, d.folds, d.seed, name)
+}
+
+// Placed counts the names of indexed directories.
+type Placed struct {
+	Names    uint64 // that stand in the range of the hashes that they stood in
+	Misplace uint64 // that do not: there was no word for them
+}
+
+func (p *Placed) add(o Placed) {
+	p.Names += o.Names
+	p.Misplace += o.Misplace
+}
+
+// place finds a word for each name of the indexed directories.
+func (x *Index) place(threads int) (Placed, error) {
+	var list []*directory
+	for _, d := range x.dirs {
+		if d.unknown {
+			d.names, d.odds = nil, nil
+		}
+		if len(d.names)+len(d.odds) > 0 {
+			list = append(list, d)
+		}
+	}
+	// The largest first, so that no thread is left alone with it at the end.
+	slices.SortFunc(list, func(a, b *directory) int {
+		return cmp.Or(-cmp.Compare(len(a.names), len(b.names)), cmp.Compare(a.ino, b.ino))
+	})
+	if threads <= 0 {
+		threads = runtime.GOMAXPROCS(0)
+	}
+	results := make([]Placed, len(list))
+	var group errgroup.Group
+	group.SetLimit(threads)
+	for i, d := range list {
+		group.Go(func() error {
+			dr := x.keys.get()
+			defer x.keys.put(dr)
+			results[i] = d.place(dr, x.words)
+			return nil
+		})
+	}
+	err := group.Wait()
+	var sum Placed
+	for _, r := range results {
+		sum.add(r)
+	}
+	return sum, err
+}
+
+// place finds the words of one directory.
+func (d *directory) place(dr *drawer, seen *words) Placed {
+	d.drawBounds(dr)
+	p := placer{dir: d, dr: dr, seen: seen, words: map[[maxShort]byte]struct{}{}}
+	slices.SortFunc(d.names, func(a, b placedName) int {
+		return cmp.Or(cmp.Compare(a.id, b.id), cmp.Compare(boolInt(a.lower), boolInt(b.lower)))
+	})
+	d.names = slices.Clip(slices.CompactFunc(d.names, func(a, b placedName) bool { return a.id == b.id }))
+	cells := make([]uint32, len(d.names))
+	byLength := make([]uint32, len(d.names)) // indexes of names
+	for i := range d.names {
+		cells[i], byLength[i] = d.cell(&d.names[i]), uint32(i)
+	}
+	slices.SortFunc(byLength, func(a, b uint32) int {
+		return cmp.Or(cmp.Compare(d.names[a].length, d.names[b].length), cmp.Compare(cells[a], cells[b]), cmp.Compare(a, b))
+	})
+	for len(byLength) > 0 {
+		n := 1
+		for n < len(byLength) && d.names[byLength[n]].length == d.names[byLength[0]].length {
+			n++
+		}
+		p.fill(byLength[:n], cells)
+		byLength = byLength[n:]
+	}
+	p.placeOdds()
+	return p.placed
+}
+
+func boolInt(b bool) int {
+	if b {
+		return 1
+	}
+	return 0
+}
+
+// drawBounds draws the hashes that the index is to have: as many, in the same
+// order, evenly over all there are, give or take a quarter of their distance.
+func (d *directory) drawBounds(dr *drawer) {
+	d.bounds = append(d.bounds, 0)
+	slices.Sort(d.bounds)
+	// Of H and H|1 the latter stays: it is the same border, continued.
+	kept := d.bounds[:0]
+	for _, b := range d.bounds {
+		if n := len(kept) - 1; n >= 0 && kept[n]&^1 == b&^1 {
+			kept[n] = b
+			continue
+		}
+		kept = append(kept, b)
+	}
+	d.bounds = slices.Clip(kept)
+	d.fresh = make([]uint32, len(d.bounds))
+	step := borderStep(len(d.bounds))
+	for i := 1; i < len(d.fresh); i++ {
+		at := uint64(i) * step >> stepShift
+		if room := step >> stepShift / 2; room >= 4 {
+			r, _ := dr.random(domainBoundary, uint64(d.ino), uint32(i), 0)
+			at += r%room - room/2
+		}
+		d.fresh[i] = uint32(at) &^ 1
+	}
+}
+
+// stepShift is how many bits of a step are behind its point.
+const stepShift = 16
+
+// borderStep returns the distance of n borders in 2³², with stepShift bits
+// behind the point.
+func borderStep(n int) uint64 { return 1 << (32 + stepShift) / uint64(n) }
+
+// cell returns between which two borders the hash of a name lies: the number
+// of the first. A name whose hash is a border that goes on from the block
+// before lies before it, if it stands in that block.
+func (d *directory) cell(n *placedName) uint32 {
+	i, found := slices.BinarySearchFunc(d.bounds, n.hash, func(b, h uint32) int { return cmp.Compare(b&^1, h) })
+	switch {
+	case !found:
+		i--
+	case d.bounds[i]&1 != 0 && n.lower && i > 0:
+		i--
+	}
+	return uint32(i)
+}
+
+// freshCell returns between which two drawn borders a hash lies.
+func (d *directory) freshCell(hash uint32) int {
+	i := int(uint64(hash) << stepShift / borderStep(len(d.fresh)))
+	i = min(i, len(d.fresh)-1)
+	for i > 0 && d.fresh[i] > hash {
+		i--
+	}
+	for i+1 < len(d.fresh) && d.fresh[i+1] <= hash {
+		i++
+	}
+	return i
+}
+
+// freshHash returns what is in the place of a hash of the index.
+func (d *directory) freshHash(dr *drawer, old uint32) uint32 {
+	i, found := slices.BinarySearchFunc(d.bounds, old&^1, func(b, h uint32) int { return cmp.Compare(b&^1, h) })
+	if found {
+		return d.fresh[i] | old&1
+	}
+	// A hash that no block shown to the index had: anything between its
+	// neighbours.
+	low, high := uint32(0), uint32(math.MaxUint32-1)
+	if i > 0 {
+		low = d.fresh[i-1]
+	}
+	if i < len(d.fresh) {
+		high = d.fresh[i]
+	}
+	r, _ := dr.random(domainBoundary, uint64(d.ino)|1<<32, old, 0)
+	if high-low > 4 {
+		low += 2 + uint32(r%uint64(high-low-2))&^1
+	}
+	return low | old&1
+}
+
+// A placer finds words for the names of one directory.
+type placer struct {
+	dir    *directory
+	dr     *drawer
+	seen   *words
+	words  map[[maxShort]byte]struct{} // taken, of the length at hand
+	buf    []byte
+	word   [maxName]byte
+	placed Placed
+}
+
+// take tells whether a word is free, and takes it.
+func (p *placer) take(word []byte) bool {
+	if keptName(word) || numbered(word) || p.seen.has(word) {
+		return false
+	}
+	if len(word) > maxShort {
+		return true
+	}
+	var k [maxShort]byte
+	copy(k[:], word)
+	if _, taken := p.words[k]; taken {
+		return false
+	}
+	p.words[k] = struct{}{}
+	return true
+}
+
+// fill finds words for names of one length, in order of their cells.
+func (p *placer) fill(names []uint32, cells []uint32) {
+	clear(p.words)
+	d := p.dir
+	length := int(d.names[names[0]].length)
+	starts := make([]uint32, len(d.fresh)+1) // of each cell in names, moved on as names get words
+	ends := make([]uint32, len(d.fresh))
+	for i, n := range names {
+		ends[cells[n]] = uint32(i) + 1
+	}
+	for c := range ends {
+		ends[c] = max(ends[c], starts[c])
+		starts[c+1] = ends[c]
+	}
+	left := len(names)
+	most := 0
+	for c := range ends {
+		most = max(most, int(ends[c]-starts[c]))
+	}
+	// The last cell is full after about cells × (names in it + ln cells) draws.
+	limit := uint32(min(16*uint64(len(d.fresh))*(uint64(most)+32), maxPool))
+	try := func(from, limit uint32) {
+		for i := range limit {
+			if left == 0 {
+				return
+			}
+			word := p.word[:length]
+			d.candidate(p.dr, word, from|i)
+			h, _ := d.hash(&p.buf, word)
+			c := d.freshCell(h)
+			if starts[c] == ends[c] || !p.take(word) {
+				continue
+			}
+			d.names[names[starts[c]]].hash = from | i
+			starts[c]++
+			left--
+		}
+	}
+	try(0, limit)
+	if length <= maxWide && !d.folds {
+		try(wide, limit)
+	}
+	p.placed.Names += uint64(len(names) - left)
+	p.placed.Misplace += uint64(left)
+	p.misplace(names, starts, ends)
+}
+
+const (
+	// maxPool is how many candidates of a length are hashed at most.
+	maxPool = 1 << 28
+
+	// maxWide is the length of the longest names that are drawn from any byte:
+	// of longer ones there are enough letters and digits.
+	maxWide = 4
+)
+
+// misplace gives the names that are left any word that is free.
+func (p *placer) misplace(names, starts, ends []uint32) {
+	i := uint32(maxPool)
+	for c := range ends {
+		for ; starts[c] < ends[c]; starts[c]++ {
+			n := &p.dir.names[names[starts[c]]]
+			for tries := 0; ; tries++ {
+				if tries >= 1<<10 && n.length <= maxWide && !p.dir.folds {
+					i |= wide
+				}
+				word := p.word[:n.length]
+				if p.dir.candidate(p.dr, word, i); p.take(word) || tries >= 1<<16 {
+					n.hash = i
+					i++
+					break
+				}
+				i++
+			}
+		}
+	}
+}
+
+// maxOddTries is how many words are drawn for an invalid name.
+const maxOddTries = 1 << 16
+
+// placeOdds finds words for the invalid names: each has its own, as what makes
+// it invalid is hashed too.
+func (p *placer) placeOdds() {
+	d := p.dir
+	for _, o := range d.odds {
+		want := int(d.cell(&o.placedName))
+		name := slices.Clone(o.name)
+		o.hash = 0
+		for try := range uint32(maxOddTries) {
+			copy(name, o.name)
+			p.dr.word(name, alphabetOf(d.folds), o.id, try)
+			if h, _ := d.hash(&p.buf, name); d.freshCell(h) == want && !p.seen.has(name) {
+				o.hash = try
+				p.placed.Names++
+				want = -1
+				break
+			}
+		}
+		if want >= 0 {
+			p.placed.Misplace++
+		}
+		o.name = nil
+		d.names = append(d.names, o.placedName)
+	}
+	if len(d.odds) > 0 {
+		d.odds = nil
+		slices.SortFunc(d.names, func(a, b placedName) int { return cmp.Compare(a.id, b.id) })
+		d.names = slices.CompactFunc(d.names, func(a, b placedName) bool { return a.id == b.id })
+	}
+}
+
+// lookup finds a name by its keyed hash.
+func (d *directory) lookup(id uint64) *placedName {
+	// The hashes are spread evenly: the search begins where this one should be.
+	n := len(d.names)
+	if n == 0 {
+		return nil
+	}
+	low, high := 0, n
+	at := int(id >> 32 * uint64(n) >> 32)
+	for width := 8; low < high; width *= 4 {
+		from, to := max(at-width, low), min(at+width, high)
+		if d.names[from].id > id {
+			high = from
+		} else if to < n && d.names[to].id <= id {
+			low = to
+		} else {
+			low, high = from, to
+			break
+		}
+		at = min(max(at, low), high-1)
+	}
+	i, found := slices.BinarySearchFunc(d.names[low:high], id, func(p placedName, id uint64) int { return cmp.Compare(p.id, id) })
+	if !found {
+		return nil
+	}
+	return &d.names[low+i]
+}
+
+// spread gives names of other directories whose words are the same a later
+// try. It returns how many names it could not.
+func (x *Index) spread() {
+	slices.SortFunc(x.shorts, func(a, b shortName) int {
+		return cmp.Or(cmp.Compare(a.ino, b.ino), cmp.Compare(a.length, b.length), slices.Compare(a.word[:], b.word[:]), cmp.Compare(a.id, b.id))
+	})
+	x.shorts = slices.CompactFunc(x.shorts, func(a, b shortName) bool { return a.ino == b.ino && a.id == b.id && a.length == b.length })
+	same := func(a, b *shortName) bool { return a.ino == b.ino && a.length == b.length && a.word == b.word }
+	dr := x.keys.get()
+	defer x.keys.put(dr)
+	for start := 0; start < len(x.shorts); {
+		end := start + 1
+		clash := false
+		for end < len(x.shorts) && x.shorts[end].ino == x.shorts[start].ino && x.shorts[end].length == x.shorts[start].length {
+			clash = clash || same(&x.shorts[end], &x.shorts[end-1])
+			end++
+		}
+		if clash {
+			x.spreadNames(dr, x.shorts[start:end])
+		}
+		start = end
+	}
+	x.shorts = nil
+}
+
+// spreadNames gives names of one length in one directory words of their own.
+func (x *Index) spreadNames(dr *drawer, names []shortName) {
+	d := x.dirs[names[0].ino]
+	if d == nil {
+		d = &directory{ino: names[0].ino}
+		x.dirs[d.ino] = d
+	}
+	taken := make(map[[maxShort]byte]struct{}, len(names))
+	for i := range names {
+		taken[names[i].word] = struct{}{}
+	}
+	for i := 1; i < len(names); i++ {
+		n := &names[i]
+		if n.word != names[i-1].word {
+			continue
+		}
+		for k := uint32(1); k < maxOddTries; k++ {
+			try, alphabet := k, alphabetOf(d.folds)
+			if k > maxOddTries/2 && !d.folds {
+				try, alphabet = k|wide, anyByte
+			}
+			var word [maxShort]byte
+			dr.draw(word[:n.length], alphabet, domainName, n.id, try)
+			if _, ok := taken[word]; !ok && !keptName(word[:n.length]) {
+				taken[word] = struct{}{}
+				d.names = append(d.names, placedName{id: n.id, hash: try, length: n.length})
+				break
+			}
+		}
+	}
+	slices.SortFunc(d.names, func(a, b placedName) int { return cmp.Compare(a.id, b.id) })
+}

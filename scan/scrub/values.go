@@ -1,0 +1,115 @@
+package scrub
+
+import (
+	"context"
+	"errors"
+	"io"
+
+	"e2qcow/ext"
+	"e2qcow/scan"
+)
+
+// maxValue is the size in bytes of the largest value that is read: that of the
+// largest that a scan takes.
+const maxValue = 1 << 24
+
+// readValues reads the values of attributes that have inodes of their own, for
+// their words and for how their hashes change. A value is drawn block by block.
+func (s *scrubber) readValues(ctx context.Context, res *scan.Result) error {
+	s.values = valueDeltas{}
+	d := s.keys.get()
+	defer s.keys.put(d)
+	old, block := make([]byte, s.blockSize), make([]byte, s.blockSize)
+	for ino := range s.index.values {
+		if ctx.Err() != nil {
+			return context.Cause(ctx)
+		}
+		for _, r := range res.Readings() {
+			in, ok := r.ReadInode(ino)
+			if !ok || in.Size() > maxValue || int(r.Geometry.BlockSize) != s.blockSize {
+				continue
+			}
+			diff, err := s.readValue(d, res, &r, in, old, block)
+			if err != nil {
+				return err
+			}
+			if diff != 0 {
+				s.values[ino] = diff
+				break
+			}
+		}
+	}
+	return nil
+}
+
+// readValue reads one value, and returns what its hash changes by.
+func (s *scrubber) readValue(d *drawer, res *scan.Result, r *scan.Reading, in ext.Inode, old, block []byte) (diff uint32, err error) {
+	var before, after uint32
+	left := in.Size()
+	next := uint64(0) // block of the value
+	hash := func(old, block []byte) {
+		n := min(left, uint64(len(block)))
+		before, after = ext.XattrValueHash(before, old[:n]), ext.XattrValueHash(after, block[:n])
+		left -= n
+		next++
+	}
+	for _, x := range r.MapFile(in, maxValue/s.blockSize) {
+		for i := range uint64(x.Len) {
+			at := uint64(x.Logical) + i
+			if at < next || left == 0 {
+				continue
+			}
+			for next < at && left > 0 { // a hole
+				clear(block)
+				hash(block, block)
+			}
+			if left == 0 || !s.m.Contains(scan.XattrValue, x.Start+i) {
+				continue
+			}
+			if _, err := res.View().ReadAt(old, int64(x.Start+i)*int64(len(old))); err != nil && !errors.Is(err, io.EOF) {
+				return 0, err
+			}
+			s.words.add(old)
+			copy(block, old)
+			s.block(d, x.Start+i, block)
+			hash(old, block)
+		}
+	}
+	for left > 0 {
+		clear(block)
+		hash(block, block)
+	}
+	return before ^ after, nil
+}
+
+// readTargets reads the targets of symlinks that have blocks of their own, for
+// their words.
+func (x *Index) readTargets(ctx context.Context, res *scan.Result) error {
+	block := make([]byte, res.BlockSize())
+	for run := range res.Map.RunsOf(scan.Symlink) {
+		if ctx.Err() != nil {
+			return context.Cause(ctx)
+		}
+		for i := range run.Count {
+			if _, err := res.View().ReadAt(block, int64(run.Start+i)*int64(len(block))); err != nil && !errors.Is(err, io.EOF) {
+				return err
+			}
+			x.pathWords(untilNUL(block))
+		}
+	}
+	return nil
+}
+
+// xattrWords adds the words in a list of attributes, and notes the inodes that
+// hold values.
+func (x *Index) xattrWords(r ext.XattrReader) {
+	again := r
+	collectXattrs(&r, x.opt.Strict, x.words.add)
+	for again.Next() {
+		if ino := again.Entry().ValueInode; ino != 0 {
+			x.mu.Lock()
+			x.values[ino] = struct{}{}
+			x.mu.Unlock()
+		}
+	}
+}
