@@ -181,6 +181,9 @@ func newClusterCache(clusterSize int64) *clusterCache {
 func (m *Image) readPacked(b []byte, off int64, entry uint64) error {
 	c := m.unpacked
 	in := off & (c.clusterSize - 1)
+	if host, n := packedPlace(entry, m.header.ClusterBits); m.tables.hit(host, n) {
+		return &CorruptError{What: "compressed cluster", Offset: host, Guest: off - in, Err: errOverlap}
+	}
 	if in == 0 && int64(len(b)) == c.clusterSize {
 		return unpack(b, m.r, m.fileSize, entry, m.header, off)
 	}

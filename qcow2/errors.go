@@ -33,7 +33,9 @@ func corrupt(what string, offset uint64, format string, args ...any) error {
 // An UnsupportedError says that an image is sound as far as can be told, but
 // uses something that this package cannot or must not read.
 type UnsupportedError struct {
-	Feature string
+	Feature     string
+	BackingFile string  // where Feature is that there is one: its name, not to be trusted
+	Header      *Header // nil where it could not be read
 }
 
 func (e *UnsupportedError) Error() string { return "unsupported qcow2 image: " + e.Feature }

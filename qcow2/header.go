@@ -279,28 +279,10 @@ func (h *Header) readFeatureNames(data []byte) {
 }
 
 // unsupported returns an UnsupportedError for what in the header keeps the
-// guest's bytes from being read, or nil.
+// guest's bytes from being read, a CorruptError for what cannot be, or nil.
 func (h *Header) unsupported() error {
-	switch {
-	case h.CryptMethod == 1:
-		return &UnsupportedError{Feature: "encrypted (AES)"}
-	case h.CryptMethod == 2:
-		return &UnsupportedError{Feature: "encrypted (LUKS)"}
-	case h.CryptMethod != 0:
-		return &UnsupportedError{Feature: fmt.Sprintf("encryption method %d", h.CryptMethod)}
-	case h.IncompatibleFeatures&incompatDataFile != 0:
-		return &UnsupportedError{Feature: "external data file"}
-	}
-	const known = incompatDirty | incompatCorrupt | incompatCompression | incompatExtendedL2
-	if unknown := h.IncompatibleFeatures &^ known; unknown != 0 {
-		bit := uint8(bits.TrailingZeros64(unknown))
-		if name := h.featureNames[feature{0, bit}]; name != "" {
-			return &UnsupportedError{Feature: fmt.Sprintf("incompatible feature %d (%q)", bit, name)}
-		}
-		return &UnsupportedError{Feature: fmt.Sprintf("incompatible feature %d", bit)}
-	}
-	if h.Compression != Zlib && h.Compression != Zstd {
-		return &UnsupportedError{Feature: h.Compression.String()}
+	if feature := h.unsupportedFeature(); feature != "" {
+		return &UnsupportedError{Feature: feature, Header: h}
 	}
 	if h.Compression != Zlib != (h.IncompatibleFeatures&incompatCompression != 0) {
 		return corrupt("header", headerSizeV3, "%v contradicts the incompatible features %#x", h.Compression, h.IncompatibleFeatures)
@@ -309,6 +291,37 @@ func (h *Header) unsupported() error {
 		return corrupt("header", 72, "subclusters in clusters of %d bytes", h.ClusterSize())
 	}
 	return nil
+}
+
+// backingError says that the backing file is not opened.
+func (h *Header) backingError() error {
+	return &UnsupportedError{Feature: fmt.Sprintf("backing file %q", h.BackingFile), BackingFile: h.BackingFile, Header: h}
+}
+
+// unsupportedFeature returns in words what cannot be read, or "".
+func (h *Header) unsupportedFeature() string {
+	switch {
+	case h.CryptMethod == 1:
+		return "encrypted (AES)"
+	case h.CryptMethod == 2:
+		return "encrypted (LUKS)"
+	case h.CryptMethod != 0:
+		return fmt.Sprintf("encryption method %d", h.CryptMethod)
+	case h.IncompatibleFeatures&incompatDataFile != 0:
+		return "external data file"
+	}
+	const known = incompatDirty | incompatCorrupt | incompatCompression | incompatExtendedL2
+	if unknown := h.IncompatibleFeatures &^ known; unknown != 0 {
+		bit := uint8(bits.TrailingZeros64(unknown))
+		if name := h.featureNames[feature{0, bit}]; name != "" {
+			return fmt.Sprintf("incompatible feature %d (%q)", bit, name)
+		}
+		return fmt.Sprintf("incompatible feature %d", bit)
+	}
+	if h.Compression != Zlib && h.Compression != Zstd {
+		return h.Compression.String()
+	}
+	return ""
 }
 
 // encode returns the first cluster of an image: the header and an extension of

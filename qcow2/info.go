@@ -14,7 +14,7 @@ type Info struct {
 	Tool       string    `json:"tool,omitempty"` // name and version of the writer
 	Mode       string    `json:"mode,omitempty"` // what was kept of the source
 	BlockSize  int64     `json:"block_size,omitempty"`
-	Unreadable int64     `json:"unreadable"` // blocks that could not be read
+	Unreadable int64     `json:"unreadable"`     // blocks that could not be read
 	UUID       string    `json:"uuid,omitempty"` // of a filesystem; what it says of the image depends on Mode
 	Time       time.Time `json:"time,omitzero"`
 }

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"runtime"
 	"sync"
 
@@ -54,7 +55,7 @@ func openPiped(in *pipeReader, opt OpenOptions) (*Image, error) {
 		return nil, err
 	}
 	if h.BackingFile != "" && opt.Backing == nil {
-		return nil, &UnsupportedError{Feature: fmt.Sprintf("backing file %q", h.BackingFile)}
+		return nil, h.backingError()
 	}
 	if h.BackingFile != "" || h.L1Offset > maxStreamTables {
 		return nil, errNotStreamed
@@ -70,15 +71,18 @@ func openPiped(in *pipeReader, opt OpenOptions) (*Image, error) {
 	if err := in.keepTo(dataOffset); err != nil {
 		return nil, fmt.Errorf("read qcow2 tables: %w", err)
 	}
-	if err := m.checkOrder(); err != nil {
+	if err := m.checkOrder(dataOffset, in.window); err != nil {
 		return nil, err
 	}
 	return m, nil
 }
 
-// checkOrder returns errNotStreamed if data is not in the order of the disk.
-func (m *Image) checkOrder() error {
-	last := int64(0)
+// checkOrder returns errNotStreamed if data is not in the order of the disk, or
+// so far apart in the file that what is read in parallel does not fit a window:
+// half of it is for gaps.
+func (m *Image) checkOrder(dataOffset, window int64) error {
+	last := dataOffset
+	spread, least := int64(0), int64(math.MaxInt64) // bytes of the file less those of the disk; the least so far
 	for off := int64(0); off < m.Size(); {
 		p, err := m.find(off, m.Size()-off)
 		if err != nil {
@@ -93,7 +97,15 @@ func (m *Image) checkOrder() error {
 			if host+512 < last {
 				return errNotStreamed
 			}
+			// What comes before the first cluster nobody waits for.
+			if least != math.MaxInt64 {
+				spread += host - last
+			}
+			if least = min(least, spread); spread-least > window/2 {
+				return errNotStreamed
+			}
 			last = host + n
+			spread += n - p.n
 		}
 		off += p.n
 	}

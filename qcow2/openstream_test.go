@@ -3,6 +3,7 @@ package qcow2
 import (
 	"bytes"
 	"context"
+	"encoding/binary"
 	"errors"
 	"io"
 	"os"
@@ -144,5 +145,50 @@ func TestOpenStreamNot(t *testing.T) {
 	sick := errors.New("sick")
 	if _, err := OpenStream(iotest.ErrReader(sick), OpenOptions{}); !errors.Is(err, sick) {
 		t.Errorf("a pipe that fails: %v", err)
+	}
+}
+
+// TestOpenStreamGaps has gaps between clusters that are in order: what workers
+// read ahead of one another would not fit the window.
+func TestOpenStreamGaps(t *testing.T) {
+	const size, gap = 64 << 10, 3 << 20
+	d := &disk{size: 32 * size, runs: []diskRun{{0, make([]byte, 32*size)}}}
+	for i := range d.runs[0].data {
+		d.runs[0].data[i] = byte(1 + i/size)
+	}
+	var b bytes.Buffer
+	if _, err := WriteStream(context.Background(), &b, d, WriteOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	packed := b.Bytes()
+	m, err := Open(bytes.NewReader(packed), int64(len(packed)), OpenOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	l2 := int64(m.l1[0] & entryOffset)
+	data := l2 + size
+	spread := append(make([]byte, 0, data+32*(size+gap)), packed[:data]...)
+	for i := range int64(32) {
+		spread = append(spread, make([]byte, gap)...)
+		binary.BigEndian.PutUint64(spread[l2+8*i:], uint64(len(spread))|entryCopied)
+		spread = append(spread, packed[data+i*size:][:size]...)
+	}
+	for _, c := range []struct {
+		image   []byte
+		spooled bool
+	}{{packed, false}, {spread, true}} {
+		s, err := OpenStream(bytes.NewReader(c.image), OpenOptions{Window: 8 << 20})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if spooled := s.in == nil; spooled != c.spooled {
+			t.Errorf("spooled: %v, want %v", spooled, c.spooled)
+		}
+		if !bytes.Equal(collect(t, s, 2), d.runs[0].data) {
+			t.Error("bytes differ")
+		}
+		if err := s.Close(); err != nil {
+			t.Error(err)
+		}
 	}
 }

@@ -36,6 +36,7 @@ type Image struct {
 	l1       []uint64
 	l2       *tableCache
 	unpacked *clusterCache
+	tables   areas // nil for a stream, of which all data lies behind them
 	backing  image.Image
 }
 
@@ -53,10 +54,13 @@ func Open(r io.ReaderAt, size int64, opt OpenOptions) (*Image, error) {
 		return nil, err
 	}
 	if h.BackingFile != "" && opt.Backing == nil {
-		return nil, &UnsupportedError{Feature: fmt.Sprintf("backing file %q", h.BackingFile)}
+		return nil, h.backingError()
 	}
 	m := newImage(h, r, size)
 	if err := m.readL1(); err != nil {
+		return nil, err
+	}
+	if m.tables, err = m.readAreas(); err != nil {
 		return nil, err
 	}
 	if h.BackingFile != "" {
@@ -425,11 +429,16 @@ func (m *Image) readPart(b []byte, off int64, p part) error {
 	return nil
 }
 
+var errOverlap = errors.New("it overlaps the header or a table")
+
 // readData reads the clusters at host in the file.
 func (m *Image) readData(b []byte, off, host int64) error {
 	if host > m.fileSize || int64(len(b)) > m.fileSize-host {
 		return &CorruptError{What: "data cluster", Offset: host, Guest: off,
 			Err: fmt.Errorf("it lies beyond the end of the file, %#x", m.fileSize)}
+	}
+	if m.tables.hit(host, int64(len(b))) {
+		return &CorruptError{What: "data cluster", Offset: host, Guest: off, Err: errOverlap}
 	}
 	if n, err := m.r.ReadAt(b, host); n < len(b) {
 		return fmt.Errorf("read qcow2 data at %#x: %w", host+int64(n), unexpectedEOF(err))

@@ -299,3 +299,47 @@ func TestReadSharedTable(t *testing.T) {
 		}
 	}
 }
+
+// TestReadOverlap points data at the header and at each kind of table.
+func TestReadOverlap(t *testing.T) {
+	for _, opt := range []WriteOptions{{ClusterSize: 4096}, {ClusterSize: 4096, Compression: Zlib}} {
+		d := &disk{size: 8 << 20, runs: []diskRun{{0, bytes.Repeat([]byte{7}, 4096)}, {4 << 20, bytes.Repeat([]byte{9}, 4096)}}}
+		file, _ := writeTemp(t, d, opt)
+		good, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		m := openTemp(t, file, OpenOptions{})
+		sameBytes(t, m, d, d.size)
+		h := m.Header()
+		l2 := m.l1[0] & entryOffset
+		block := binary.BigEndian.Uint64(good[h.RefcountTableOffset:])
+		for what, off := range map[string]uint64{
+			"header": 512, "L1 table": h.L1Offset, "refcount table": h.RefcountTableOffset, "refcount block": block,
+			"L2 table": l2, "last L2 table": m.l1[2] & entryOffset,
+		} {
+			b := bytes.Clone(good)
+			entry := off | entryCopied
+			if opt.Compression != Uncompressed {
+				entry = off | entryCompressed
+			} else if what == "header" {
+				continue // 0 is nowhere
+			}
+			binary.BigEndian.PutUint64(b[l2:], entry)
+			m, err := Open(bytes.NewReader(b), int64(len(b)), OpenOptions{})
+			if err != nil {
+				t.Fatal(err)
+			}
+			var damage *CorruptError
+			for _, n := range []int{4096, 100} {
+				_, err = m.ReadAt(make([]byte, n), 0)
+				if !errors.Is(err, errOverlap) || !errors.As(err, &damage) || damage.Offset != int64(off) || damage.Guest != 0 {
+					t.Errorf("%v, data in the %s: %v", opt.Compression, what, err)
+				}
+			}
+			if _, err := m.ReadAt(make([]byte, 4096), 4<<20); err != nil {
+				t.Errorf("%v, beside data in the %s: %v", opt.Compression, what, err)
+			}
+		}
+	}
+}

@@ -13,7 +13,6 @@ import (
 
 	"e2qcow/ext"
 	"e2qcow/internal/e2i"
-	"e2qcow/internal/image"
 	"e2qcow/internal/signature"
 	"e2qcow/internal/source"
 	"e2qcow/internal/spool"
@@ -64,6 +63,7 @@ type jsonInfo struct {
 	Corrupt      bool            `json:"corrupt"`
 	BackingFile  string          `json:"backing_file,omitempty"`
 	BackingFmt   string          `json:"backing_format,omitempty"`
+	Unsupported  string          `json:"unsupported,omitempty"` // what keeps the disk from being read
 	Made         *qcow2.Info     `json:"made,omitempty"`
 	Filesystem   *jsonFilesystem `json:"filesystem,omitempty"`
 	Content      string          `json:"content,omitempty"` // what there is in place of a filesystem
@@ -83,18 +83,22 @@ func (s *session) info(c *cli.Context) error {
 	if f, err := formatOf(head); err == nil && f == formatNormal {
 		return s.infoNormal(src, c.Bool(flagJSON))
 	}
-	img, err := qcow2.Open(src, src.Size(), qcow2.OpenOptions{
-		// Not opened: of a disk that is in two files nothing is said.
-		Backing: func(string, string) (image.Image, error) { return nil, nil },
-	})
+	var i *jsonInfo
+	img, err := qcow2.Open(src, src.Size(), qcow2.OpenOptions{})
+	var unsupported *qcow2.UnsupportedError
+	switch {
+	case err == nil:
+		i = infoOf(src, img.Header())
+		err = i.lookInside(img)
+	case errors.As(err, &unsupported) && unsupported.Header != nil:
+		// What the header says is all there is to know; no other file is opened.
+		i, err = infoOf(src, unsupported.Header), nil
+		if unsupported.BackingFile == "" {
+			i.Unsupported = unsupported.Feature
+		}
+	}
 	if err != nil {
 		return fmt.Errorf("%s: %w", src.Name(), err)
-	}
-	i := infoOf(src, img)
-	if i.BackingFile == "" {
-		if err := i.lookInside(img); err != nil {
-			return fmt.Errorf("%s: %w", src.Name(), err)
-		}
 	}
 	if c.Bool(flagJSON) {
 		return encodeJSON(s.stdout, i)
@@ -102,8 +106,7 @@ func (s *session) info(c *cli.Context) error {
 	return i.print(s.stdout)
 }
 
-func infoOf(src *source.Source, img *qcow2.Image) *jsonInfo {
-	h := img.Header()
+func infoOf(src *source.Source, h *qcow2.Header) *jsonInfo {
 	i := &jsonInfo{
 		Image:        src.Name(),
 		FileSize:     src.Size(),
@@ -168,6 +171,9 @@ func (i *jsonInfo) print(out io.Writer) error {
 	if len(marks) > 0 {
 		line("marked", "%s", strings.Join(marks, ", "))
 	}
+	if i.Unsupported != "" {
+		line("not supported", "%s", i.Unsupported)
+	}
 	if i.BackingFile != "" {
 		line("backing file", "%q (not looked at)", i.BackingFile)
 	}
@@ -190,7 +196,7 @@ func (i *jsonInfo) print(out io.Writer) error {
 		f.print(line)
 	case i.Content != "":
 		line("content", "%s", i.Content)
-	case i.BackingFile == "":
+	case i.BackingFile == "" && i.Unsupported == "":
 		line("content", "nothing known")
 	}
 	return w.Flush()

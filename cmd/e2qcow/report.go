@@ -208,7 +208,7 @@ func explain(err error) string {
 		text = "the image is damaged or cut short; get it again"
 	case errors.As(err, &spooled):
 		text = "name another folder with --spool-dir or TMPDIR"
-	case errors.As(err, &unsupported) && strings.HasPrefix(unsupported.Feature, "backing file \""):
+	case errors.As(err, &unsupported) && unsupported.BackingFile != "":
 		text = "it is opened with --backing only, and only in the folder of the image"
 	case errors.As(err, &unsupported):
 		text = "convert it with qemu-img convert first"
