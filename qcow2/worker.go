@@ -38,7 +38,7 @@ func (d *dataWorker) Prepare(c *ordered.Chunk) error {
 		if err != nil {
 			return err
 		}
-		d.compressed = make([]byte, 0, max(ordered.DefaultChunkSize, d.layout.clusterSize()))
+		d.compressed = make([]byte, 0, c.Cap())
 	}
 	unit := int(d.layout.clusterSize())
 	for _, s := range c.Spans {

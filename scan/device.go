@@ -10,6 +10,8 @@ import (
 	"sort"
 	"sync"
 	"time"
+
+	"e2qcow/internal/image"
 )
 
 // sector is the smallest piece that a read which failed is broken into.
@@ -63,7 +65,9 @@ var errKnownBad = errors.New("known to be bad")
 
 // tryRead fills p from off if that can be done in one go. Of a dead device
 // nothing can.
-func (d *device) tryRead(p []byte, off int64) bool {
+func (d *device) tryRead(p []byte, off int64) bool { return d.tryReadFor(p, off, image.Again) }
+
+func (d *device) tryReadFor(p []byte, off int64, use image.Use) bool {
 	if d.dead() || off < 0 || off > d.size-int64(len(p)) {
 		return false
 	}
@@ -73,14 +77,14 @@ func (d *device) tryRead(p []byte, off int64) bool {
 		d.fail(max(off, bad.Start), errKnownBad)
 		return false
 	}
-	n, _ := d.readOnce(p, off)
+	n, _ := d.ask(p, off, use)
 	return n == len(p)
 }
 
-// readOnce asks the source once, and keeps account of failures.
-func (d *device) readOnce(p []byte, off int64) (int, error) {
+// ask reads from the source, and keeps account of failures.
+func (d *device) ask(p []byte, off int64, use image.Use) (int, error) {
 	start := time.Now()
-	n, err := d.r.ReadAt(p, off)
+	n, err := image.ReadFor(d.r, p, off, use)
 	if n == len(p) {
 		err = nil
 	} else if err == nil {
@@ -135,7 +139,7 @@ func (d *device) read(p []byte, off int64) {
 	for len(p) > 0 {
 		bad := d.nextBad(off)
 		if n := min(max(bad.Start-off, 0), int64(len(p))); n > 0 {
-			d.readGood(p[:n], off)
+			d.readGood(p[:n], off, image.Again)
 			p, off = p[n:], off+n
 		}
 		if n := min(bad.End-off, int64(len(p))); n > 0 {
@@ -146,8 +150,9 @@ func (d *device) read(p []byte, off int64) {
 	}
 }
 
-// readGood fills p from off, which lies within the source.
-func (d *device) readGood(p []byte, off int64) {
+// readGood fills p from off, which lies within the source. After a failure it
+// reads past the page cache, where a bad sector would cost its whole page.
+func (d *device) readGood(p []byte, off int64, use image.Use) {
 	tries := 0
 	for len(p) > 0 {
 		if d.dead() {
@@ -155,10 +160,11 @@ func (d *device) readGood(p []byte, off int64) {
 			d.lose(off, off+int64(len(p)))
 			return
 		}
-		n, err := d.readOnce(p, off)
+		n, err := d.ask(p, off, use)
 		if err == nil {
 			return
 		}
+		use = image.Once
 		// What came before the failure is good up to a sector's border.
 		good := max(int64(n)-(off+int64(n))%sector, 0)
 		p, off = p[good:], off+good
@@ -176,7 +182,7 @@ func (d *device) readGood(p []byte, off int64) {
 		if half == int64(len(p)) {
 			half = sector - off%sector
 		}
-		d.readGood(p[:half], off)
+		d.readGood(p[:half], off, use)
 		p, off = p[half:], off+half
 	}
 }

@@ -148,6 +148,13 @@ func (f fileMap) block(logical uint32) (uint64, bool) {
 	return 0, false
 }
 
+// contiguous returns how many blocks of the file from block logical on, which
+// is no hole, lie one behind the other.
+func (f fileMap) contiguous(logical uint32) uint64 {
+	i := sort.Search(len(f), func(i int) bool { return f[i].Logical > logical })
+	return uint64(f[i-1].Len - (logical - f[i-1].Logical))
+}
+
 // blocks returns the length of the file in blocks, holes included.
 func (f fileMap) blocks() uint64 {
 	if len(f) == 0 {

@@ -8,6 +8,7 @@ import (
 	"slices"
 
 	"e2qcow/ext"
+	"e2qcow/internal/buffer"
 )
 
 // markJournalDevice takes in a journal device: its superblock, and the journal
@@ -67,8 +68,51 @@ func (s *scanner) readJournalBlock(n uint32, buf []byte) error {
 	if !ok {
 		return errJournalHole
 	}
-	s.dev.read(buf, int64(block)*int64(s.geo.BlockSize))
+	if !s.ahead.read(s, n, block, buf) {
+		s.dev.read(buf, int64(block)*int64(s.geo.BlockSize))
+	}
 	return nil
+}
+
+// A readAhead reads the journal in large pieces when it is read block by block.
+type readAhead struct {
+	next  uint32 // in the journal: behind the block asked for last
+	block uint64 // the first of those in data
+	data  []byte
+	buf   *buffer.Buffer
+}
+
+// read reads block n of the journal, which is that block of the filesystem; it
+// returns false where that is not to be read in a piece.
+func (a *readAhead) read(s *scanner, n uint32, block uint64, p []byte) bool {
+	sequential := n == a.next
+	a.next = n + 1
+	bs := uint64(len(p))
+	if block < a.block || block-a.block >= uint64(len(a.data))/bs {
+		a.data = nil
+		count := s.journalFile.contiguous(n)
+		if !sequential || count < 2 {
+			return false
+		}
+		if a.buf == nil {
+			a.buf = buffer.New(s.request)
+		}
+		a.block, a.data = block, a.buf.Bytes[:min(count, uint64(s.request)/bs)*bs]
+		if !s.dev.tryRead(a.data, int64(block*bs)) {
+			a.data = nil
+			return false
+		}
+	}
+	copy(p, a.data[(block-a.block)*bs:])
+	return true
+}
+
+// free gives the memory back.
+func (a *readAhead) free() {
+	if a.buf != nil {
+		a.buf.Free()
+		*a = readAhead{}
+	}
 }
 
 // findJournal makes journalFile the first of the places for a journal where
@@ -141,6 +185,7 @@ func (s *scanner) markJournal(jsb *ext.JournalSuperblock) *ext.JournalRecovery {
 		s.problems.add(Problem{Kind: BadJournal, What: fmt.Sprintf("block size %d, the filesystem has %d", jsb.BlockSize, s.geo.BlockSize), Inode: s.sb.JournalInode()})
 		return nil
 	}
+	s.out.walked = true
 	recovery, err := ext.WalkJournal(jsb, s.journalFile.blocks(), s.readJournalBlock,
 		func(n uint32, _ ext.JournalBlockKind) { s.markJournalBlock(n) })
 	if err == nil {
@@ -161,6 +206,7 @@ func (s *scanner) scanJournal(ctx context.Context) error {
 	if ino == 0 {
 		return nil
 	}
+	defer s.ahead.free()
 	jsb, err := s.findJournal()
 	if err != nil {
 		s.problems.add(Problem{Kind: BadJournal, What: err.Error(), Inode: ino})

@@ -21,6 +21,9 @@ type Map struct {
 
 	// ends holds the last blocks of what does not fill them.
 	ends []partial
+
+	// walked says that the scan has read the journal.
+	walked bool
 }
 
 // A partial is a block of which only the first bytes are taken: the last of an
@@ -47,6 +50,19 @@ func (m *Map) union(end Kind) *blockSet {
 	var s blockSet
 	for k := range m.sets[:end] {
 		s.union(&m.sets[k])
+	}
+	return &s
+}
+
+// scanned returns the set of the blocks that the scan has read to know what
+// they lead to.
+func (m *Map) scanned() *blockSet {
+	var s blockSet
+	for _, k := range [...]Kind{Superblock, GroupDescs, InodeTable, ExtentNode, IndirectBlock, Directory, Xattr, OrphanFile, Claimed} {
+		s.union(&m.sets[k])
+	}
+	if m.walked {
+		s.union(&m.sets[Journal])
 	}
 	return &s
 }
@@ -148,6 +164,7 @@ func (m *Map) boundClaimed(limit uint64) (dropped uint64) {
 // superblock's block is slack stays out; other blocks with slack come whole.
 func (m *Map) addScaled(from *Map, fromSize, toSize uint32) {
 	ratio := uint64(fromSize / toSize)
+	m.walked = m.walked || from.walked
 	for k := range from.sets {
 		if ratio == 1 {
 			m.sets[k].union(&from.sets[k])

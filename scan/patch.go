@@ -7,6 +7,7 @@ import (
 	"io"
 
 	"e2qcow/ext"
+	"e2qcow/internal/buffer"
 	"e2qcow/internal/zero"
 )
 
@@ -93,13 +94,15 @@ func (r *Result) only(kind Kind) blockSet {
 func (r *Result) eachZero(ctx context.Context, kind Kind, visit func(block uint64, isZero bool) bool) error {
 	only := r.only(kind)
 	bs := uint64(r.view.blockSize)
-	buf := make([]byte, requestSize)
+	piece := buffer.New(r.view.RequestSize())
+	defer piece.Free()
+	buf := piece.Bytes
 	for start, end := range only.runs() {
 		for start < end {
 			if ctx.Err() != nil {
 				return context.Cause(ctx)
 			}
-			n := min(end-start, requestSize/bs)
+			n := min(end-start, uint64(len(buf))/bs)
 			r.dev.read(buf[:n*bs], int64(start*bs))
 			for i := range n {
 				if !visit(start+i, zero.IsZero(buf[i*bs:][:bs])) {

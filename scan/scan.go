@@ -8,6 +8,7 @@ import (
 	"runtime"
 
 	"e2qcow/ext"
+	"e2qcow/internal/image"
 )
 
 // ErrNotExt says that there is no ext2, ext3 or ext4 filesystem: no superblock
@@ -250,9 +251,11 @@ func (r *Result) freeze(blockSize uint32) {
 	r.view = &View{
 		dev:       r.dev,
 		runs:      newRunIndex(r.Map.all().runs()),
+		scanned:   newRunIndex(r.Map.scanned().runs()),
 		slack:     slack,
 		blockSize: int64(blockSize),
 		size:      r.dev.size &^ (sector - 1),
+		bridge:    int64(image.Bridge(r.dev.r)),
 	}
 }
 

@@ -8,6 +8,7 @@ import (
 	"github.com/RoaringBitmap/roaring/v2"
 
 	"e2qcow/ext"
+	"e2qcow/internal/image"
 )
 
 // A scanner goes through a filesystem under one reading of it: one superblock
@@ -25,9 +26,12 @@ type scanner struct {
 	first, end   uint64 // blocks that pointers can point to; first is at most end
 	wide         bool   // block numbers in inodes have high halves
 	journalFile  fileMap
-	trustFlags   bool   // UNINIT and bg_itable_unused count where the checksum is right
-	descGroup    uint32 // the superblock copy whose descriptors are read
+	ahead        readAhead // of journalFile
+	trustFlags   bool      // UNINIT and bg_itable_unused count where the checksum is right
+	descGroup    uint32    // the superblock copy whose descriptors are read
 	threads      int
+	request      int // how many bytes one read asks for at most
+	bridge       int // the longest gap that is read through
 	journal      JournalMode
 	tablesOnly   bool // inodes are not visited
 	files        bool // contents of files are taken
@@ -84,6 +88,7 @@ func newScanner(rd reading, dev *device, deviceBlocks uint64, out *Map, pr *prob
 		maxRevisits:   maxRevisits,
 		maxValueNodes: maxValueNodes,
 	}
+	s.request, s.bridge = image.RequestSize(dev.r), image.Bridge(dev.r)
 	s.end = min(rd.geo.BlocksCount, deviceBlocks)
 	s.first = min(max(uint64(rd.geo.FirstDataBlock), 1), s.end)
 	if rd.sb.HasCompat(ext.CompatOrphanFile) {

@@ -243,9 +243,10 @@ const searchedBytes = 128<<20 + 4<<10
 // searchBackup looks for a copy of the superblock in every block of the first
 // groups: they may be of any size (mke2fs -g).
 func searchBackup(dev *device, opt Options) []reading {
-	buf := make([]byte, requestSize)
-	for off := int64(0); off < min(dev.size, searchedBytes) && !dev.dead(); off += requestSize {
-		data := buf[:min(requestSize, dev.size-off)]
+	const searchPiece = 1 << 20
+	buf := make([]byte, searchPiece)
+	for off := int64(0); off < min(dev.size, searchedBytes) && !dev.dead(); off += searchPiece {
+		data := buf[:min(searchPiece, dev.size-off)]
 		if !dev.tryRead(data, off) {
 			continue
 		}

@@ -3,10 +3,9 @@ package scan
 import (
 	"context"
 	"sync"
-)
 
-// requestSize is how many bytes one read asks for at most.
-const requestSize = 1 << 20
+	"e2qcow/internal/buffer"
+)
 
 // A piece is part of a run of blocks to be swept: count blocks from block, to
 // be handed to the visitor with the tag of the run.
@@ -23,14 +22,6 @@ type request struct {
 	pieces []piece
 }
 
-// A sweepState is what one worker of a sweep reads into.
-type sweepState struct {
-	buf []byte
-	req request
-}
-
-var sweepPool = sync.Pool{New: func() any { return &sweepState{buf: make([]byte, requestSize)} }}
-
 // sweep reads runs, given in ascending order by run(0) to run(n-1) as first
 // block and count, in large coalesced requests by several workers at once,
 // and calls visit with each piece read. A run longer than a request comes in
@@ -45,17 +36,18 @@ func (s *scanner) sweep(ctx context.Context, n int, run func(i int) (block, coun
 	var workers sync.WaitGroup
 	for range s.threads {
 		workers.Go(func() {
-			st := sweepPool.Get().(*sweepState)
-			defer sweepPool.Put(st)
+			buf := buffer.New(s.request)
+			defer buf.Free()
+			var req request
 			for ctx.Err() == nil {
-				turn, b, ok := q.take(&st.req)
+				turn, b, ok := q.take(&req)
 				if !ok {
 					break
 				}
-				data := st.buf[:st.req.length]
-				s.readPieces(data, &st.req)
-				for _, p := range st.req.pieces {
-					at := p.block*bs - uint64(st.req.off)
+				data := buf.Bytes[:req.length]
+				s.readPieces(data, &req)
+				for _, p := range req.pieces {
+					at := p.block*bs - uint64(req.off)
 					visit(b, p.tag, p.block, data[at:at+uint64(p.count)*bs])
 				}
 				q.deliver(turn, b)
@@ -149,8 +141,8 @@ func (s *scanner) readPieces(data []byte, req *request) {
 // requests returns a function that cuts runs into requests.
 func (s *scanner) requests(n int, run func(i int) (block, count uint64)) func(*request) bool {
 	bs := uint64(s.geo.BlockSize)
-	most := requestSize / bs // blocks a request
-	gap := bridge / bs
+	most := uint64(s.request) / bs // blocks a request
+	gap := uint64(s.bridge) / bs
 	i := 0
 	var block, count uint64 // what is left of run i
 	if n > 0 {

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"e2qcow/ext"
+	"e2qcow/internal/image"
 )
 
 // scannerOf returns a scanner of the filesystem on r, ready to scan.
@@ -32,6 +33,9 @@ func scannerOf(t testing.TB, r io.ReaderAt, size int64) *scanner {
 	s.threads = 2
 	return s
 }
+
+// requestSize is what readers that do not say have a read ask for.
+const requestSize = image.DefaultRequest
 
 // A blockRun is what sweep is given: first block and count.
 type blockRun struct{ block, count uint64 }
@@ -105,7 +109,7 @@ func checkRequest(t *testing.T, s *scanner, req *request) {
 		if p.count == 0 || start < req.off || end > req.off+int64(req.length) {
 			t.Fatalf("piece %v lies outside its request, %d bytes at %d", p, req.length, req.off)
 		}
-		if start-covered > bridge {
+		if start-covered > image.DefaultBridge {
 			t.Fatalf("a request bridges a gap of %d bytes", start-covered)
 		}
 		covered = max(covered, end)

@@ -2,6 +2,8 @@ package scan
 
 import (
 	"io"
+
+	"e2qcow/internal/image"
 )
 
 // A View is the image of a filesystem's metadata: the blocks of the map as
@@ -9,9 +11,11 @@ import (
 type View struct {
 	dev       *device
 	runs      *runIndex
+	scanned   *runIndex // of runs, what the scan has read
 	slack     *slackIndex
 	blockSize int64
 	size      int64
+	bridge    int64 // the longest gap that is read through
 }
 
 // Size returns the virtual size in bytes: the source's length, rounded down
@@ -28,11 +32,6 @@ func (v *View) NextRun(off int64) (start, end int64, err error) {
 	}
 	return 0, 0, io.EOF
 }
-
-// bridge is the longest gap between blocks, in bytes, that is read through
-// rather than skipped: a request costs more than so many bytes even where
-// nothing has to seek.
-const bridge = 32 << 10
 
 // ReadAt reads as io.ReaderAt does. What the source cannot give is zero and
 // listed by Result.Unreadable; the only error is io.EOF at the end.
@@ -56,6 +55,69 @@ func (v *View) ReadAt(p []byte, off int64) (n int, err error) {
 	return len(p), err
 }
 
+// RequestSize returns how many bytes one read should ask for at most.
+func (v *View) RequestSize() int { return image.RequestSize(v.dev.r) }
+
+// Bridge returns how long a gap is read through.
+func (v *View) Bridge() int { return int(v.bridge) }
+
+// leastPart is how many bytes that the scan has read, or has not, are worth a
+// read of their own.
+const leastPart = 64 << 10
+
+// tryRead fills p, which begins and ends with known bytes, from off: what the
+// scan has read apart from what nobody has. False means that something could
+// not be read.
+func (v *View) tryRead(p []byte, off int64) bool {
+	for end := off + int64(len(p)); off < end; {
+		stop, use := v.part(off, end)
+		if !v.dev.tryReadFor(p[:stop-off], off, use) {
+			return false
+		}
+		p, off = p[stop-off:], stop
+	}
+	return true
+}
+
+// part returns where the part of [off, end) ends that is read with one call,
+// and as what.
+func (v *View) part(off, end int64) (int64, image.Use) {
+	stop := end
+	for at := off; at < end; {
+		start, e, ok := v.scanned.next(uint64(at / v.blockSize))
+		if !ok || int64(start)*v.blockSize >= end {
+			break
+		}
+		from, to := max(int64(start)*v.blockSize, off), min(int64(e)*v.blockSize, end)
+		if to-from >= leastPart {
+			if from == off {
+				return to, image.Last
+			}
+			stop = from
+			break
+		}
+		at = to
+	}
+	if v.covered(v.scanned, off, stop) == v.covered(v.runs, off, stop) {
+		return stop, image.Last
+	}
+	return stop, image.Once
+}
+
+// covered returns how many bytes of [off, end) are in the runs of x.
+func (v *View) covered(x *runIndex, off, end int64) (n int64) {
+	for at := off; at < end; {
+		start, e, ok := x.next(uint64(at / v.blockSize))
+		if !ok || int64(start)*v.blockSize >= end {
+			break
+		}
+		to := min(int64(e)*v.blockSize, end)
+		n += to - max(int64(start)*v.blockSize, at)
+		at = to
+	}
+	return n
+}
+
 // readSpan reads the run [start, stop), and the runs behind it that only
 // short gaps keep apart, in one go, then clears the gaps. It returns where
 // the span ends. p[0] is the byte at off.
@@ -66,13 +128,13 @@ func (v *View) readSpan(p []byte, off, start, stop, end int64) int64 {
 	gaps := buf[:0]
 	for stop < end && len(gaps) < cap(gaps) {
 		s, e, err := v.NextRun(stop)
-		if err != nil || s >= end || s-stop > bridge {
+		if err != nil || s >= end || s-stop > v.bridge {
 			break
 		}
 		gaps = append(gaps, gap{stop, s})
 		stop = min(e, end)
 	}
-	if !v.dev.tryRead(p[start-off:stop-off], start) {
+	if !v.tryRead(p[start-off:stop-off], start) {
 		// A bad sector may lie in a gap, where it does no harm.
 		for _, g := range gaps {
 			v.dev.read(p[start-off:g.start-off], start)

@@ -11,6 +11,7 @@ import (
 	"testing"
 
 	"e2qcow/internal/image"
+	"e2qcow/internal/ordered"
 )
 
 var _ image.Image = (*View)(nil)
@@ -230,3 +231,72 @@ func BenchmarkViewReadAt(b *testing.B) {
 		}
 	}
 }
+
+// A useRecorder is a reader that knows what each of its blocks was read for.
+type useRecorder struct {
+	io.ReaderAt
+	blockSize int64
+
+	mu   sync.Mutex
+	read [3]map[int64]int // by use: how often a block was read
+}
+
+func newUseRecorder(r io.ReaderAt, blockSize int64) *useRecorder {
+	u := &useRecorder{ReaderAt: r, blockSize: blockSize}
+	for i := range u.read {
+		u.read[i] = make(map[int64]int)
+	}
+	return u
+}
+
+func (u *useRecorder) ReadFor(p []byte, off int64, use image.Use) (int, error) {
+	u.mu.Lock()
+	for b := off / u.blockSize; b*u.blockSize < off+int64(len(p)); b++ {
+		u.read[use][b]++
+	}
+	u.mu.Unlock()
+	return u.ReadAt(p, off)
+}
+
+// What the scan has not read the view asks for once, past any cache; what it
+// has read, but for short pieces beside that, it asks for as the last time.
+func TestUses(t *testing.T) {
+	data := recipe{size: 64 << 20, blockSize: 4096, options: "-t ext4 -O ^metadata_csum,^uninit_bg -J size=8 -N 16384"}.make(t, tree(t, []byte("file data ")))
+	u := newUseRecorder(bytes.NewReader(data), 4096)
+	res, err := Scan(t.Context(), u, int64(len(data)), Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if n := len(u.read[image.Once]) + len(u.read[image.Last]); n > 0 {
+		t.Errorf("the scan reads %d blocks as if it were the view", n)
+	}
+	err = ordered.Run(t.Context(), res.View(), ordered.Options{Granule: 4096}, func() ordered.Worker { return new(idle) })
+	if err != nil {
+		t.Fatal(err)
+	}
+	again := 0
+	for start, end := range res.Map.all().runs() {
+		for b := int64(start); b < int64(end); b++ {
+			once, last, scanned := u.read[image.Once][b], u.read[image.Last][b], u.read[image.Again][b]
+			if once+last != 1 {
+				t.Fatalf("block %d: %d reads for the view", b, once+last)
+			}
+			if last > 0 && scanned == 0 {
+				t.Errorf("block %d is read for the last time, but was not before", b)
+			}
+			if once > 0 && scanned > 0 {
+				again++
+			}
+		}
+	}
+	if most := len(u.read[image.Last]) / 4; len(u.read[image.Once]) == 0 || again > most {
+		t.Errorf("%d blocks are read once, %d of them had been read; %d are read the last time", len(u.read[image.Once]), again, len(u.read[image.Last]))
+	}
+}
+
+// idle is a worker that does nothing.
+type idle struct{}
+
+func (idle) Prepare(*ordered.Chunk) error { return nil }
+func (idle) Commit(*ordered.Chunk) error  { return nil }
+func (idle) Finish(*ordered.Chunk) error  { return nil }

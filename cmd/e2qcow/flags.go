@@ -37,6 +37,7 @@ const (
 	flagOverwrite     = "overwrite"
 	flagJSON          = "json"
 	flagThreads       = "threads"
+	flagDirect        = "direct"
 	flagHelp          = "help"
 	flagVersion       = "version"
 )
@@ -88,6 +89,7 @@ func flags() []cli.Flag {
 		&cli.StringFlag{Name: flagReadRetries, Usage: "`N`"},
 		&cli.StringFlag{Name: flagBadMap, Usage: "`FILE`"},
 		&cli.StringFlag{Name: flagThreads, Usage: "`N`"},
+		&cli.StringFlag{Name: flagDirect, Usage: "`auto|on|off`"},
 		&cli.BoolFlag{Name: flagVersion},
 		&cli.BoolFlag{Name: flagHelp, Aliases: []string{"h"}, Usage: "print this text"},
 	}

@@ -34,6 +34,9 @@ func (s *session) openInput(ctx context.Context, o options, report *progress.Rep
 		return nil, err
 	}
 	in := &input{src: src, region: src.Region()}
+	if err := src.SetDirect(o.direct); err != nil {
+		s.say("%v; it is read through the cache", err)
+	}
 	if err := s.examine(ctx, in, o, report); err != nil {
 		in.Close()
 		return nil, err

@@ -60,6 +60,7 @@ type options struct {
 	overwrite      bool
 	stamp          bool
 	threads        int
+	direct         source.DirectMode
 	json           string // where to; "" for nowhere
 	undo           string // where to; "" for nowhere
 	badMap         string // "" for none
@@ -143,6 +144,11 @@ func parseOptions(c *cli.Context) (options, error) {
 	}
 	if o.json != "" && target.IsStdout(o.json) && target.IsStdout(o.target) {
 		return options{}, usagef("option --%s: standard output is the image", flagJSON)
+	}
+	if o.direct, err = choice(c, flagDirect, map[string]source.DirectMode{
+		"auto": source.DirectAuto, "on": source.DirectOn, "off": source.DirectOff,
+	}); err != nil {
+		return options{}, err
 	}
 	threads, err := number(c, flagThreads, 1, maxThreads)
 	o.threads, o.scan.Threads, o.qcow2.Threads = int(threads), int(threads), int(threads)

@@ -19,7 +19,13 @@ func Section(img Image, off, size int64) Image {
 
 func (s *section) Size() int64 { return s.size }
 
-func (s *section) ReadAt(p []byte, off int64) (int, error) {
+func (s *section) RequestSize() int { return RequestSize(s.img) }
+
+func (s *section) Bridge() int { return Bridge(s.img) }
+
+func (s *section) ReadAt(p []byte, off int64) (int, error) { return s.ReadFor(p, off, Again) }
+
+func (s *section) ReadFor(p []byte, off int64, use Use) (int, error) {
 	if off < 0 || off >= s.size {
 		return 0, io.EOF
 	}
@@ -27,7 +33,7 @@ func (s *section) ReadAt(p []byte, off int64) (int, error) {
 	if short {
 		p = p[:s.size-off]
 	}
-	n, err := s.img.ReadAt(p, s.off+off)
+	n, err := ReadFor(s.img, p, s.off+off, use)
 	if err == nil && short {
 		err = io.EOF
 	}

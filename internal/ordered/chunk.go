@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 
+	"e2qcow/internal/buffer"
 	"e2qcow/internal/image"
 )
 
@@ -81,9 +82,13 @@ type Span struct {
 type Chunk struct {
 	Spans []Span
 
-	buf  []byte // holds the data of all spans
-	cuts []cut
+	memory *buffer.Buffer
+	buf    []byte // its bytes, which hold the data of all spans
+	cuts   []cut
 }
+
+// Cap returns how many bytes a chunk may hold.
+func (c *Chunk) Cap() int { return len(c.buf) }
 
 // A cut is where a span is in the image and in the buffer of its chunk.
 type cut struct {
@@ -91,10 +96,6 @@ type cut struct {
 	pos int
 	n   int
 }
-
-// Spans no further apart than gap are read with one call, with what lies
-// between them: the image zeroes that, and sees fewer and larger reads.
-const gap = 16 << 10
 
 // read fills the spans of c from img.
 func (c *Chunk) read(img image.Image) error {
@@ -124,6 +125,7 @@ func (c *Chunk) read(img image.Image) error {
 type cutter struct {
 	runs       *Runs
 	size       int   // the most bytes in the buffer of a chunk
+	bridge     int64 // spans no further apart are read with one call
 	start, end int64 // what is left of the current run
 }
 
@@ -150,7 +152,9 @@ func (k *cutter) next(c *Chunk) error {
 					break
 				}
 			}
-			if between <= gap && int64(pos)+between < int64(k.size) {
+			// What lies between is read through: the image zeroes it, and sees
+			// fewer and larger reads.
+			if between <= k.bridge && int64(pos)+between < int64(k.size) {
 				pos += int(between)
 			}
 		}

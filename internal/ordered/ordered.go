@@ -17,8 +17,10 @@ import (
 	"errors"
 	"io"
 	"runtime"
+	"runtime/debug"
 	"sync"
 
+	"e2qcow/internal/buffer"
 	"e2qcow/internal/image"
 )
 
@@ -38,15 +40,16 @@ type Options struct {
 	// Granule is the unit that runs are aligned to, in bytes.
 	Granule int
 	// ChunkSize is the most bytes a chunk holds; it is made a multiple of
-	// Granule. 0 is 1 MiB.
+	// Granule. 0 is what the image would have one read ask for.
 	ChunkSize int
 	// Threads is how many threads there are to compute on, half the number
 	// of workers. 0 is GOMAXPROCS.
 	Threads int
 }
 
-// DefaultChunkSize is the size of a chunk where Options name none.
-const DefaultChunkSize = 1 << 20
+// DefaultChunkSize is the size of a chunk where neither Options nor the image
+// name one.
+const DefaultChunkSize = image.DefaultRequest
 
 // Run cuts the known bytes of img into chunks and puts each through the stages
 // of a worker made by newWorker. The first error of any stage, of the walk or
@@ -54,7 +57,7 @@ const DefaultChunkSize = 1 << 20
 func Run(ctx context.Context, img image.Image, opt Options, newWorker func() Worker) error {
 	chunkSize := opt.ChunkSize
 	if chunkSize == 0 {
-		chunkSize = DefaultChunkSize
+		chunkSize = image.RequestSize(img)
 	}
 	chunkSize = max(chunkSize-chunkSize%opt.Granule, opt.Granule)
 	threads := opt.Threads
@@ -62,7 +65,7 @@ func Run(ctx context.Context, img image.Image, opt Options, newWorker func() Wor
 		threads = runtime.GOMAXPROCS(0)
 	}
 
-	p := &pipeline{img: img, cutter: cutter{runs: NewRuns(img, opt.Granule), size: chunkSize}}
+	p := &pipeline{img: img, cutter: cutter{runs: NewRuns(img, opt.Granule), size: chunkSize, bridge: int64(image.Bridge(img))}}
 	p.turned.L = &p.mu
 	stop := context.AfterFunc(ctx, func() { p.fail(context.Cause(ctx)) })
 	defer stop()
@@ -70,13 +73,21 @@ func Run(ctx context.Context, img image.Image, opt Options, newWorker func() Wor
 		return context.Cause(ctx)
 	}
 	var workers sync.WaitGroup
-	for range 2 * threads {
+	for range workersFor(threads, chunkSize) {
 		workers.Go(func() { p.work(newWorker, chunkSize) })
 	}
 	workers.Wait()
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return p.err
+}
+
+// workersFor returns how many workers there are: two a thread, unless chunks
+// would then take more than a quarter of the memory that the Go runtime has
+// been limited to (GOMEMLIMIT).
+func workersFor(threads, chunkSize int) int {
+	quarter := debug.SetMemoryLimit(-1) / 4
+	return int(max(1, min(int64(2*threads), quarter/int64(chunkSize))))
 }
 
 // A pipeline is the state that the workers of one Run share.
@@ -115,6 +126,11 @@ func (p *pipeline) work(newWorker func() Worker, chunkSize int) {
 		w Worker
 		c Chunk
 	)
+	defer func() {
+		if c.memory != nil {
+			c.memory.Free()
+		}
+	}()
 	for !p.failed() {
 		ticket, err := p.next(&c)
 		if errors.Is(err, io.EOF) {
@@ -123,7 +139,8 @@ func (p *pipeline) work(newWorker func() Worker, chunkSize int) {
 		if err == nil && w == nil {
 			// Memory is taken only by workers that find work.
 			w = newWorker()
-			c.buf = make([]byte, chunkSize)
+			c.memory = buffer.New(chunkSize)
+			c.buf = c.memory.Bytes
 		}
 		if err == nil {
 			err = p.put(w, &c, ticket)

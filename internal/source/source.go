@@ -32,13 +32,16 @@ var (
 // A Source is an open file, block device or pipe. Its methods are safe for
 // concurrent use, but for those that read a pipe.
 type Source struct {
-	f      *os.File
-	name   string
-	size   int64
-	region storage.Region
-	sparse bool          // a file with holes
-	pipe   *bufio.Reader // nil where bytes can be read at offsets
-	spool  *spool.Spool  // what came through a pipe, once that is read
+	f       *os.File
+	name    string
+	size    int64
+	region  storage.Region
+	sparse  bool          // a file with holes
+	request int           // bytes one read of a device should ask for; 0 where that is not known
+	bridge  int           // bytes of a device that cost no more than a request; 0 as above
+	direct  *direct       // nil where all reads go through the page cache
+	pipe    *bufio.Reader // nil where bytes can be read at offsets
+	spool   *spool.Spool  // what came through a pipe, once that is read
 }
 
 // Stdin is the name that stands for standard input.
@@ -138,26 +141,19 @@ func (s *Source) examine() error {
 		if s.size, err = storage.DeviceSize(s.f); err != nil {
 			return err
 		}
+		queue := storage.QueueOf(s.f)
+		s.request, s.bridge = requestOf(queue.MaxRequest), bridgeOf(queue.Rotational)
 	default:
 		return s.refuse(ErrKind)
 	}
 	if s.size == 0 {
 		return s.refuse(ErrEmpty)
 	}
-	s.adviseRandom()
+	// No read-ahead: what is read here is asked for in large pieces, and beside
+	// them lies what nobody wants.
+	s.advise(0, 0, unix.FADV_RANDOM)
 	s.region, err = storage.Of(s.f)
 	return err
-}
-
-// adviseRandom turns off the kernel's read-ahead: what is read here is asked
-// for in large pieces, and beside them lies what nobody wants.
-func (s *Source) adviseRandom() {
-	conn, err := s.f.SyscallConn()
-	if err != nil {
-		return
-	}
-	// Advice: that it was not taken changes nothing.
-	_ = conn.Control(func(fd uintptr) { _ = unix.Fadvise(int(fd), 0, 0, unix.FADV_RANDOM) })
 }
 
 func (s *Source) refuse(err error) error { return fmt.Errorf("%s %w", s.name, err) }
@@ -185,8 +181,6 @@ func (s *Source) ReadAt(p []byte, off int64) (int, error) {
 	}
 	return s.f.ReadAt(p, off)
 }
-
-var _ io.ReaderAt = (*Source)(nil)
 
 // DropCache has what is read next be what is on a device now, as
 // storage.DropCache says; of a file it always is.
@@ -218,6 +212,9 @@ func (s *Source) Head(n int) ([]byte, error) {
 
 // Close closes the source. Nothing was written, so nothing can fail.
 func (s *Source) Close() {
+	if s.direct != nil {
+		s.direct.f.Close()
+	}
 	if s.spool != nil {
 		s.spool.Close()
 	}

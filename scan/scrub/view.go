@@ -39,6 +39,12 @@ func (v *View) Summary() Summary { return v.summary }
 // Size returns the virtual size in bytes.
 func (v *View) Size() int64 { return v.base.Size() }
 
+// RequestSize returns how many bytes one read should ask for at most.
+func (v *View) RequestSize() int { return v.base.RequestSize() }
+
+// Bridge returns how long a gap is read through.
+func (v *View) Bridge() int { return v.base.Bridge() }
+
 // NextRun returns the next run of metadata as image.Image says.
 func (v *View) NextRun(off int64) (start, end int64, err error) { return v.base.NextRun(off) }
 

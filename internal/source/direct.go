@@ -1,0 +1,227 @@
+package source
+
+import (
+	"bufio"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"strconv"
+	"strings"
+	"sync/atomic"
+
+	"e2qcow/internal/buffer"
+	"e2qcow/internal/image"
+	"e2qcow/internal/storage"
+
+	"golang.org/x/sys/unix"
+)
+
+// A DirectMode says whether reads pass the page cache.
+type DirectMode uint8
+
+// The modes.
+const (
+	DirectAuto DirectMode = iota // from block devices that nobody uses
+	DirectOn                     // wherever it can be done
+	DirectOff
+)
+
+// A direct reader reads past the page cache what is needed once.
+//
+// What is read again goes through the page cache, and is dropped from it with
+// the last read, as far as it takes no more than half of the memory that was
+// available at first: so each byte is asked of the device once. What there is
+// no room for passes the cache the first time, so that it does not push out
+// what is there, and is asked for twice.
+type direct struct {
+	f       *os.File
+	align   int64       // of offsets, lengths and memory
+	refused atomic.Bool // by the device, whatever the kernel said
+	room    atomic.Int64
+}
+
+// SetDirect sets whether reads pass the page cache; without it they do not.
+// With DirectOn it fails where that cannot be, and the source can be read as
+// before.
+func (s *Source) SetDirect(mode DirectMode) error {
+	if mode == DirectOff || s.pipe != nil || s.spool != nil {
+		return nil
+	}
+	info, err := s.f.Stat()
+	if err != nil {
+		return err
+	}
+	device := isBlockDevice(info.Mode())
+	if mode == DirectAuto {
+		// Of what is mounted the cache belongs to the filesystem.
+		if uses, err := s.region.Uses(); !device || err != nil || len(uses) > 0 {
+			return nil
+		}
+	}
+	err = s.openDirect(device)
+	if err != nil && mode == DirectOn {
+		return fmt.Errorf("%s: cannot be read past the page cache: %w", s.name, err)
+	}
+	return nil
+}
+
+func (s *Source) openDirect(device bool) error {
+	const fileAlign = 4096 // no filesystem asks for more
+	d := &direct{align: fileAlign}
+	var err error
+	if device {
+		if d.align, err = storage.SectorSize(s.f); err != nil {
+			return err
+		}
+	}
+	// The file that is open, whatever its name leads to by now.
+	d.f, err = os.OpenFile(fmt.Sprintf("/proc/self/fd/%d", s.f.Fd()), flags|unix.O_DIRECT, 0)
+	if err != nil {
+		return unwrapPath(err)
+	}
+	if d.align <= 0 || d.align > page || d.align&(d.align-1) != 0 {
+		d.f.Close()
+		return unix.EINVAL
+	}
+	b := buffer.New(page)
+	defer b.Free()
+	if _, err := d.f.ReadAt(b.Bytes, 0); errors.Is(err, unix.EINVAL) {
+		d.f.Close()
+		return unix.EINVAL
+	}
+	d.room.Store(availableMemory() / 2)
+	s.direct = d
+	return nil
+}
+
+// unwrapPath returns what is wrong without the name that it was wrong with.
+func unwrapPath(err error) error {
+	var path *os.PathError
+	if errors.As(err, &path) {
+		return path.Err
+	}
+	return err
+}
+
+// availableMemory returns how many bytes the kernel could give to a new use
+// without swapping; 0 where it does not say.
+func availableMemory() int64 {
+	f, err := os.Open("/proc/meminfo")
+	if err != nil {
+		return 0
+	}
+	defer f.Close()
+	for lines := bufio.NewScanner(f); lines.Scan(); {
+		rest, ok := strings.CutPrefix(lines.Text(), "MemAvailable:")
+		if !ok {
+			continue
+		}
+		kib, err := strconv.ParseInt(strings.TrimSpace(strings.TrimSuffix(rest, "kB")), 10, 64)
+		if err != nil {
+			return 0
+		}
+		return kib << 10
+	}
+	return 0
+}
+
+// smallRead is how many bytes are read through the page cache even where there
+// is no room: many small reads are of pages that others are of too.
+const smallRead = 64 << 10
+
+// passes tells whether a read passes the page cache.
+func (d *direct) passes(p []byte, off int64, use image.Use) bool {
+	if d == nil || d.refused.Load() || (off|int64(len(p)))&(d.align-1) != 0 || !buffer.Aligned(p, d.align) {
+		return false
+	}
+	switch use {
+	case image.Once:
+		return true
+	case image.Again:
+		return len(p) >= smallRead && d.room.Add(-int64(len(p))) < 0
+	}
+	return false
+}
+
+// ReadFor reads as ReadAt does, through the page cache or past it.
+func (s *Source) ReadFor(p []byte, off int64, use image.Use) (int, error) {
+	d := s.direct
+	if d.passes(p, off, use) {
+		n, err := d.f.ReadAt(p, off)
+		if !errors.Is(err, unix.EINVAL) {
+			return n, err
+		}
+		d.refused.Store(true)
+	}
+	n, err := s.ReadAt(p, off)
+	if d != nil && use != image.Again && n > 0 {
+		s.advise(off, int64(n), unix.FADV_DONTNEED)
+	}
+	return n, err
+}
+
+var _ image.Adviser = (*Source)(nil)
+
+// What a read asks of a device: so many of its largest requests as come to at
+// least a megabyte, if that is not too much.
+const (
+	leastRequest = 1 << 20
+	mostRequest  = 2 << 20
+)
+
+// RequestSize returns how many bytes one read should ask for at most.
+func (s *Source) RequestSize() int {
+	if s.request == 0 {
+		return image.DefaultRequest
+	}
+	return s.request
+}
+
+// What a request costs, in bytes that could be read meanwhile. A disk that
+// turns needs 8 ms to seek and reads 150 MB a second; what does not turn
+// answers in 0.1 ms and reads 1.2 GB a second.
+const (
+	seekBytes   = 1 << 20
+	answerBytes = 128 << 10
+)
+
+func bridgeOf(rotational bool) int {
+	if rotational {
+		return seekBytes
+	}
+	return answerBytes
+}
+
+// Bridge returns how many bytes cost no more to read than a request does.
+func (s *Source) Bridge() int {
+	if s.bridge == 0 {
+		return image.DefaultBridge
+	}
+	return s.bridge
+}
+
+// requestOf returns the size of reads of a device that takes so many bytes at
+// a time; 0 where that is not known.
+func requestOf(most int64) int {
+	most &^= page - 1
+	if most <= 0 {
+		return 0
+	}
+	if most >= mostRequest {
+		return mostRequest
+	}
+	return int((leastRequest + most - 1) / most * most)
+}
+
+// advise tells the kernel what becomes of the n bytes at off; 0 is all behind.
+// That the advice was not taken changes nothing.
+func (s *Source) advise(off, n int64, advice int) {
+	conn, err := s.f.SyscallConn()
+	if err != nil {
+		return
+	}
+	_ = conn.Control(func(fd uintptr) { _ = unix.Fadvise(int(fd), off, n, advice) })
+}
+
+var _ io.ReaderAt = (*Source)(nil)
