@@ -49,7 +49,7 @@ func qemuCheck(t testing.TB, file string) (int, string) {
 
 // TestCheckClean checks images that qemu-img calls clean, of all kinds.
 func TestCheckClean(t *testing.T) {
-	for i, opt := range writeCases() {
+	for i, opt := range thinned(writeCases(), 7) {
 		d := randomDisk(uint64(i), 3<<20, 512, 20)
 		file, stats := writeTemp(t, d, opt)
 		r := checkFile(t, file)
@@ -61,7 +61,7 @@ func TestCheckClean(t *testing.T) {
 		}
 	}
 	raw := writeRaw(t, randomDisk(3, 3<<20, 512, 20))
-	for _, options := range qemuOptions() {
+	for _, options := range thinned(qemuOptions(), 5) {
 		file := filepath.Join(t.TempDir(), "qemu.qcow2")
 		tool(t, 0, "qemu-img", "convert", "-f", "raw", "-O", "qcow2", "-o", options, raw, file)
 		if !strings.Contains(options, "refcount_bits=1") {
@@ -174,7 +174,11 @@ func TestCheckLikeQemu(t *testing.T) {
 	}
 	count := map[int]int{}
 	file := filepath.Join(t.TempDir(), "mutant.qcow2")
-	for i := range 300 {
+	mutants := 300
+	if testing.Short() {
+		mutants = 60
+	}
+	for i := range mutants {
 		b := bytes.Clone(images[i%len(images)])
 		mutate(rnd, b, tablePlaces(t, b))
 		if err := os.WriteFile(file, b, 0o600); err != nil {

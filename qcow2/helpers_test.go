@@ -106,6 +106,19 @@ func fill(rnd *rand.Rand, b []byte) {
 	}
 }
 
+// thinned returns every nth of list with -short, else all: what judges with the
+// tools is judged in full once.
+func thinned[T any](list []T, n int) []T {
+	if !testing.Short() {
+		return list
+	}
+	var few []T
+	for i := 0; i < len(list); i += n {
+		few = append(few, list[i])
+	}
+	return few
+}
+
 // tool runs a program and returns what it says; the status must be want.
 func tool(t testing.TB, want int, name string, args ...string) string {
 	t.Helper()

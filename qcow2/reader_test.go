@@ -89,7 +89,7 @@ func qemuOptions() []string {
 func TestReadQemu(t *testing.T) {
 	d := randomDisk(3, 7<<20+512*3, 512, 40)
 	raw := writeRaw(t, d)
-	for _, options := range qemuOptions() {
+	for _, options := range thinned(qemuOptions(), 5) {
 		for _, compressed := range []bool{false, true} {
 			if compressed && strings.Contains(options, "preallocation") {
 				continue

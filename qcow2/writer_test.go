@@ -36,7 +36,7 @@ func writeCases() []WriteOptions {
 // TestWrite writes images of all kinds and has qemu-img, e2image and the
 // reader say what is in them.
 func TestWrite(t *testing.T) {
-	for i, opt := range writeCases() {
+	for i, opt := range thinned(writeCases(), 4) {
 		t.Run(name(opt.Version, opt.ClusterSize, opt.Compression, opt.Level), func(t *testing.T) {
 			d := randomDisk(uint64(i), 4<<20+512*int64(2*i+1), 1024, 15)
 			opt.Info = func() Info { return testInfo }

@@ -153,3 +153,15 @@ func TestProblemsFirst(t *testing.T) {
 		}
 	}
 }
+
+// Group 0 is a group.
+func TestProblemOfGroup0(t *testing.T) {
+	for p, want := range map[Problem]string{
+		{Kind: BadDescriptor, What: "wrong checksum"}: "group descriptor: wrong checksum, group 0",
+		{Kind: BadInode, What: "flags", Inode: 5}:     "inode: flags, inode 5",
+	} {
+		if got := p.String(); got != want {
+			t.Errorf("%q, want %q", got, want)
+		}
+	}
+}

@@ -43,7 +43,7 @@ func (k ProblemKind) String() string {
 }
 
 // A Problem is damage that the scan came across. Fields that do not apply are
-// zero.
+// zero; HasGroup tells whether Group does.
 type Problem struct {
 	Kind  ProblemKind
 	What  string // what is wrong
@@ -53,13 +53,19 @@ type Problem struct {
 	Count uint64 // of Result.Problems: how often damage of this kind was met
 }
 
+// HasGroup tells whether Group applies, which may be 0: to damage of group
+// descriptors and of where they say that something is.
+func (p Problem) HasGroup() bool {
+	return p.Kind == BadDescriptor || p.Kind == BadTableLocation || p.Kind == InodePastUnused
+}
+
 func (p Problem) String() string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "%v: %s", p.Kind, p.What)
 	if p.Inode != 0 {
 		fmt.Fprintf(&b, ", inode %d", p.Inode)
 	}
-	if p.Group != 0 {
+	if p.HasGroup() {
 		fmt.Fprintf(&b, ", group %d", p.Group)
 	}
 	if p.Block != 0 {

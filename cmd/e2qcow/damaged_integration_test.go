@@ -28,17 +28,21 @@ func TestDamaged(t *testing.T) {
 	if len(recipes) < 60 {
 		t.Errorf("%d cases, want 60 at least", len(recipes))
 	}
+	if testing.Short() {
+		var few []recipe
+		for i := 0; i < len(recipes); i += 15 {
+			few = append(few, recipes[i])
+		}
+		recipes = few
+	}
 	made := make(map[string]*base)
 	for _, r := range recipes {
 		if made[r.base] == nil {
 			made[r.base] = makeBase(t, host, r.base)
 		}
 	}
-	for i, r := range recipes {
+	for _, r := range recipes {
 		t.Run(r.name, func(t *testing.T) {
-			if testing.Short() && i%5 != 0 {
-				t.Skip("not among the cases for -short")
-			}
 			t.Parallel()
 			b := made[r.base]
 			source := r.make(t, b)

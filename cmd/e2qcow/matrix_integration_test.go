@@ -64,7 +64,7 @@ func matrix() []matrixCase {
 		with(mounted("ext2,4k", "-t ext2 -b 4096 -g 4096"), far(past4K<<12)),
 		copied("ext2,8k", "-t ext2 -b 8192 -g 4096", 96*mib),
 		copied("ext2,64k", "-t ext2 -b 65536 -g 512 -N 2048", 256*mib),
-		with(mounted("ext2,revision-0", "-t ext2 -b 1024 -r 0"), short),
+		mounted("ext2,revision-0", "-t ext2 -b 1024 -r 0"),
 		mounted("ext2,revision-0,4k", "-t ext2 -b 4096 -r 0 -g 4096"),
 		mounted("ext2,^sparse_super", "-t ext2 -b 1024 -O ^sparse_super,^resize_inode"),
 		mounted("ext2,^filetype,^dir_index", "-t ext2 -b 1024 -O ^filetype,^dir_index,^large_file"),
@@ -78,7 +78,7 @@ func matrix() []matrixCase {
 		copied("ext4,8k", "-t ext4 -b 8192 -g 4096", 96*mib),
 		copied("ext4,16k", "-t ext4 -b 16384 -g 2048", 128*mib),
 		copied("ext4,32k", "-t ext4 -b 32768 -g 1024 -N 2048", 160*mib),
-		with(copied("ext4,64k", "-t ext4 -b 65536 -g 512 -N 2048", 256*mib), short),
+		copied("ext4,64k", "-t ext4 -b 65536 -g 512 -N 2048", 256*mib),
 		copied("ext4,copied-by-mke2fs", "-t ext4 -b 1024", 40*mib),
 
 		// Inodes, up to the block size.
@@ -91,7 +91,7 @@ func matrix() []matrixCase {
 
 		// Groups and descriptors.
 		mounted("ext4,^64bit", "-t ext4 -b 1024 -O ^64bit"),
-		with(mounted("ext4,desc_size-128", "-t ext4 -b 1024 -E desc_size=128"), short),
+		mounted("ext4,desc_size-128", "-t ext4 -b 1024 -E desc_size=128"),
 		mounted("ext4,^flex_bg", "-t ext4 -b 1024 -O ^flex_bg -g 2048"),
 		mounted("ext4,flex_bg-4", "-t ext4 -b 1024 -G 4 -g 2048"),
 		with(mounted("ext4,meta_bg", "-t ext4 -b 1024 -O meta_bg,^resize_inode -g 512"), short),
@@ -119,7 +119,7 @@ func matrix() []matrixCase {
 		// What inodes and directories can hold.
 		with(mounted("ext4,inline_data", "-t ext4 -b 1024 -O inline_data"), short),
 		mounted("ext4,inline_data,1024-byte-inodes", "-t ext4 -b 4096 -g 4096 -O inline_data -I 1024"),
-		with(mounted("ext4,ea_inode", "-t ext4 -b 1024 -O ea_inode"), short),
+		mounted("ext4,ea_inode", "-t ext4 -b 1024 -O ea_inode"),
 		mounted("ext4,ea_inode,inline_data,4k", "-t ext4 -b 4096 -g 4096 -O ea_inode,inline_data"),
 		mounted("ext4,large_dir", "-t ext4 -b 1024 -O large_dir"),
 		mounted("ext4,^dir_index", "-t ext4 -b 1024 -O ^dir_index"),
@@ -134,8 +134,8 @@ func matrix() []matrixCase {
 		// Special inodes.
 		copied("ext4,quota", "-t ext4 -b 1024 -O quota", 40*mib),
 		copied("ext4,quota,project", "-t ext4 -b 1024 -O quota,project -E quotatype=usrquota:grpquota:prjquota", 40*mib),
-		with(copied("ext4,mmp", "-t ext4 -b 1024 -O mmp", 40*mib), short),
-		with(mounted("ext4,orphan_file", "-t ext4 -b 1024 -O orphan_file"), short),
+		copied("ext4,mmp", "-t ext4 -b 1024 -O mmp", 40*mib),
+		mounted("ext4,orphan_file", "-t ext4 -b 1024 -O orphan_file"),
 		with(mounted("ext4,orphan_file,dirty", "-t ext4 -b 1024 -O orphan_file"), dirty),
 		mounted("ext4,bad-blocks", "-t ext4 -b 1024 -l /proc/self/fd/0"),
 
@@ -157,7 +157,7 @@ func matrix() []matrixCase {
 		// On a device that was in use before.
 		// Not with tables that the kernel has to initialise: it skips inodes whose
 		// stale bytes look recently deleted, and leaves them in tables in use.
-		with(mounted("ext3,stale-device", "-t ext3 -b 1024"), func(c *matrixCase) { stale(c); short(c) }),
+		with(mounted("ext3,stale-device", "-t ext3 -b 1024"), stale),
 
 		// With nothing in them.
 		with(mounted("ext4,empty", "-t ext4 -b 1024"), func(c *matrixCase) { c.Fill = testfs.Empty; short(c) }),
@@ -315,6 +315,45 @@ func TestWithoutPrimary(t *testing.T) {
 			same(t, "e2fsck -fn", testfs.Fsck(t, source, "-fn"), testfs.Fsck(t, restored, "-fn"))
 			repairsAlike(t, source, restored)
 		})
+	}
+}
+
+// TestModes dumps with less and with more of the backups and of the journal
+// than usual. Only a journal that would be replayed and is left out changes
+// what e2fsck says and does.
+func TestModes(t *testing.T) {
+	if testing.Short() {
+		t.Skip("a long judge, which is asked once")
+	}
+	tool := testfs.Build(t)
+	for _, dirty := range []bool{false, true} {
+		for _, options := range [][]string{
+			{"--backups=all"}, {"--backups=none"}, {"--journal=whole"}, {"--journal=live"}, {"--journal=none"}, {"--backups=none", "--journal=none"},
+		} {
+			t.Run(fmt.Sprintf("dirty=%t,%s", dirty, strings.Join(options, ",")), func(t *testing.T) {
+				t.Parallel()
+				source := testfs.Make(t, testfs.Spec{Mke2fs: "-t ext4 -b 1024", Size: 40*mib + 3*mib/2, Fill: testfs.Mounted, Dirty: dirty}).Path
+				dir := testfs.TempDir(t)
+				image, restored := filepath.Join(dir, "meta.qcow2"), filepath.Join(dir, "restored.img")
+				tool.Dump(t, source, image, options...)
+				if v := testfs.QemuCheck(t, image); v.Exit != 0 {
+					t.Errorf("qemu-img check: exit %d\n%s", v.Exit, v.Text)
+				}
+				tool.Restore(t, image, restored)
+				for _, missing := range testfs.Missing(t, restored, source, 512) {
+					t.Errorf("sector %d of the restored image is neither zero nor the source's", missing)
+				}
+				noFileData(t, restored, false)
+				if dirty && slices.Contains(options, "--journal=none") {
+					return
+				}
+				same(t, "e2fsck -fn", testfs.Fsck(t, source, "-fn"), testfs.Fsck(t, restored, "-fn"))
+				repairsAlike(t, source, restored)
+				if options[0] != "--backups=none" {
+					backupsAlike(t, source, restored)
+				}
+			})
+		}
 	}
 }
 

@@ -86,11 +86,11 @@ type jsonProblems struct {
 }
 
 type jsonProblem struct {
-	Kind  string `json:"kind"`
-	What  string `json:"what"`
-	Group uint32 `json:"group,omitempty"`
-	Inode uint32 `json:"inode,omitempty"`
-	Block uint64 `json:"block,omitempty"`
+	Kind  string  `json:"kind"`
+	What  string  `json:"what"`
+	Group *uint32 `json:"group,omitempty"` // may be 0
+	Inode uint32  `json:"inode,omitempty"`
+	Block uint64  `json:"block,omitempty"`
 }
 
 type jsonUnreadable struct {
@@ -181,7 +181,11 @@ func problemsOf(res *scan.Result) *jsonProblems {
 		p.Count += first.Count
 	}
 	for _, each := range res.AllProblems() {
-		p.List = append(p.List, jsonProblem{each.Kind.String(), each.What, each.Group, each.Inode, each.Block})
+		problem := jsonProblem{Kind: each.Kind.String(), What: each.What, Inode: each.Inode, Block: each.Block}
+		if each.HasGroup() {
+			problem.Group = &each.Group
+		}
+		p.List = append(p.List, problem)
 	}
 	return p
 }
