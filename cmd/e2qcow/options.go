@@ -84,6 +84,7 @@ var limitedFlags = []struct {
 	{flagOnlyAllocated, []mode{toRaw}},
 	{flagFreeze, []mode{toQCOW2, toRaw, toNormal}},
 	{flagUndo, []mode{install}},
+	{flagAllData, []mode{toQCOW2, toRaw}},
 }
 
 // checkFlags refuses flags that do not go with m.

@@ -361,3 +361,53 @@ type discard struct{}
 
 func (discard) Write(p []byte) (int, error) { return len(p), nil }
 func (discard) Skip(int64) (bool, error)    { return false, nil }
+
+// TestWriteInPlace writes the runs and nothing else, to the byte, and says how
+// far it came when a write fails.
+func TestWriteInPlace(t *testing.T) {
+	for name, img := range images() {
+		t.Run(name, func(t *testing.T) {
+			odd := &memory{data: img.data} // runs that end within a sector
+			total := int64(0)
+			for _, r := range img.runs {
+				if r[1]-r[0] > 20 {
+					r = [2]int64{r[0] + 3, r[1] - 7}
+				}
+				odd.runs = append(odd.runs, r)
+				total += r[1] - r[0]
+			}
+			old := bytes.Repeat([]byte("old"), len(img.data)/3+1)[:len(img.data)]
+			want := func(off int64) []byte {
+				b := bytes.Clone(old)
+				for _, r := range odd.runs {
+					if end := min(r[1], off); end > r[0] {
+						copy(b[r[0]:end], img.data[r[0]:end])
+					}
+				}
+				return b
+			}
+			d := &disk{data: bytes.Clone(old), left: -1}
+			stats, err := WriteInPlace(context.Background(), d, odd, total, Options{})
+			if err != nil || stats.Data != total || !bytes.Equal(d.data, want(odd.Size())) {
+				t.Fatalf("wrote %d of %d bytes: %v", stats.Data, total, err)
+			}
+			for left := range min(len(odd.runs), 20) {
+				d := &disk{data: bytes.Clone(old), left: left}
+				_, err := WriteInPlace(context.Background(), d, odd, total, Options{})
+				var part *PartialError
+				if !errors.As(err, &part) || !errors.Is(err, errDisk) {
+					t.Fatalf("%d writes: %v", left, err)
+				}
+				if !bytes.Equal(d.data, want(part.Off)) || part.Total != total {
+					t.Fatalf("%d writes: not written up to %d as %v says", left, part.Off, err)
+				}
+			}
+			ctx, cancel := context.WithCancelCause(context.Background())
+			cancel(errDisk)
+			d = &disk{data: bytes.Clone(old), left: -1}
+			if _, err := WriteInPlace(ctx, d, odd, total, Options{}); err == nil || errors.As(err, new(*PartialError)) || !bytes.Equal(d.data, old) {
+				t.Errorf("cancelled before the first write: %v", err)
+			}
+		})
+	}
+}
