@@ -1,9 +1,7 @@
 package main
 
 import (
-	"math/bits"
 	"slices"
-	"strconv"
 	"strings"
 
 	"github.com/urfave/cli/v2"
@@ -298,41 +296,6 @@ func (o *options) parseScan(c *cli.Context) error {
 
 // maxRetries bounds what is done to a dying disk.
 const maxRetries = 1000
-
-// number returns the value of a flag, decimal or 0x and hexadecimal; 0 where
-// it is not given.
-func number(c *cli.Context, name string, least, most uint64) (uint64, error) {
-	if !c.IsSet(name) {
-		return 0, nil
-	}
-	text := c.String(name)
-	digits, base := text, 10
-	if hex, ok := strings.CutPrefix(text, "0x"); ok {
-		digits, base = hex, 16
-	}
-	n, err := strconv.ParseUint(digits, base, 64)
-	switch {
-	case err != nil && !isNumber(digits):
-		return 0, usagef("option --%s: %q is not a number", name, text)
-	case err != nil || n < least || n > most:
-		return 0, usagef("option --%s: %s is not from %d to %d", name, text, least, most)
-	}
-	return n, nil
-}
-
-// powerOfTwo returns the value of a flag as number does.
-func powerOfTwo(c *cli.Context, name string, least, most uint64) (uint64, error) {
-	n, err := number(c, name, least, most)
-	if err == nil && bits.OnesCount64(n) > 1 {
-		err = usagef("option --%s: %d is not a power of two", name, n)
-	}
-	return n, err
-}
-
-// isNumber tells a number that is too large from what is none.
-func isNumber(s string) bool {
-	return s != "" && !strings.ContainsFunc(s, func(r rune) bool { return r < '0' || r > '9' })
-}
 
 // choice returns what the value of a flag stands for; the zero T where it is
 // not given.
