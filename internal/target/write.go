@@ -19,9 +19,11 @@ type Target struct {
 	kind Kind
 	name string
 	f    *os.File
-	size int64 // of a device, or of a file in place
+	size int64 // of a device, or of a file in place, from base
+	base int64 // where offsets count from
 
 	path, temp string // of a file: where it goes, and where it is till then
+	made       bool   // a file in place that was not there before
 	skip       *skip  // of a stream that is a file; may be nil
 
 	mu   sync.Mutex
@@ -50,7 +52,7 @@ func (t *Target) Region() (storage.Region, error) { return storage.Of(t.f) }
 
 // ReadAt reads from a file or device as io.ReaderAt does.
 func (t *Target) ReadAt(p []byte, off int64) (int, error) {
-	n, err := t.f.ReadAt(p, off)
+	n, err := t.f.ReadAt(p, t.base+off)
 	if errors.Is(err, io.EOF) {
 		return n, err
 	}
@@ -59,7 +61,7 @@ func (t *Target) ReadAt(p []byte, off int64) (int, error) {
 
 // WriteAt writes to a file or device as io.WriterAt does.
 func (t *Target) WriteAt(p []byte, off int64) (int, error) {
-	n, err := t.f.WriteAt(p, off)
+	n, err := t.f.WriteAt(p, t.base+off)
 	return n, t.named("write", err)
 }
 
@@ -116,14 +118,14 @@ func (t *Target) ZeroOut(ctx context.Context, off, n int64, progress func(n int6
 			return context.Cause(ctx)
 		}
 		piece := int64(zeroSize)
-		if rest := off % align; rest != 0 {
+		if rest := (t.base + off) % align; rest != 0 {
 			piece = align - rest
 		}
 		piece = min(piece, n)
 		done := false
-		if ask && off%align == 0 && n >= align {
+		if ask && (t.base+off)%align == 0 && n >= align {
 			whole := min(n-n%align, zeroOutSize)
-			err := storage.ZeroOut(t.f, off, whole)
+			err := t.zeroOut(t.base+off, whole)
 			switch {
 			case err == nil:
 				piece, done = whole, true
@@ -167,7 +169,7 @@ func (t *Target) Commit() error {
 		return t.named("write", err)
 	}
 	t.done = true
-	if t.kind == File {
+	if t.kind == File || t.made {
 		return t.named("sync folder of", syncFolder(filepath.Dir(t.path)))
 	}
 	return nil
@@ -212,8 +214,11 @@ func (t *Target) Close() {
 // says more.
 func (t *Target) giveUp() {
 	t.done = true
-	if t.kind == File {
+	switch {
+	case t.kind == File:
 		os.Remove(t.temp)
+	case t.made:
+		os.Remove(t.path)
 	}
 	if t.skip != nil {
 		_ = t.f.Truncate(t.skip.start)

@@ -1,0 +1,183 @@
+package raw
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"io"
+
+	"e2qcow/internal/image"
+	"e2qcow/internal/ordered"
+	"e2qcow/internal/zero"
+)
+
+// An Updatable is what Update writes to.
+type Updatable interface {
+	Device
+	io.ReaderAt
+	// NextData returns where there may be something but zeros at or after off;
+	// io.EOF where nothing is.
+	NextData(off int64) (int64, error)
+}
+
+// UpdateOptions say how an image is compared and written.
+type UpdateOptions struct {
+	Options
+	Block    int  // bytes that are compared and written as one
+	RunsOnly bool // what lies between the runs stays as it is
+}
+
+// UpdateStats count the blocks in runs of an image.
+type UpdateStats struct {
+	Stats
+	Written int64 // that were
+	Same    int64 // that had not to be
+}
+
+// Update makes d, which holds something already, read as img does, and writes
+// nothing that it has. It does not sync.
+func Update(ctx context.Context, d Updatable, img image.Image, opt UpdateOptions) (UpdateStats, error) {
+	u := &update{sink: &sink{w: d, size: img.Size(), progress: opt.Progress}, d: d, block: opt.Block}
+	if err := u.plan(ctx, img, opt.Block); err != nil {
+		return UpdateStats{}, err
+	}
+	err := ordered.Run(ctx, img, ordered.Options{Granule: opt.Block, Threads: opt.Threads},
+		func() ordered.Worker { return &updateWorker{update: u} })
+	if err == nil && !opt.RunsOnly {
+		err = u.clearGaps(ctx, img)
+	}
+	return UpdateStats{u.stats(), u.written, u.same}, err
+}
+
+// An update is the state of one.
+type update struct {
+	*sink
+	d             Updatable
+	block         int
+	written, same int64 // change in the ordered stage only
+}
+
+// An updateWorker writes the blocks of a chunk that are not there yet.
+type updateWorker struct {
+	*update
+	there         []byte
+	spans         []ordered.Span // what is to be written
+	differ, equal int64
+}
+
+// Prepare compares the chunk with what is there.
+func (w *updateWorker) Prepare(c *ordered.Chunk) error {
+	w.spans, w.differ, w.equal = w.spans[:0], 0, 0
+	for _, s := range c.Spans {
+		b := w.within(s.Data, s.Off)
+		if len(w.there) < len(b) {
+			w.there = make([]byte, len(b))
+		}
+		there := w.there[:len(b)]
+		n, err := w.d.ReadAt(there, s.Off)
+		if err != nil && !errors.Is(err, io.EOF) {
+			return err
+		}
+		clear(there[n:])
+		w.compare(b, there, s.Off)
+	}
+	return nil
+}
+
+// compare gathers what differs in runs of blocks.
+func (w *updateWorker) compare(b, there []byte, off int64) {
+	start := 0 // of the run that differs
+	for at := 0; at < len(b); at += w.block {
+		end := min(at+w.block, len(b))
+		if !bytes.Equal(b[at:end], there[at:end]) {
+			w.differ++
+			continue
+		}
+		w.equal++
+		if start < at {
+			w.spans = append(w.spans, ordered.Span{Off: off + int64(start), Data: b[start:at]})
+		}
+		start = end
+	}
+	if start < len(b) {
+		w.spans = append(w.spans, ordered.Span{Off: off + int64(start), Data: b[start:]})
+	}
+}
+
+// Commit counts the chunk.
+func (w *updateWorker) Commit(c *ordered.Chunk) error {
+	w.written += w.differ
+	w.same += w.equal
+	n := int64(0)
+	for _, s := range c.Spans {
+		n += int64(len(w.within(s.Data, s.Off)))
+	}
+	for _, s := range w.spans {
+		w.data += int64(len(s.Data))
+	}
+	w.advance(n)
+	return nil
+}
+
+// Finish writes what differs.
+func (w *updateWorker) Finish(*ordered.Chunk) error {
+	for _, s := range w.spans {
+		if err := w.writeAt(s.Data, s.Off); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// clearGaps zeroes what is not zero between the runs of img.
+func (u *update) clearGaps(ctx context.Context, img image.Image) error {
+	buf := make([]byte, ordered.DefaultChunkSize)
+	off := int64(0)
+	for runs := ordered.NewRuns(img, u.block); off < u.size; {
+		start, end, err := runs.Next()
+		if errors.Is(err, io.EOF) {
+			start, end = u.size, u.size
+		} else if err != nil {
+			return err
+		}
+		if err := u.clearGap(ctx, buf, off, start); err != nil {
+			return err
+		}
+		off = end
+	}
+	return nil
+}
+
+func (u *update) clearGap(ctx context.Context, buf []byte, off, end int64) error {
+	for off < end {
+		at, err := u.d.NextData(off)
+		if errors.Is(err, io.EOF) {
+			return nil
+		}
+		if err != nil || at >= end {
+			return err
+		}
+		if ctx.Err() != nil {
+			return context.Cause(ctx)
+		}
+		b := buf[:min(end-at, int64(len(buf)))]
+		n, err := u.d.ReadAt(b, at)
+		if err != nil && !errors.Is(err, io.EOF) {
+			return err
+		}
+		for i := 0; i < n; {
+			start, stop := zero.NextData(b[:n], i, page)
+			if start < stop {
+				if err := u.d.ZeroOut(ctx, at+int64(start), int64(stop-start), nil); err != nil {
+					return err
+				}
+			}
+			i = stop
+		}
+		if n < len(b) {
+			return nil
+		}
+		off = at + int64(n)
+	}
+	return nil
+}

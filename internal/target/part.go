@@ -1,0 +1,146 @@
+package target
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+
+	"e2qcow/internal/signature"
+	"e2qcow/internal/storage"
+
+	"golang.org/x/sys/unix"
+)
+
+// ErrOffset says that a target has no offsets to write at.
+var ErrOffset = errors.New("is written from its first byte to its last")
+
+// OpenPart checks and opens a file or device to be written from the byte off
+// on, in place; a file that is not there is made. Offsets of the target are
+// counted from off. known tells whether what the target holds there may be
+// written over; nil is no.
+func OpenPart(name string, off int64, opt Options, known func(r io.ReaderAt) bool) (*Target, error) {
+	if IsStdout(name) {
+		return nil, refuse("standard output", ErrOffset)
+	}
+	t, err := OpenInPlace(name, opt)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return createPart(name, off)
+	case errors.Is(err, ErrStream):
+		return nil, refuse(name, ErrOffset)
+	case err != nil:
+		return nil, err
+	}
+	t.base = off
+	if !opt.Overwrite {
+		err = t.checkPart(known)
+	}
+	if t.kind == Device && off > t.size {
+		err = fmt.Errorf("%s %w: it has %d bytes", name, ErrTooSmall, t.size)
+	}
+	if err != nil {
+		t.f.Close()
+		return nil, err
+	}
+	t.size = max(t.size-off, 0)
+	return t, nil
+}
+
+// createPart makes the file, which is removed again if nothing comes of it.
+func createPart(name string, off int64) (*Target, error) {
+	path, err := resolve(name)
+	if err != nil {
+		return nil, err
+	}
+	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o600)
+	if err != nil {
+		return nil, err
+	}
+	return &Target{kind: InPlace, name: name, f: f, base: off, path: path, made: true}, nil
+}
+
+// checkPart refuses what a raw image is not to be written over: a qcow2 or
+// normal image anywhere, on a device also what begins where the part does.
+func (t *Target) checkPart(known func(r io.ReaderAt) bool) error {
+	s, ok, err := signature.Find(t.f, t.size)
+	if err != nil {
+		return err
+	}
+	if ok && (s.Name == signature.QCOW2 || s.Name == signature.Normal) {
+		return fmt.Errorf("%s %w and is %s", t.name, ErrExists, s.Name)
+	}
+	if t.kind != Device {
+		return nil
+	}
+	part := io.NewSectionReader(t.f, t.base, max(t.size-t.base, 0))
+	if known != nil && known(part) {
+		return nil
+	}
+	s, ok, err = signature.Find(part, part.Size())
+	if err == nil && ok {
+		err = fmt.Errorf("%s %w: %s", t.name, ErrHoldsFilesystem, s.Name)
+		if t.base > 0 {
+			err = fmt.Errorf("%s at byte %d %w: %s", t.name, t.base, ErrHoldsFilesystem, s.Name)
+		}
+	}
+	return err
+}
+
+// Extend makes room for size bytes: a file in place grows if it has to. What
+// it then has more is zero.
+func (t *Target) Extend(size int64) error {
+	if size <= t.size {
+		return nil
+	}
+	if t.kind != InPlace {
+		return fmt.Errorf("%s %w: it has %d bytes where %d are to be written", t.name, ErrTooSmall, t.size, size)
+	}
+	if err := t.f.Truncate(t.base + size); err != nil {
+		return t.named("truncate", err)
+	}
+	t.size = size
+	return nil
+}
+
+// Cut gives a file in place the length of size bytes, if it has more.
+func (t *Target) Cut(size int64) error {
+	if t.kind != InPlace || size >= t.size {
+		return nil
+	}
+	t.size = size
+	return t.named("truncate", t.f.Truncate(t.base+size))
+}
+
+// NextData returns where there may be something but zeros at or after off;
+// io.EOF where nothing is.
+func (t *Target) NextData(off int64) (int64, error) {
+	if off >= t.size {
+		return 0, io.EOF
+	}
+	if t.kind != InPlace {
+		return off, nil
+	}
+	at, err := t.f.Seek(t.base+off, unix.SEEK_DATA)
+	switch {
+	case errors.Is(err, unix.ENXIO):
+		return 0, io.EOF
+	case errors.Is(err, unix.EINVAL) || errors.Is(err, unix.ENOTSUP):
+		return off, nil
+	case err != nil:
+		return 0, t.named("seek", err)
+	}
+	return at - t.base, nil
+}
+
+// zeroOut has the device or the filesystem of the file make n bytes zero.
+func (t *Target) zeroOut(off, n int64) error {
+	if t.kind != InPlace {
+		return storage.ZeroOut(t.f, off, n)
+	}
+	return unix.Fallocate(int(t.f.Fd()), unix.FALLOC_FL_PUNCH_HOLE|unix.FALLOC_FL_KEEP_SIZE, off, n)
+}
+
+// Sync has what was written so far reach the disk.
+func (t *Target) Sync() error { return t.named("sync", t.f.Sync()) }
