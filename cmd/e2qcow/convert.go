@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"time"
 
 	"e2qcow/internal/freeze"
@@ -23,7 +24,7 @@ var errUnreadable = errors.New("some metadata could not be read")
 // convert takes an image of the source, the metadata of the filesystem there
 // or a whole qcow2 image, and writes it to the target.
 func (s *session) convert(ctx context.Context, o options) error {
-	w := work{options: o, start: time.Now(), progress: progress.New(s.stderr, o.progress)}
+	w := work{options: o, stdout: s.stdout, start: time.Now(), progress: progress.New(s.stderr, o.progress)}
 	defer w.progress.Finish()
 	var err error
 	if w.options.scan.Bad, err = readBadMap(o.badMap); err != nil {
@@ -51,10 +52,13 @@ func (s *session) convert(ctx context.Context, o options) error {
 	if o.mode == install {
 		return s.install(ctx, &w)
 	}
+	if err := w.findPart(); err != nil {
+		return err
+	}
 	if err := s.openTargets(ctx, &w); err != nil {
 		return err
 	}
-	defer w.target.Close()
+	defer w.close()
 	defer w.record.Close()
 	if o.freeze {
 		err = s.whileFrozen(ctx, &w, w.make)
@@ -75,16 +79,16 @@ func (s *session) convert(ctx context.Context, o options) error {
 // make writes what is asked for to the target: the disk as it is, or the metadata
 // of the filesystem there.
 func (w *work) make(ctx context.Context) error {
-	img, guest := w.watched(w.input.disk()), w.input.guest
+	img, guest := w.watched(w.disk), w.input.guest
 	if !w.input.asItIs(w.options) {
 		var err error
-		w.scan, err = metadata(ctx, img, w.input.src.Name(), w.options, w.progress)
+		w.scan, err = metadata(ctx, img, w.name, w.options, w.progress)
 		if err := cmp.Or(guest.damage(), err); err != nil {
 			return err
 		}
 		img = w.scan.View()
-		if w.options.scan.Files {
-			// A clone is as large as the filesystem: it fits where that does.
+		if w.cut() {
+			// As large as the filesystem: it fits where that does.
 			img = image.Section(img, 0, w.scan.FilesystemSize())
 		}
 	}
@@ -99,24 +103,36 @@ func (w *work) make(ctx context.Context) error {
 
 // openTargets opens the target and where the record goes.
 func (s *session) openTargets(ctx context.Context, w *work) error {
+	opt := target.Options{Source: w.input.region, Format: w.mode.format(), Overwrite: w.overwrite}
 	var err error
-	w.target, err = target.Open(ctx, w.options.target, target.Options{
-		Source:    w.input.region,
-		Format:    w.mode.format(),
-		Overwrite: w.overwrite,
-	})
+	switch {
+	case w.dryRun:
+	case w.to != nil:
+		w.target, err = target.OpenPart(w.options.target, *w.to, opt, w.sameFilesystem())
+	case w.compare:
+		w.target, err = target.OpenPart(w.options.target, 0, opt, w.sameFilesystem())
+	default:
+		w.target, err = target.Open(ctx, w.options.target, opt)
+	}
 	if err != nil {
 		return err
 	}
-	s.guard(w.target.Close)
+	s.guard(w.close)
 	if w.json != "" {
 		if w.record, err = openRecord(ctx, w); err != nil {
-			w.target.Close()
+			w.close()
 			return err
 		}
 		s.guard(w.record.Close)
 	}
 	return nil
+}
+
+// close gives up a target that was not committed.
+func (w *work) close() {
+	if w.target != nil {
+		w.target.Close()
+	}
 }
 
 // commit has the target and the record appear. The record is written before,
@@ -125,8 +141,10 @@ func (w *work) commit() error {
 	if err := w.writeRecord(); err != nil {
 		return err
 	}
-	if err := w.target.Commit(); err != nil {
-		return err
+	if w.target != nil {
+		if err := w.target.Commit(); err != nil {
+			return err
+		}
 	}
 	return w.record.Commit()
 }
@@ -176,24 +194,33 @@ func checkQuiet(in *input, o options) error {
 // A work is an image on its way to a target.
 type work struct {
 	options
+	stdout   io.Writer
 	start    time.Time
 	input    *input
 	target   *target.Target
 	record   record // of what is done
 	progress *progress.Reporter
 	scan     *scan.Result // nil where the image is not that of a scan
-	frozen   *freeze.Frozen
+
+	disk               image.Image // the source, or the part of it that is meant
+	name               string      // of that
+	partStart, partEnd int64       // in bytes of the source; the end is 0 where it is not known
+	frozen             *freeze.Frozen
 
 	imageBytes int64 // of the image that was written
 	dataBytes  int64 // of these, not holes
+	written    int64 // blocks that were written, or would be
+	same       int64 // blocks that had not to be, as they were there
 }
 
 // write writes img to the target as the mode and the kind of target ask.
 func (w *work) write(ctx context.Context, img image.Image) error {
-	switch w.mode {
-	case toQCOW2:
+	switch {
+	case w.dryRun:
+		return w.list(ctx, img)
+	case w.mode == toQCOW2:
 		return w.writeQCOW2(ctx, img)
-	case toNormal:
+	case w.mode == toNormal:
 		return w.writeNormal(ctx, img)
 	}
 	return w.writeRaw(ctx, img)

@@ -22,7 +22,11 @@ func metadata(ctx context.Context, d image.Image, name string, o options, report
 	if errors.Is(err, scan.ErrNotExt) {
 		found, _, _ := signature.Find(d, d.Size())
 		if unread := (*scan.ReadError)(nil); found.Name != "" || !errors.As(err, &unread) {
-			return nil, &notExtError{name: name, found: found, superblock: o.scan.Superblock}
+			e := &notExtError{name: name, found: found, superblock: o.scan.Superblock}
+			if found.Name == signature.PartitionTable && !o.inside() {
+				e.partitions = extPartitions(d, 0)
+			}
+			return nil, e
 		}
 	}
 	if err != nil {
@@ -36,6 +40,7 @@ type notExtError struct {
 	name       string
 	found      signature.Signature
 	superblock uint64 // the block where one was asked for, or 0
+	partitions string // that hold one; "" where none were looked for
 }
 
 func (e *notExtError) Error() string {

@@ -24,6 +24,11 @@ const (
 	flagSourceFormat  = "source-format"
 	flagSpoolDir      = "spool-dir"
 	flagAllData       = "all-data"
+	flagCompare       = "compare"
+	flagDryRun        = "dry-run"
+	flagOffset        = "offset"
+	flagTargetOffset  = "target-offset"
+	flagPartition     = "partition"
 	flagForce         = "force"
 	flagFreeze        = "freeze"
 	flagProgress      = "progress"
@@ -67,16 +72,21 @@ func flags() []cli.Flag {
 			value:      "zlib",
 		},
 		&cli.BoolFlag{Name: flagAllData, Aliases: []string{"a"}, Usage: "the contents of files too: a clone of the filesystem"},
+		&cli.BoolFlag{Name: flagCompare, Aliases: []string{"c"}, Usage: "with -r, write in place, and only what differs"},
+		&cli.BoolFlag{Name: flagDryRun, Aliases: []string{"n"}, Usage: "print the blocks that would be written, write nothing"},
+		&cli.StringFlag{Name: flagOffset, Aliases: []string{"o"}, Usage: "the filesystem begins `OFF` into the source: 1M, 2048s"},
+		&cli.StringFlag{Name: flagTargetOffset, Aliases: []string{"O"}, Usage: "with -r, write in place, `OFF` into the target"},
 		&cli.BoolFlag{Name: flagForce, Aliases: []string{"f"}, Usage: "read the source though it is mounted read-write"},
-		&cli.BoolFlag{Name: flagFreeze, Usage: "freeze a mounted source while it is read"},
+		&cli.BoolFlag{Name: flagFreeze},
 		&cli.BoolFlag{Name: flagProgress, Aliases: []string{"p"}, Usage: "show progress though stderr is no terminal"},
 		&cli.StringFlag{Name: flagSuperblock, Aliases: []string{"b"}, Usage: "believe the superblock in `BLOCK`"},
 		&cli.StringFlag{Name: flagBlockSize, Aliases: []string{"B"}, Usage: "take blocks to be of `BYTES`"},
-		&cli.StringFlag{Name: flagBackups, Usage: "copies of the descriptors: `WHICH` is all or none"},
-		&cli.StringFlag{Name: flagJournal, Usage: "`WHICH` is whole, live (what would be replayed) or none"},
-		&cli.BoolFlag{Name: flagWhole, Usage: "with -Q, all of a qcow2 source, not the metadata in it"},
-		&cli.BoolFlag{Name: flagOverwrite, Usage: "replace a target that holds something else"},
-		&cli.StringFlag{Name: flagJSON, Usage: "write what was found and done to `FILE`"},
+		&cli.StringFlag{Name: flagJournal, Usage: "`whole|live|none`"},
+		&cli.BoolFlag{Name: flagOverwrite},
+		&cli.StringFlag{Name: flagJSON, Usage: "`FILE`"},
+		&cli.StringFlag{Name: flagPartition, Usage: "`N`"},
+		&cli.StringFlag{Name: flagBackups, Usage: "`all|none`"},
+		&cli.BoolFlag{Name: flagWhole},
 		&cli.StringFlag{Name: flagLevel, Usage: "`N`"},
 		&cli.StringFlag{Name: flagQCOW2Version, Usage: "`2|3`"},
 		&cli.StringFlag{Name: flagClusterSize, Usage: "`BYTES`"},

@@ -80,7 +80,7 @@ func (in *input) disk() image.Image {
 // asItIs tells whether no filesystem is looked for: the image is of one already,
 // or is taken whole. In a normal image there is nothing to follow.
 func (in *input) asItIs(o options) bool {
-	return in.normal != nil || in.guest != nil && (o.whole || o.mode == toRaw)
+	return in.normal != nil || in.guest != nil && (o.whole || o.mode == toRaw && !o.inside())
 }
 
 // examine finds out what the source is, and opens the image in it.
@@ -102,7 +102,7 @@ func (s *session) examine(ctx context.Context, in *input, o options, report *pro
 	if f == formatQCOW2 && !hasMagic(head) {
 		return fmt.Errorf("%s: %w", in.src.Name(), qcow2.ErrNotQcow2)
 	}
-	inOrder := f == formatQCOW2 && (o.mode == toRaw || o.whole)
+	inOrder := f == formatQCOW2 && (o.mode == toRaw && !o.inside() || o.whole)
 	if in.src.IsPipe() && inOrder {
 		return s.openStream(in, o)
 	}

@@ -66,6 +66,9 @@ type options struct {
 	spool          spool.Options
 	scan           scan.Options
 	scanFlag       string // a flag given that concerns the scan; "" where there is none
+	compare        bool   // write what differs only
+	dryRun         bool   // write nothing
+	place
 }
 
 // limitedFlags go with some modes only.
@@ -80,6 +83,12 @@ var limitedFlags = []struct {
 	{flagStamp, []mode{toQCOW2, toNormal}},
 	{flagWhole, []mode{toQCOW2}},
 	{flagOnlyAllocated, []mode{toRaw}},
+	{flagAllData, []mode{toQCOW2, toRaw}},
+	{flagDryRun, []mode{toQCOW2, toRaw}},
+	{flagOffset, []mode{toQCOW2, toRaw}},
+	{flagPartition, []mode{toQCOW2, toRaw}},
+	{flagTargetOffset, []mode{toRaw}},
+	{flagCompare, []mode{toRaw}},
 	{flagFreeze, []mode{toQCOW2, toRaw, toNormal}},
 	{flagUndo, []mode{install}},
 	{flagAllData, []mode{toQCOW2, toRaw}},
@@ -101,7 +110,7 @@ func checkFlags(c *cli.Context, m mode) error {
 }
 
 // scanFlags mean nothing for an image that is taken as it is.
-var scanFlags = []string{flagSuperblock, flagBlockSize, flagBackups, flagJournal, flagReadRetries, flagBadMap}
+var scanFlags = []string{flagSuperblock, flagBlockSize, flagBackups, flagJournal, flagReadRetries, flagBadMap, flagOffset, flagPartition}
 
 // parseOptions checks what cli has parsed. Its errors are usageErrors.
 func parseOptions(c *cli.Context) (options, error) {
@@ -120,6 +129,8 @@ func parseOptions(c *cli.Context) (options, error) {
 		freeze:        c.Bool(flagFreeze),
 		progress:      c.Bool(flagProgress),
 		onlyAllocated: c.Bool(flagOnlyAllocated),
+		compare:       c.Bool(flagCompare),
+		dryRun:        c.Bool(flagDryRun),
 		overwrite:     c.Bool(flagOverwrite),
 		stamp:         c.Bool(flagStamp),
 		json:          c.String(flagJSON),
@@ -128,6 +139,9 @@ func parseOptions(c *cli.Context) (options, error) {
 		spool:         spool.Options{Dir: c.String(flagSpoolDir)},
 	}
 	if err := o.parseOperands(c); err != nil {
+		return options{}, err
+	}
+	if o.place, err = parsePlace(c); err != nil {
 		return options{}, err
 	}
 	if err := o.parseQCOW2(c); err != nil {
@@ -141,7 +155,7 @@ func parseOptions(c *cli.Context) (options, error) {
 			return options{}, usagef("option --%s needs a name", name)
 		}
 	}
-	if o.json != "" && target.IsStdout(o.json) && target.IsStdout(o.target) {
+	if o.json != "" && target.IsStdout(o.json) && target.IsStdout(o.target) && !o.dryRun {
 		return options{}, usagef("option --%s: standard output is the image", flagJSON)
 	}
 	if o.direct, err = choice(c, flagDirect, map[string]source.DirectMode{

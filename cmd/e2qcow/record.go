@@ -2,6 +2,7 @@ package main
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"encoding/hex"
 	"encoding/json"
@@ -24,7 +25,7 @@ func openRecord(ctx context.Context, w *work) (record, error) {
 	if err != nil {
 		return record{}, err
 	}
-	if t.Is(w.target) {
+	if w.target != nil && t.Is(w.target) {
 		t.Close()
 		return record{}, usagef("option --%s: %s is the image", flagJSON, t.Name())
 	}
@@ -57,8 +58,11 @@ type jsonRecord struct {
 	Mode       string          `json:"mode"`   // metadata or all data
 	Started    time.Time       `json:"started"`
 	Seconds    float64         `json:"seconds"`
-	ImageSize  int64           `json:"image_size"` // bytes
-	DataSize   int64           `json:"data_size"`  // of these, not holes
+	ImageSize  int64           `json:"image_size"`               // bytes
+	DataSize   int64           `json:"data_size"`                // of these, not holes
+	Offset     int64           `json:"offset"`                   // of the filesystem, in the source
+	Written    *int64          `json:"blocks_written,omitempty"` // with -c and -n
+	Same       *int64          `json:"blocks_same,omitempty"`    // with -c: that were there already
 	Filesystem *jsonFilesystem `json:"filesystem,omitempty"`
 	Metadata   *jsonMetadata   `json:"metadata,omitempty"`
 	Problems   *jsonProblems   `json:"problems,omitempty"`
@@ -117,13 +121,20 @@ func (w *work) writeRecord() error {
 		Format:    1,
 		Tool:      toolName(),
 		Source:    w.input.src.Name(),
-		Target:    w.target.Name(),
+		Target:    w.options.target,
 		Output:    w.mode.name(),
 		Mode:      infoAllData,
 		Started:   w.start.UTC(),
 		Seconds:   time.Since(w.start).Seconds(),
 		ImageSize: w.imageBytes,
 		DataSize:  w.dataBytes,
+		Offset:    w.partStart,
+	}
+	if w.compare || w.dryRun {
+		r.Written = &w.written
+	}
+	if w.compare && !w.dryRun {
+		r.Same = &w.same
 	}
 	if w.scan != nil {
 		r.Mode = w.content()
@@ -137,6 +148,16 @@ func (w *work) writeRecord() error {
 		r.Mode = infoMetadata
 	}
 	b := bufio.NewWriter(w.record.to)
+	if w.dryRun {
+		var object bytes.Buffer
+		if err := encodeJSON(&object, r); err != nil {
+			return err
+		}
+		if err := writeRuns(b, object.Bytes(), w.runs()); err != nil {
+			return err
+		}
+		return b.Flush()
+	}
 	if err := encodeJSON(b, r); err != nil {
 		return err
 	}

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
@@ -42,6 +43,9 @@ func (s *session) report(w work, took time.Duration) error {
 	if w.dataBytes < w.imageBytes {
 		image += fmt.Sprintf(" with %s of data", humanize.IBytes(uint64(w.dataBytes)))
 	}
+	if w.compare && !w.dryRun {
+		image += fmt.Sprintf(" (%s blocks written, %s there already)", humanize.Comma(w.written), humanize.Comma(w.same))
+	}
 	parts = append(parts, image, took.Round(time.Millisecond).String())
 	var err error
 	if w.scan != nil {
@@ -51,7 +55,15 @@ func (s *session) report(w work, took time.Duration) error {
 	if i, ok := w.input.guest.info(); ok && i.Unreadable > 0 {
 		s.say("%s lacks what could not be read when it was made, %s: zero in this image", w.input.src.Name(), english.Plural(int(min(i.Unreadable, math.MaxInt32)), "block", ""))
 	}
-	s.say("%s to %s: %s", w.input.src.Name(), w.target.Name(), strings.Join(parts, ", "))
+	if w.dryRun {
+		s.say("%s to %s: %s would be written: %s", w.name, w.options.target, english.Plural(int(min(w.written, math.MaxInt32)), "block", ""), strings.Join(parts, ", "))
+		return err
+	}
+	s.say("%s to %s: %s", w.name, w.target.Name(), strings.Join(parts, ", "))
+	if w.compare {
+		// As e2image says it, and where.
+		_, _ = fmt.Fprintf(s.stdout, "%d blocks already contained the data to be copied\n", w.same)
+	}
 	switch {
 	case w.mode == toNormal:
 		s.say("the image holds what is in inodes: owners, times, attributes, short symlink targets and, with inline_data, names and contents of small files")
@@ -145,6 +157,7 @@ var advice = []struct {
 	{errBackingDeep, "make one image of all with qemu-img convert"},
 	{target.ErrNotJSON, "name another file, or remove it first"},
 	{target.ErrDevice, "name a file"},
+	{target.ErrOffset, "name a file or a device"},
 	{source.ErrTerminal, "send an image through a pipe"},
 	{target.ErrTerminal, "send it to a file or another program"},
 	{errNoFilesystem, "see that it is the right device; -f installs the image all the same"},
@@ -168,7 +181,7 @@ var advice = []struct {
 
 // looks says what to do about what was found in place of a filesystem.
 var looks = map[string]string{
-	"a partition table":        "name a partition of it; losetup and qemu-nbd make devices of those in a file",
+	signature.PartitionTable:   "name a partition of it with --partition",
 	"a LUKS container":         "open it with cryptsetup and name the device that appears",
 	"an LVM physical volume":   "name a logical volume of it",
 	"a member of a RAID array": "name the array",
@@ -201,7 +214,7 @@ func explain(err error) string {
 	case errors.As(err, &interrupted):
 		return interrupted.Error() + "; nothing usable is left"
 	case errors.As(err, &notExt):
-		text = looks[notExt.found.Name]
+		text = cmp.Or(notExt.partitions, looks[notExt.found.Name])
 	case errors.As(err, &unread):
 		text = "if there is a copy of the superblock elsewhere, name its block with -b and the block size with -B"
 	case errors.As(err, &corrupt) || errors.As(err, &normal):

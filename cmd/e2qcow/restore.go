@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 
+	"e2qcow/ext"
 	"e2qcow/internal/image"
 	"e2qcow/internal/raw"
 	"e2qcow/internal/target"
@@ -17,9 +18,13 @@ func (w *work) writeRaw(ctx context.Context, img image.Image) error {
 		err   error
 	)
 	switch kind := w.target.Kind(); {
+	case w.compare:
+		return w.update(ctx, img, opt)
 	case kind == target.Device && img.Size() > w.target.Size():
 		return fmt.Errorf("%s %w: it has %d bytes, the image %d", w.target.Name(), target.ErrTooSmall, w.target.Size(), img.Size())
-	case kind == target.Device && w.onlyAllocated:
+	case kind == target.InPlace && !w.onlyAllocated:
+		stats, err = w.replacePart(ctx, img, opt)
+	case kind != target.Stream && w.onlyAllocated:
 		stats, err = raw.WriteAllocated(ctx, w.target, img, opt)
 	case kind == target.Device:
 		stats, err = raw.WriteDevice(ctx, w.target, img, opt)
@@ -29,5 +34,34 @@ func (w *work) writeRaw(ctx context.Context, img image.Image) error {
 		stats, err = raw.WriteFile(ctx, w.target, img, opt)
 	}
 	w.imageBytes, w.dataBytes = stats.Size, stats.Data
+	return err
+}
+
+// replacePart writes img over a part of a file, which grows where it has to.
+func (w *work) replacePart(ctx context.Context, img image.Image, opt raw.Options) (raw.Stats, error) {
+	if err := w.target.Extend(img.Size()); err != nil {
+		return raw.Stats{}, err
+	}
+	if err := w.target.ZeroOut(ctx, 0, img.Size(), nil); err != nil {
+		return raw.Stats{}, err
+	}
+	return raw.WriteFile(ctx, w.target, img, opt)
+}
+
+// update writes what of img the target does not hold already.
+func (w *work) update(ctx context.Context, img image.Image, opt raw.Options) error {
+	if err := w.target.Extend(img.Size()); err != nil {
+		return err
+	}
+	block := w.blockSize()
+	if block == 0 {
+		block = ext.MinBlockSize
+	}
+	stats, err := raw.Update(ctx, w.target, img, raw.UpdateOptions{Options: opt, Block: block, RunsOnly: w.onlyAllocated})
+	if err == nil && w.to == nil {
+		err = w.target.Cut(img.Size())
+	}
+	w.imageBytes, w.dataBytes = stats.Size, stats.Data
+	w.written, w.same = stats.Written, stats.Same
 	return err
 }

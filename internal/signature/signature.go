@@ -26,6 +26,9 @@ const (
 	Normal = "a normal image of e2image"
 )
 
+// PartitionTable is the name of one.
+const PartitionTable = "a partition table"
+
 // A magic is bytes at an offset.
 type magic struct {
 	off   int64
@@ -67,14 +70,13 @@ var filesystems = []magic{
 	{1024, "H+\x00", "an HFS+ filesystem"},
 	{32, "NXSB", "an APFS container"},
 	{0, "bluestore block device", "a Ceph BlueStore device"},
-	{512, "EFI PART", partitionTable},
-	{4096, "EFI PART", partitionTable},
+	{512, "EFI PART", PartitionTable},
+	{4096, "EFI PART", PartitionTable},
 }
 
 const (
-	e2imageMagic   = "\x10\xb7\x2b\x7fExt2 Image 1.0\x00\x00"
-	raidMagic      = "\xfc\x4e\x2b\xa9"
-	partitionTable = "a partition table"
+	e2imageMagic = "\x10\xb7\x2b\x7fExt2 Image 1.0\x00\x00"
+	raidMagic    = "\xfc\x4e\x2b\xa9"
 )
 
 var formats = []magic{
@@ -131,7 +133,7 @@ func Find(r io.ReaderAt, size int64) (s Signature, ok bool, err error) {
 	case hasZFS(head):
 		return Signature{Name: "a ZFS pool", Filesystem: true}, true, nil
 	case hasMBR(head):
-		return Signature{Name: partitionTable, Filesystem: true}, true, nil
+		return Signature{Name: PartitionTable, Filesystem: true}, true, nil
 	}
 	name, ok := match(head, formats)
 	return Signature{Name: name}, ok, nil

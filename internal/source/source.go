@@ -164,6 +164,16 @@ func (s *Source) Name() string { return s.name }
 // Size returns the length in bytes; 0 of a pipe.
 func (s *Source) Size() int64 { return s.size }
 
+// SectorSize returns the size in bytes of the logical sectors of a block
+// device, 0 of anything else.
+func (s *Source) SectorSize() int64 {
+	size, err := storage.SectorSize(s.f)
+	if err != nil {
+		return 0
+	}
+	return size
+}
+
 // Region returns what the source stands for on storage.
 func (s *Source) Region() storage.Region { return s.region }
 

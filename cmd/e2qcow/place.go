@@ -1,0 +1,162 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"math"
+	"slices"
+	"strings"
+
+	"github.com/dustin/go-humanize"
+	"github.com/urfave/cli/v2"
+
+	"e2qcow/internal/image"
+	"e2qcow/internal/partition"
+	"e2qcow/scan"
+)
+
+// A place is where a filesystem lies on the source, and where it goes on the
+// target.
+type place struct {
+	offset    *int64 // bytes; nil where it is not given
+	partition int    // its number; 0 for none
+	to        *int64 // bytes; nil where it is not given
+}
+
+// parsePlace parses the offsets.
+func parsePlace(c *cli.Context) (place, error) {
+	var p place
+	for name, to := range map[string]**int64{flagOffset: &p.offset, flagTargetOffset: &p.to} {
+		n, err := sizeOf(c, name, 0, math.MaxInt64)
+		if err != nil {
+			return p, err
+		}
+		if c.IsSet(name) {
+			off := int64(n)
+			*to = &off
+		}
+	}
+	n, err := number(c, flagPartition, 1, math.MaxInt32)
+	if err == nil && n > 0 && p.offset != nil {
+		err = usagef("--%s and --%s exclude one another", flagOffset, flagPartition)
+	}
+	p.partition = int(n)
+	return p, err
+}
+
+// inside tells whether a filesystem is looked for in a part of the source.
+func (p place) inside() bool { return p.offset != nil || p.partition != 0 }
+
+// cut tells whether the image ends with the filesystem, rather than with what
+// that lies on.
+func (w *work) cut() bool {
+	return w.options.scan.Files || w.to != nil || w.offset != nil && w.partEnd == 0
+}
+
+// Why there is no such part of the source.
+var (
+	errBeyondEnd   = errors.New("ends before that")
+	errNoPartition = errors.New("has no such partition")
+)
+
+// findPart sets w.disk to the part of the source that is meant.
+func (w *work) findPart() error {
+	disk, name := w.input.disk(), w.input.src.Name()
+	w.disk, w.name = disk, name
+	if !w.inside() {
+		return nil
+	}
+	list, err := partition.Read(disk, disk.Size(), w.input.src.SectorSize())
+	if w.partition != 0 {
+		i := slices.IndexFunc(list, func(p partition.Partition) bool { return p.Number == w.partition })
+		if i < 0 && err != nil {
+			return fmt.Errorf("%s: %w", name, err)
+		}
+		if i < 0 {
+			return fmt.Errorf("%s %w: %d; it has %s", name, errNoPartition, w.partition, numbers(list))
+		}
+		w.partStart, w.partEnd = list[i].Start, list[i].Start+list[i].Size
+		w.name = fmt.Sprintf("partition %d of %s", w.partition, name)
+	} else {
+		w.partStart = *w.offset
+		if i := slices.IndexFunc(list, func(p partition.Partition) bool { return p.Start == w.partStart }); i >= 0 && w.partStart > 0 {
+			w.partEnd = w.partStart + list[i].Size
+		}
+		if w.partStart > 0 {
+			w.name = fmt.Sprintf("%s from byte %d", name, w.partStart)
+		}
+	}
+	if w.partStart >= disk.Size() {
+		return fmt.Errorf("%s: %w; it has %d bytes", w.name, errBeyondEnd, disk.Size())
+	}
+	end := w.partEnd
+	if end == 0 {
+		end = disk.Size()
+	}
+	w.disk = image.Section(disk, w.partStart, end-w.partStart)
+	w.options.scan.Bad = shifted(w.options.scan.Bad, w.partStart)
+	return nil
+}
+
+// numbers lists partitions for a person.
+func numbers(list []partition.Partition) string {
+	const most = 16
+	words := make([]string, 0, most+1)
+	for _, p := range list {
+		if len(words) == most {
+			words = append(words, fmt.Sprintf("and %d more", len(list)-most))
+			break
+		}
+		words = append(words, fmt.Sprint(p.Number))
+	}
+	if len(words) == 0 {
+		return "none"
+	}
+	return strings.Join(words, ", ")
+}
+
+// shifted returns ranges of a disk as ranges of the part of it from start.
+func shifted(ranges []scan.Range, start int64) []scan.Range {
+	var list []scan.Range
+	for _, r := range ranges {
+		if r.End > start {
+			list = append(list, scan.Range{Start: max(r.Start-start, 0), End: r.End - start})
+		}
+	}
+	return list
+}
+
+// extPartitions says which partitions of a disk hold an ext filesystem; ""
+// where there is no table.
+func extPartitions(disk image.Image, sectorSize int64) string {
+	list, err := partition.Read(disk, disk.Size(), sectorSize)
+	if errors.Is(err, partition.ErrNone) {
+		return ""
+	}
+	const most = 16
+	var found []string
+	for _, p := range list {
+		if len(found) < most && superblockAt(io.NewSectionReader(disk, p.Start, p.Size)) != nil {
+			found = append(found, fmt.Sprintf("%d (%s at byte %d)", p.Number, humanize.IBytes(uint64(p.Size)), p.Start))
+		}
+	}
+	text := "none of its partitions holds one"
+	if len(found) > 0 {
+		text = "name with --" + flagPartition + " one that holds one: " + strings.Join(found, ", ")
+	}
+	if err != nil {
+		text += fmt.Sprintf(" (%v)", err)
+	}
+	return text
+}
+
+// sameFilesystem returns what tells whether a disk holds the filesystem that
+// is on w.disk, by its UUID.
+func (w *work) sameFilesystem() func(io.ReaderAt) bool {
+	source := superblockAt(w.disk)
+	return func(r io.ReaderAt) bool {
+		there := superblockAt(r)
+		return source != nil && there != nil && source.UUID() == there.UUID()
+	}
+}
