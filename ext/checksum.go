@@ -203,19 +203,13 @@ func allZero(b []byte) bool {
 	return true
 }
 
-const (
-	extentHeaderLen = int(unsafe.Sizeof(ext4.ExtentHeaderNode{}))
-	extentEntryLen  = int(unsafe.Sizeof(ext4.ExtentLeafNode{}))
-	extentMaxOffset = 4 // eh_max
-)
-
 // extentTailOffset is where the checksum of an extent block lies: behind the
 // entries there is room for.
 func extentTailOffset(block []byte) (off int, ok bool) {
-	if len(block) < extentHeaderLen {
+	if len(block) < extentHeaderSize {
 		return 0, false
 	}
-	off = extentHeaderLen + extentEntryLen*int(binary.LittleEndian.Uint16(block[extentMaxOffset:]))
+	off = extentHeaderSize + extentSize*ExtentNode(block).Max()
 	return off, off <= len(block)-4
 }
 

@@ -39,8 +39,6 @@ const (
 	// inlineParentLen the part of that before the entries of a directory.
 	inlineDataSize  = 60
 	inlineParentLen = 4
-
-	rootInode = 2
 )
 
 // DirentError tells where a chain of directory entries stops making sense.
@@ -302,7 +300,7 @@ func LooksLikeInlineDirectory(iblock []byte, size uint64, blockSize int, inodes,
 	}
 	first := binary.LittleEndian.Uint32(chain)
 	recLen := RecLen(binary.LittleEndian.Uint16(chain[4:]), blockSize)
-	return parent < inodes && (parent >= firstInode || parent == rootInode) &&
+	return parent < inodes && (parent >= firstInode || parent == RootInode) &&
 		first < inodes && (first >= firstInode || first == 0) &&
 		recLen <= len(chain)
 }
