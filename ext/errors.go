@@ -6,9 +6,9 @@ import (
 	"strings"
 )
 
-// ErrNotExt says that a superblock's magic number is not that of ext2, ext3
+// ErrBadMagic says that a superblock's magic number is not that of ext2, ext3
 // or ext4.
-var ErrNotExt = errors.New("no ext2, ext3 or ext4 superblock")
+var ErrBadMagic = errors.New("no ext2, ext3 or ext4 superblock")
 
 // A CorruptError says which structure is damaged and where it lies. Fields
 // that do not apply are zero.

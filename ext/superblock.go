@@ -56,13 +56,13 @@ type Superblock struct {
 }
 
 // DecodeSuperblock decodes the first SuperblockSize bytes of b. The error is
-// ErrNotExt when the magic number is another, a *CorruptError when b is short.
+// ErrBadMagic when the magic number is another, a *CorruptError when b is short.
 func DecodeSuperblock(b []byte) (*Superblock, error) {
 	if len(b) < SuperblockSize {
 		return nil, &CorruptError{What: "superblock is cut short", Offset: int64(len(b))}
 	}
 	if !IsSuperblock(b) {
-		return nil, ErrNotExt
+		return nil, ErrBadMagic
 	}
 	return decodeSuperblock([SuperblockSize]byte(b))
 }

@@ -154,7 +154,7 @@ func TestDecodeSuperblockRefuses(t *testing.T) {
 			t.Errorf("%d bytes: %v", n, err)
 		}
 	}
-	if _, err := DecodeSuperblock(make([]byte, SuperblockSize)); !errors.Is(err, ErrNotExt) {
+	if _, err := DecodeSuperblock(make([]byte, SuperblockSize)); !errors.Is(err, ErrBadMagic) {
 		t.Errorf("zeros: %v", err)
 	}
 	if IsSuperblock(make([]byte, 57)) || IsSuperblock(nil) {

@@ -48,6 +48,8 @@ func (s *session) convert(ctx context.Context, o options) error {
 			what = signature.Normal
 		}
 		return usagef("option --%s concerns a filesystem; %s is %s, taken as it is", o.scanFlag, w.input.src.Name(), what)
+	case o.badMap != "" && guest != nil:
+		return usagef("option --%s is of the disk that was rescued; %s is a qcow2 image, whose offsets are others", flagBadMap, w.input.src.Name())
 	}
 	if o.mode == install {
 		return s.install(ctx, &w)
