@@ -45,6 +45,7 @@ func (s *session) install(ctx context.Context, w *work) error {
 		defer w.record.Close()
 		s.guard(w.record.Close)
 	}
+	s.atStake(w.target.Name()+" is as it was", false)
 	p, err := s.patch(ctx, w)
 	if err != nil {
 		return err
@@ -267,7 +268,7 @@ func (s *session) keepUndo(ctx context.Context, w *work, p *patch) error {
 // writePatch writes to the target. From the first byte to the last that is
 // synced, an error comes with what state the target is in.
 func (s *session) writePatch(ctx context.Context, w *work, img image.Image, total int64) error {
-	s.atStake(halfway(w))
+	s.atStake(halfway(w), true)
 	stats, err := raw.WriteInPlace(ctx, w.target, img, total, raw.Options{
 		Threads:  w.threads,
 		Progress: w.progress.Phase("install", progress.Bytes),
@@ -276,7 +277,7 @@ func (s *session) writePatch(ctx context.Context, w *work, img image.Image, tota
 	var part *raw.PartialError
 	if err != nil {
 		if !errors.As(err, &part) {
-			s.atStake("") // nothing was written
+			s.atStake(w.target.Name()+" is as it was", false)
 			return err
 		}
 		return fmt.Errorf("%s: %w", w.target.Name(), err)
@@ -284,7 +285,7 @@ func (s *session) writePatch(ctx context.Context, w *work, img image.Image, tota
 	if err := w.target.Commit(); err != nil {
 		return err
 	}
-	s.atStake("")
+	s.atStake(w.target.Name()+" holds the metadata of the image, whole", false)
 	return nil
 }
 

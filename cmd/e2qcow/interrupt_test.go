@@ -3,11 +3,13 @@ package main
 import (
 	"bytes"
 	"errors"
+	"fmt"
 	"io"
 	"os"
 	"os/exec"
 	"os/signal"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -186,4 +188,32 @@ func (p *process) wait(t *testing.T) (code int, text string) {
 		t.Fatal(err)
 	}
 	return p.cmd.ProcessState.ExitCode(), string(said[p.filler:])
+}
+
+// TestInterruptInstall ends an installation before the first byte is written,
+// in the same way as TestInterrupt.
+func TestInterruptInstall(t *testing.T) {
+	image := makeFilesystem(t)
+	before, err := os.ReadFile(image)
+	if err != nil {
+		t.Fatal(err)
+	}
+	device := filepath.Join(t.TempDir(), "device")
+	if err := os.WriteFile(device, before, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	p := start(t, "-p", "-I", device, image)
+	p.waitFor(t, func() bool {
+		links, _ := filepath.Glob(fmt.Sprintf("/proc/%d/fd/*", p.cmd.Process.Pid))
+		return slices.ContainsFunc(links, func(link string) bool { name, _ := os.Readlink(link); return name == device })
+	})
+	time.Sleep(100 * time.Millisecond) // to come as far as it gets
+	p.signal(t, syscall.SIGINT)
+	time.Sleep(100 * time.Millisecond)
+	if code, text := p.wait(t); code != exitFailed || !strings.HasSuffix(text, "e2qcow: interrupted by SIGINT; "+device+" is as it was\n") {
+		t.Errorf("exit %d and %q", code, text)
+	}
+	if after, err := os.ReadFile(device); err != nil || !bytes.Equal(before, after) {
+		t.Errorf("the device is not as it was: %v", err)
+	}
 }

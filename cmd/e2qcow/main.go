@@ -69,8 +69,8 @@ func (s *session) exitCode(err error) int {
 		}
 		return exitUsage
 	}
-	if left := s.stake.Load(); left != nil {
-		s.say("%v; %s", err, *left)
+	if left := s.left(err); left != "" {
+		s.say("%v; %s", err, left)
 	} else {
 		s.say("%s", explain(err))
 	}

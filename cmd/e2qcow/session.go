@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -23,7 +24,7 @@ type session struct {
 	mu       sync.Mutex
 	cleanups []func() // leave no half target
 
-	stake atomic.Pointer[string] // what an error now leaves behind; nil for nothing
+	stake atomic.Pointer[stake] // nil where a target appears whole or not at all
 }
 
 func newSession(stderr *os.File) *session { return &session{stdout: os.Stdout, stderr: stderr} }
@@ -40,14 +41,25 @@ func (s *session) guard(f func()) {
 	s.cleanups = append(s.cleanups, f)
 }
 
+// A stake is what the end of a session leaves behind that changes something
+// where it is.
+type stake struct {
+	text    string // what there is then, and what to do
+	touched bool   // something was written
+}
+
 // atStake has an error that ends the session from now on come with what it
-// leaves behind, and what to do then; "" is nothing.
-func (s *session) atStake(text string) {
-	if text == "" {
-		s.stake.Store(nil)
-	} else {
-		s.stake.Store(&text)
+// leaves behind: while nothing is touched, an interruption only, as other
+// errors say what to do themselves.
+func (s *session) atStake(text string, touched bool) { s.stake.Store(&stake{text, touched}) }
+
+// left returns what err leaves behind, "" where that goes without saying.
+func (s *session) left(err error) string {
+	var interrupted *interruptedError
+	if st := s.stake.Load(); st != nil && (st.touched || errors.As(err, &interrupted)) {
+		return st.text
 	}
+	return ""
 }
 
 // An interruptedError is a signal that ended the work.

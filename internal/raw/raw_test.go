@@ -403,6 +403,16 @@ func TestWriteInPlace(t *testing.T) {
 				}
 			}
 			ctx, cancel := context.WithCancelCause(context.Background())
+			d = &disk{data: bytes.Clone(old), left: -1}
+			_, err = WriteInPlace(ctx, d, odd, total, Options{Progress: func(done, total int64) {
+				if done > total/2 {
+					cancel(errDisk)
+				}
+			}})
+			var part *PartialError
+			if err != nil && (!errors.As(err, &part) || !errors.Is(err, errDisk) || !bytes.Equal(d.data, want(part.Off))) {
+				t.Errorf("cancelled in the middle: %v", err)
+			}
 			cancel(errDisk)
 			d = &disk{data: bytes.Clone(old), left: -1}
 			if _, err := WriteInPlace(ctx, d, odd, total, Options{}); err == nil || errors.As(err, new(*PartialError)) || !bytes.Equal(d.data, old) {
