@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"sort"
 
 	"e2qcow/ext"
 	"e2qcow/internal/buffer"
@@ -193,14 +194,12 @@ func (p *Patch) structure(block uint64) (from, to int64) {
 // readable cuts what could not be read from [start, end). What is left may be
 // empty and then ends where a search goes on.
 func (p *Patch) readable(start, end int64) (int64, int64) {
-	for _, l := range p.lost {
-		switch {
-		case l.End <= start:
-		case l.Start > start:
-			return start, min(end, l.Start)
-		default:
-			start = min(l.End, end)
-		}
+	i := sort.Search(len(p.lost), func(i int) bool { return p.lost[i].End > start })
+	for ; i < len(p.lost) && p.lost[i].Start <= start; i++ {
+		start = min(p.lost[i].End, end)
+	}
+	if i < len(p.lost) {
+		end = min(end, max(p.lost[i].Start, start))
 	}
 	return start, end
 }

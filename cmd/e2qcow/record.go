@@ -55,7 +55,8 @@ type jsonRecord struct {
 	Source     string          `json:"source"`
 	Target     string          `json:"target"`
 	Output     string          `json:"output"` // qcow2, raw, e2image or install
-	Mode       string          `json:"mode"`   // metadata or all data
+	Mode       string          `json:"mode"`   // metadata, all data or undo
+	Undo       string          `json:"undo,omitempty"`
 	Started    time.Time       `json:"started"`
 	Seconds    float64         `json:"seconds"`
 	ImageSize  int64           `json:"image_size"`               // bytes
@@ -128,6 +129,7 @@ func (w *work) writeRecord() error {
 		Seconds:   time.Since(w.start).Seconds(),
 		ImageSize: w.imageBytes,
 		DataSize:  w.dataBytes,
+		Undo:      w.undo,
 		Offset:    w.partStart,
 	}
 	if w.compare || w.dryRun {
@@ -144,8 +146,10 @@ func (w *work) writeRecord() error {
 		if sb := w.scan.Super(); sb != nil {
 			r.Filesystem = filesystemOf(sb)
 		}
-	} else if i, ok := w.input.guest.info(); ok && i.Mode == infoMetadata || w.input.normal != nil {
+	} else if i, ok := w.input.guest.info(); w.input.normal != nil {
 		r.Mode = infoMetadata
+	} else if ok && (i.Mode == infoMetadata || i.Mode == infoUndo) {
+		r.Mode = i.Mode
 	}
 	b := bufio.NewWriter(w.record.to)
 	if w.dryRun {
