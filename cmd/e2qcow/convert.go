@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"runtime"
 	"time"
 
 	"e2qcow/internal/freeze"
@@ -26,6 +27,10 @@ var errUnreadable = errors.New("some metadata could not be read")
 func (s *session) convert(ctx context.Context, o options) error {
 	w := work{options: o, stdout: s.stdout, start: time.Now(), progress: progress.New(s.stderr, o.progress)}
 	defer w.progress.Finish()
+	if o.threads > 0 {
+		// There are more workers than threads: some wait for a disk.
+		runtime.GOMAXPROCS(min(o.threads, runtime.GOMAXPROCS(0)))
+	}
 	var err error
 	if w.options.scan.Bad, err = readBadMap(o.badMap); err != nil {
 		return err

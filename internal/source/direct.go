@@ -39,6 +39,8 @@ type direct struct {
 	align   int64       // of offsets, lengths and memory
 	refused atomic.Bool // by the device, whatever the kernel said
 	room    atomic.Int64
+	alone   bool        // it is a device that nobody else uses
+	around  atomic.Bool // more is in the page cache than was asked for
 }
 
 // SetDirect sets whether reads pass the page cache; without it they do not.
@@ -54,12 +56,17 @@ func (s *Source) SetDirect(mode DirectMode) error {
 	}
 	device := isBlockDevice(info.Mode())
 	if mode == DirectAuto {
-		// Of what is mounted the cache belongs to the filesystem.
-		if uses, err := s.region.Uses(); !device || err != nil || len(uses) > 0 {
+		// Of what is mounted the cache belongs to the filesystem. Who cannot
+		// tell whether it is finds out, and says so, elsewhere.
+		uses, err := s.region.Uses()
+		if alone := err == nil && len(uses) == 0; !device || !alone {
 			return nil
 		}
 	}
 	err = s.openDirect(device)
+	if err == nil {
+		s.direct.alone = mode == DirectAuto
+	}
 	if err != nil && mode == DirectOn {
 		return fmt.Errorf("%s: cannot be read past the page cache: %w", s.name, err)
 	}
@@ -139,14 +146,32 @@ func (d *direct) passes(p []byte, off int64, use image.Use) bool {
 	case image.Once:
 		return true
 	case image.Again:
-		return len(p) >= smallRead && d.room.Add(-int64(len(p))) < 0
+		return d.room.Add(-max(int64(len(p)), around)) < 0 && len(p) >= smallRead
 	}
 	return false
+}
+
+// around is the piece of a device that is read for the sake of a few bytes in
+// it: it costs no more than those, and what they lead to, or what the other
+// end of a tree holds, is often beside them.
+const around = answerBytes
+
+// readAround has the kernel read the piece that p lies in, if there is room.
+func (s *Source) readAround(p []byte, off int64) {
+	start := off &^ (around - 1)
+	if !s.direct.alone || len(p) >= smallRead || off+int64(len(p)) > start+around || s.direct.room.Load() < around {
+		return
+	}
+	s.direct.around.Store(true)
+	s.advise(start, around, unix.FADV_WILLNEED)
 }
 
 // ReadFor reads as ReadAt does, through the page cache or past it.
 func (s *Source) ReadFor(p []byte, off int64, use image.Use) (int, error) {
 	d := s.direct
+	if d != nil && use == image.Again {
+		s.readAround(p, off)
+	}
 	if d.passes(p, off, use) {
 		n, err := d.f.ReadAt(p, off)
 		if !errors.Is(err, unix.EINVAL) {

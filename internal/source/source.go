@@ -224,6 +224,9 @@ func (s *Source) Head(n int) ([]byte, error) {
 func (s *Source) Close() {
 	if s.direct != nil {
 		s.direct.f.Close()
+		if s.direct.around.Load() {
+			s.advise(0, 0, unix.FADV_DONTNEED) // nobody else uses it
+		}
 	}
 	if s.spool != nil {
 		s.spool.Close()
