@@ -9,12 +9,11 @@ import (
 	"e2qcow/internal/spool"
 )
 
-// SpoolOptions say where data waits that cannot be written, or read, yet. A
-// failure of that is a *SpoolError.
-type (
-	SpoolOptions = spool.Options
-	SpoolError   = spool.Error
-)
+// SpoolOptions say where data waits that cannot be written, or read, yet.
+type SpoolOptions = spool.Options
+
+// A SpoolError is a failure of the temporary file where data waits.
+type SpoolError = spool.Error
 
 // WriteStream writes to w, in order, the bytes that WriteFile writes to a
 // file. The tables, which come first, are known when all data has been read:

@@ -33,6 +33,9 @@ func commands() []command {
 			if err != nil {
 				return err
 			}
+			if s.isE2image() {
+				o.asE2image()
+			}
 			return s.convert(c.Context, o)
 		}},
 		{"info", inspectFlags(), infoHelp, (*session).info},
@@ -44,8 +47,12 @@ func commands() []command {
 // known by its name as the first argument only: elsewhere that is an operand.
 func (s *session) run(ctx context.Context, args []string) error {
 	args = args[min(1, len(args)):]
+	s.sayBanner()
 	list := commands()
 	cmd := list[0]
+	if s.isE2image() {
+		list = list[:1]
+	}
 	for _, c := range list[1:] {
 		if len(args) > 0 && args[0] == c.name {
 			cmd, args = c, args[1:]
@@ -82,6 +89,9 @@ func (s *session) app(cmd command) *cli.App {
 		OnUsageError:    func(_ *cli.Context, err error, _ bool) error { return usagef("%v", err) },
 		Action: func(c *cli.Context) error {
 			switch {
+			case c.Bool(flagHelp) && s.isE2image():
+				_, err := fmt.Fprint(s.stdout, e2imageUsage)
+				return err
 			case c.Bool(flagHelp):
 				_, err := fmt.Fprintf(s.stdout, cmd.help, flagHelpText(c.App.Flags))
 				return err

@@ -12,6 +12,7 @@ import (
 type usageError struct {
 	what    string
 	command string // that was called; "" for the usual one
+	getopt  string // the same as getopt(3) says it; "" where it has no word for it
 }
 
 func (e *usageError) Error() string { return e.what }
@@ -91,7 +92,7 @@ func (p *parser) long(arg string) error {
 	name, value, attached := strings.Cut(arg[2:], "=")
 	o, ok := p.table[name]
 	if !ok || utf8.RuneCountInString(name) < 2 {
-		return usagef("unknown option --%s", name)
+		return &usageError{what: "unknown option --" + name, getopt: "invalid option -- '-'"}
 	}
 	switch {
 	case !o.takesValue && attached:
@@ -114,10 +115,12 @@ func (p *parser) bundle(arg string) error {
 		letters = letters[n:]
 		o, ok := p.table[name]
 		switch {
-		case !ok && len(arg) == len(name)+1:
-			return usagef("unknown option -%s", name)
 		case !ok:
-			return usagef("unknown option -%s in %s", name, arg)
+			err := &usageError{what: "unknown option -" + name, getopt: "invalid option -- '" + name + "'"}
+			if len(arg) > len(name)+1 {
+				err.what += " in " + arg
+			}
+			return err
 		case !o.takesValue:
 			p.options = append(p.options, "--"+o.name)
 		case o.implied == nil && letters != "":
@@ -138,7 +141,9 @@ func (p *parser) detached(o option, spelled string) error {
 	case o.implied != nil:
 		p.add(o, *o.implied)
 	case len(p.rest) == 0:
-		return usagef("option %s needs a value", spelled)
+		err := &usageError{what: "option " + spelled + " needs a value"}
+		err.getopt = "option requires an argument -- '" + strings.TrimLeft(spelled, "-") + "'"
+		return err
 	default:
 		p.add(o, p.rest[0])
 		p.rest = p.rest[1:]

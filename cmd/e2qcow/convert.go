@@ -36,10 +36,11 @@ func (s *session) convert(ctx context.Context, o options) error {
 		return err
 	}
 	if w.input, err = s.openInput(ctx, o, w.progress); err != nil {
+		s.sayNoSuperblock(o)
 		return err
 	}
 	defer w.input.Close()
-	if err := checkQuiet(w.input, o); err != nil {
+	if err := s.checkQuiet(w.input, o); err != nil {
 		return err
 	}
 	switch guest := w.input.guest; {
@@ -71,6 +72,9 @@ func (s *session) convert(ctx context.Context, o options) error {
 		err = s.whileFrozen(ctx, &w, w.make)
 	} else {
 		err = w.make(ctx)
+	}
+	if errors.Is(err, scan.ErrNotExt) {
+		s.sayNoSuperblock(o)
 	}
 	if err != nil {
 		return err
@@ -142,18 +146,28 @@ func (w *work) close() {
 	}
 }
 
-// commit has the target and the record appear. The record is written before,
-// so that a lack of room for it leaves neither.
+// commit has the target and the record appear. Both are on the disk before, so
+// that a lack of room for one leaves neither.
 func (w *work) commit() error {
 	if err := w.writeRecord(); err != nil {
 		return err
 	}
-	if w.target != nil {
-		if err := w.target.Commit(); err != nil {
-			return err
-		}
+	if err := w.record.Settle(); err != nil {
+		return err
 	}
-	return w.record.Commit()
+	if w.target == nil {
+		return w.record.Commit()
+	}
+	if err := w.target.Settle(); err != nil {
+		return err
+	}
+	if err := w.target.Commit(); err != nil {
+		return err
+	}
+	if err := w.record.Commit(); err != nil {
+		return fmt.Errorf("%s is complete, but not its record: %w", w.target.Name(), err)
+	}
+	return nil
 }
 
 // format returns what a mode writes.
@@ -175,8 +189,9 @@ var (
 	errMountsUnknown   = errors.New("may be mounted")
 )
 
-// checkQuiet refuses a source that may change, unless told not to.
-func checkQuiet(in *input, o options) error {
+// checkQuiet refuses a source that may change, unless told not to. Normal images
+// are made of filesystems in use, every week: that is said only.
+func (s *session) checkQuiet(in *input, o options) error {
 	if o.force {
 		return nil
 	}
@@ -187,6 +202,8 @@ func checkQuiet(in *input, o options) error {
 	for _, u := range uses {
 		switch {
 		case !u.Writable, o.freeze && u.Kind == storage.Mounted:
+		case u.Kind == storage.Mounted && o.mode == toNormal:
+			s.say("%s %v (%v): the image may contradict itself", in.src.Name(), errSourceMounted, u)
 		case u.Kind == storage.Elsewhere:
 			return fmt.Errorf("%s %w (%v)", in.src.Name(), errSourceElsewhere, u)
 		case u.Kind == storage.Mounted:

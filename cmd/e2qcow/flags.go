@@ -100,7 +100,7 @@ func flags() []cli.Flag {
 		&cli.StringFlag{Name: flagBadMap, Usage: "`FILE`"},
 		&cli.StringFlag{Name: flagThreads, Usage: "`N`"},
 		&cli.StringFlag{Name: flagDirect, Usage: "`auto|on|off`"},
-		&cli.BoolFlag{Name: flagVersion},
+		&cli.BoolFlag{Name: flagVersion, Aliases: []string{"V"}},
 		&cli.BoolFlag{Name: flagHelp, Aliases: []string{"h"}, Usage: "print this text"},
 	}
 }

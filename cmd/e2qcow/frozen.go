@@ -85,14 +85,16 @@ func (s *session) checkFrozen(w *work, dev uint64) error {
 		name string
 		on   func(dev uint64) (bool, error)
 	}
-	places := []place{
-		{w.target.Name(), w.target.On},
-		{"standard error", func(dev uint64) (bool, error) { return storage.On(s.stderr, dev) }},
+	places := []place{{"standard error", func(dev uint64) (bool, error) { return storage.On(s.stderr, dev) }}}
+	if w.target != nil {
+		places = append(places, place{w.target.Name(), w.target.On})
+	} else { // -n prints
+		places = append(places, place{"standard output", func(dev uint64) (bool, error) { return storage.On(os.Stdout, dev) }})
 	}
 	if w.record.to != nil {
 		places = append(places, place{w.record.to.Name(), w.record.to.On})
 	}
-	if w.target.Kind() == target.Stream && w.mode != toRaw {
+	if w.target != nil && w.target.Kind() == target.Stream && w.mode != toRaw {
 		folder := w.spool.Folder()
 		places = append(places, place{"the folder for temporary files, " + folder + ",", func(dev uint64) (bool, error) {
 			f, err := os.Open(folder)

@@ -6,6 +6,7 @@
 //	app     what is asked for            report        what is said about it
 //	convert source ─► image ─► target    record        the same for programs
 //	input   guest, backing: the sources  dump, restore the images
+//	e2image what differs under that name
 //	frozen  while the source is frozen
 //	info, check: what looks at images
 package main
@@ -38,6 +39,7 @@ func main() {
 	// A reader that goes away is an error of writing, also on stdout.
 	signal.Ignore(syscall.SIGPIPE)
 	s := newSession(os.Stderr)
+	s.calledAs(os.Args[0])
 	ctx, stop := s.interruptible()
 	err := s.run(ctx, os.Args)
 	stop()
@@ -57,6 +59,9 @@ func (s *session) exitCode(err error) int {
 		return exitUnreadable
 	case errors.As(err, &status):
 		return int(status)
+	case errors.As(err, &usage) && s.isE2image():
+		s.sayUsage(usage)
+		return exitFailed
 	case errors.As(err, &usage):
 		s.say("%v", usage)
 		call := name
@@ -69,9 +74,12 @@ func (s *session) exitCode(err error) int {
 		}
 		return exitUsage
 	}
-	if left := s.left(err); left != "" {
+	switch left := s.left(err); {
+	case left != "":
 		s.say("%v; %s", err, left)
-	} else {
+	case s.isE2image():
+		s.say("%s", explainE2image(err))
+	default:
 		s.say("%s", explain(err))
 	}
 	return exitFailed

@@ -10,9 +10,10 @@ import (
 )
 
 // TestMain runs the tests with a program e2qcow first in PATH: the test binary
-// itself, which under that name is the tool.
+// itself, which under that name is the tool, as it is under the name e2image.
 func TestMain(m *testing.M) {
-	if filepath.Base(os.Args[0]) == name || freeze.IsChild(os.Args) {
+	called := filepath.Base(os.Args[0])
+	if called == name || called == e2image || freeze.IsChild(os.Args) {
 		main()
 	}
 	os.Exit(withTool(m.Run))

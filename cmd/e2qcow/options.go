@@ -53,6 +53,7 @@ type options struct {
 	backing        bool
 	force          bool
 	freeze         bool
+	quiet          bool // nothing is said of success
 	progress       bool
 	onlyAllocated  bool
 	overwrite      bool

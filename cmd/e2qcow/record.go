@@ -32,6 +32,14 @@ func openRecord(ctx context.Context, w *work) (record, error) {
 	return record{t}, nil
 }
 
+// Settle has the record reach the disk.
+func (r record) Settle() error {
+	if r.to == nil {
+		return nil
+	}
+	return r.to.Settle()
+}
+
 // Commit has the record appear.
 func (r record) Commit() error {
 	if r.to == nil {

@@ -55,15 +55,18 @@ func (s *session) report(w work, took time.Duration) error {
 	if i, ok := w.input.guest.info(); ok && i.Unreadable > 0 {
 		s.say("%s lacks what could not be read when it was made, %s: zero in this image", w.input.src.Name(), english.Plural(int(min(i.Unreadable, math.MaxInt32)), "block", ""))
 	}
-	if w.dryRun {
-		s.say("%s to %s: %s would be written: %s", w.name, w.options.target, english.Plural(int(min(w.written, math.MaxInt32)), "block", ""), strings.Join(parts, ", "))
-		return err
-	}
-	s.say("%s to %s: %s", w.name, w.target.Name(), strings.Join(parts, ", "))
 	if w.compare {
 		// As e2image says it, and where.
 		_, _ = fmt.Fprintf(s.stdout, "%d blocks already contained the data to be copied\n", w.same)
 	}
+	switch {
+	case w.quiet:
+		return err
+	case w.dryRun:
+		s.say("%s to %s: %s would be written: %s", w.name, w.options.target, english.Plural(int(min(w.written, math.MaxInt32)), "block", ""), strings.Join(parts, ", "))
+		return err
+	}
+	s.say("%s to %s: %s", w.name, w.target.Name(), strings.Join(parts, ", "))
 	switch {
 	case w.mode == toNormal:
 		s.say("the image holds what is in inodes: owners, times, attributes, short symlink targets and, with inline_data, names and contents of small files")

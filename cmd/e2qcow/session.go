@@ -13,11 +13,12 @@ import (
 	"time"
 )
 
-// name is what the tool calls itself in messages.
+// name is what the tool calls itself, but where it takes the place of another.
 const name = "e2qcow"
 
 // A session is one run of the tool.
 type session struct {
+	name   string    // in messages
 	stdout io.Writer // for what was asked for, as --help; images have their own
 	stderr *os.File
 
@@ -27,11 +28,13 @@ type session struct {
 	stake atomic.Pointer[stake] // nil where a target appears whole or not at all
 }
 
-func newSession(stderr *os.File) *session { return &session{stdout: os.Stdout, stderr: stderr} }
+func newSession(stderr *os.File) *session {
+	return &session{name: name, stdout: os.Stdout, stderr: stderr}
+}
 
 // say writes a line to the person.
 func (s *session) say(format string, args ...any) {
-	_, _ = fmt.Fprintf(s.stderr, "%s: %s\n", name, printable(fmt.Sprintf(format, args...)))
+	_, _ = fmt.Fprintf(s.stderr, "%s: %s\n", s.name, printable(fmt.Sprintf(format, args...)))
 }
 
 // guard has f called if the session has to end at once.

@@ -89,7 +89,7 @@ func TestUses(t *testing.T) {
 	mountinfo := func(major, minor int, options string) string {
 		return fmt.Sprintf("36 35 %d:%d / /mnt rw,noatime - ext4 /dev/any %s\n", major, minor, options)
 	}
-	disk := func(major, minor uint32) uint64 { return unix.Mkdev(major, minor) }
+	disk := unix.Mkdev
 	for _, test := range []struct {
 		what string
 		proc map[string]string

@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"syscall"
 
 	"golang.org/x/sys/unix"
 )
@@ -15,9 +16,10 @@ import (
 func openFile(name string, opt Options) (*Target, error) {
 	path, err := resolve(name)
 	if err != nil {
-		return nil, err
+		return nil, &fs.PathError{Op: "create", Path: name, Err: unwrapPath(err)}
 	}
-	if err := checkExisting(path, name, opt); err != nil {
+	old, err := checkExisting(path, name, opt)
+	if err != nil {
 		return nil, err
 	}
 	temp := temporary(path)
@@ -25,36 +27,48 @@ func openFile(name string, opt Options) (*Target, error) {
 	if err != nil {
 		return nil, &fs.PathError{Op: "create", Path: name, Err: unwrapPath(err)}
 	}
-	return &Target{kind: File, name: name, f: f, path: path, temp: temp}, nil
+	return &Target{kind: File, name: name, f: f, path: path, temp: temp, old: old}, nil
 }
 
-// checkExisting refuses a file that must not be replaced. It is opened for
-// writing, though only to see whether it could be: the kernel does not let go
-// of swap files and running programs.
-func checkExisting(path, name string, opt Options) error {
+// checkExisting refuses a file that must not be replaced, and returns what is
+// known of it, nil where there is none. It is opened for writing, though only to
+// see whether it could be: the kernel does not let go of swap files and running
+// programs.
+func checkExisting(path, name string, opt Options) (fs.FileInfo, error) {
 	f, err := os.OpenFile(path, os.O_RDWR, 0)
 	if errors.Is(err, fs.ErrNotExist) {
-		return nil
+		return nil, nil
 	}
 	if errors.Is(err, unix.ETXTBSY) {
-		return refuse(name, ErrMounted)
+		return nil, refuse(name, ErrMounted)
 	}
 	if errors.Is(err, fs.ErrPermission) {
 		// One that can be written but not read cannot be told from another.
-		return fmt.Errorf("%w (an existing file must be readable and writable)", err)
+		return nil, fmt.Errorf("%w (an existing file must be readable and writable)", err)
 	}
 	if err != nil {
-		return err
+		return nil, err
 	}
 	defer f.Close()
 	info, err := f.Stat()
 	if err != nil {
-		return err
+		return nil, err
 	}
 	if err := checkRegion(f, name, opt); err != nil {
-		return err
+		return nil, err
 	}
-	return checkContent(f, name, info.Size(), opt)
+	return info, checkContent(f, name, info.Size(), opt)
+}
+
+// inherit gives f the owner and the mode of the file that it replaces. Where it
+// cannot have that owner, it stays for its own only.
+func inherit(f *os.File, old fs.FileInfo) error {
+	if st, ok := old.Sys().(*syscall.Stat_t); ok {
+		if err := f.Chown(int(st.Uid), int(st.Gid)); err != nil {
+			return nil //nolint:nilerr // Not everyone may give files away.
+		}
+	}
+	return f.Chmod(old.Mode().Perm())
 }
 
 // maxLinks is how many symlinks the kernel follows.

@@ -31,11 +31,10 @@ func openStdout(opt Options) (*Target, error) {
 	}
 	t := &Target{kind: Stream, name: name, f: f}
 	if mode.IsRegular() {
-		if t.skip, err = skipper(f, info.Size()); err != nil {
-			return nil, err
-		}
+		t.start = info.Size()
+		t.skip, t.appends, err = atEnd(f, info.Size())
 	}
-	return t, nil
+	return t, err
 }
 
 // openStream opens a FIFO or a character device. It waits for the reader of a
@@ -72,21 +71,24 @@ type skip struct {
 	end   int64 // its length after the holes at its end
 }
 
-// skipper returns a skip for f, or nil where there may be bytes in the way or
-// every write goes to the end.
-func skipper(f *os.File, size int64) (*skip, error) {
+// atEnd returns a skip for f, of that size, if it is written from its end on. It
+// is nil where there may be bytes in the way, or every write goes to the end:
+// appends is set then.
+func atEnd(f *os.File, size int64) (s *skip, appends bool, err error) {
 	flags, err := unix.FcntlInt(f.Fd(), unix.F_GETFL, 0)
 	if err != nil {
-		return nil, &fs.PathError{Op: "fcntl", Path: f.Name(), Err: err}
+		return nil, false, &fs.PathError{Op: "fcntl", Path: f.Name(), Err: err}
 	}
 	pos, err := f.Seek(0, io.SeekCurrent)
-	if err != nil {
-		return nil, err
+	switch {
+	case err != nil:
+		return nil, false, err
+	case flags&unix.O_APPEND != 0:
+		return nil, true, nil
+	case pos < size:
+		return nil, false, nil
 	}
-	if flags&unix.O_APPEND != 0 || pos < size {
-		return nil, nil
-	}
-	return &skip{f: f, start: size}, nil
+	return &skip{f: f, start: size}, false, nil
 }
 
 func (s *skip) zeros(n int64) error {

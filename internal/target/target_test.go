@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -76,6 +77,39 @@ func TestFileAppearsWhole(t *testing.T) {
 	}
 	if b, err := os.ReadFile(name); err != nil || string(b) != "new" {
 		t.Errorf("content %q, %v", b, err)
+	}
+}
+
+// TestFileInherits replaces files that have a mode and an owner.
+func TestFileInherits(t *testing.T) {
+	dir, _ := folder(t)
+	name := filepath.Join(dir, "out")
+	for _, mode := range []os.FileMode{0o644, 0o660, 0o600} {
+		if err := errors.Join(os.WriteFile(name, nil, 0o600), os.Chmod(name, mode)); err != nil {
+			t.Fatal(err)
+		}
+		owner := os.Geteuid()
+		if owner == 0 {
+			owner = 12345
+			if err := os.Chown(name, owner, owner); err != nil {
+				t.Fatal(err)
+			}
+		}
+		target := open(t, name)
+		if info, err := os.Stat(target.temp); err != nil || info.Mode() != 0o600 {
+			t.Errorf("before it is whole: mode %v, %v", info.Mode(), err)
+		}
+		put(t, target, "new")
+		if err := errors.Join(target.Settle(), target.Commit()); err != nil {
+			t.Fatal(err)
+		}
+		info, err := os.Stat(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := info.Sys().(*syscall.Stat_t).Uid; info.Mode() != mode || int(got) != owner || info.Size() != 3 {
+			t.Errorf("mode %v, owner %d, %d bytes; want %v, %d", info.Mode(), got, info.Size(), mode, owner)
+		}
 	}
 }
 

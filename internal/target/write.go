@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"sync"
@@ -22,9 +23,14 @@ type Target struct {
 	size int64 // of a device, or of a file in place, from base
 	base int64 // where offsets count from
 
-	path, temp string // of a file: where it goes, and where it is till then
-	made       bool   // a file in place that was not there before
-	skip       *skip  // of a stream that is a file; may be nil
+	path, temp string      // of a file: where it goes, and where it is till then
+	made       bool        // a file in place that was not there before
+	old        fs.FileInfo // of the file that is there; nil where none is
+	skip       *skip       // of a stream that is a file; may be nil
+	appends    bool        // a stream that is a file with whatever is written at its end
+	start      int64       // of that, its length when it was handed over
+	wrote      int64       // to a stream
+	settled    bool
 
 	mu   sync.Mutex
 	done bool // committed or given up
@@ -68,6 +74,7 @@ func (t *Target) WriteAt(p []byte, off int64) (int, error) {
 // Write writes to a stream as io.Writer does.
 func (t *Target) Write(p []byte) (int, error) {
 	n, err := t.f.Write(p)
+	t.wrote += int64(n)
 	return n, t.named("write", err)
 }
 
@@ -154,8 +161,7 @@ func (t *Target) ZeroOut(ctx context.Context, off, n int64, progress func(n int6
 // Commit has what was written reach the disk and appear under its name. After
 // an error the target is as if Close had been called.
 func (t *Target) Commit() error {
-	// Not under the lock: to sync may take minutes, and Close is not to wait.
-	err := t.sync()
+	err := t.settle()
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if t.done {
@@ -175,8 +181,14 @@ func (t *Target) Commit() error {
 	return nil
 }
 
-// sync has what was written reach the disk.
-func (t *Target) sync() error {
+// Settle has what was written, which is all, reach the disk, so that not much is
+// left in Commit that can fail. Close may be called meanwhile.
+func (t *Target) Settle() error { return t.named("write", t.settle()) }
+
+func (t *Target) settle() error {
+	if t.settled {
+		return nil
+	}
 	if t.skip != nil {
 		if err := t.skip.finish(); err != nil {
 			return err
@@ -184,13 +196,19 @@ func (t *Target) sync() error {
 	}
 	err := t.f.Sync()
 	if t.kind == Stream && errors.Is(err, unix.EINVAL) {
-		return nil // a pipe
+		err = nil // a pipe
 	}
+	t.settled = err == nil
 	return err
 }
 
 // publish has the file appear under its name.
 func (t *Target) publish() error {
+	if t.old != nil {
+		if err := inherit(t.f, t.old); err != nil {
+			return err
+		}
+	}
 	if err := t.f.Close(); err != nil {
 		return err
 	}
@@ -222,6 +240,9 @@ func (t *Target) giveUp() {
 	}
 	if t.skip != nil {
 		_ = t.f.Truncate(t.skip.start)
+	}
+	if info, err := t.f.Stat(); t.appends && err == nil && info.Size() == t.start+t.wrote { // by nobody else
+		_ = t.f.Truncate(t.start)
 	}
 	t.f.Close()
 }
