@@ -13,10 +13,14 @@ import (
 	"e2qcow/internal/ordered"
 	"e2qcow/internal/progress"
 	"e2qcow/internal/raw"
+	"e2qcow/internal/signature"
 	"e2qcow/internal/target"
 	"e2qcow/qcow2"
 	"e2qcow/scan"
 )
+
+// errTargetIsImage says that the operands may be swapped.
+var errTargetIsImage = errors.New("is an image itself")
 
 // Why an image is not installed without -f.
 var (
@@ -46,6 +50,12 @@ func (s *session) install(ctx context.Context, w *work) error {
 		s.guard(w.record.Close)
 	}
 	s.atStake(w.target.Name()+" is as it was", false)
+	switch found, _, err := signature.Find(w.target, w.target.Size()); {
+	case err != nil:
+		return err
+	case found.Name == signature.QCOW2 || found.Name == signature.Normal:
+		return fmt.Errorf("%s %w, %s", w.target.Name(), errTargetIsImage, found.Name)
+	}
 	p, err := s.patch(ctx, w)
 	if err != nil {
 		return err

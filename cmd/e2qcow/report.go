@@ -163,6 +163,7 @@ var advice = []struct {
 	{target.ErrOffset, "name a file or a device"},
 	{source.ErrTerminal, "send an image through a pipe"},
 	{target.ErrTerminal, "send it to a file or another program"},
+	{errTargetIsImage, "name the device first, then the image"},
 	{errNoFilesystem, "see that it is the right device; -f installs the image all the same"},
 	{errOtherUUID, "see that it is the right device; -f installs the image all the same"},
 	{errOtherSize, "see that it is the right device; -f installs the image all the same"},

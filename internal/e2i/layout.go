@@ -170,6 +170,10 @@ type layout struct {
 	tableSize, blockBitmapSize, inodeBitmapSize int64 // of one group
 }
 
+// maxTable bounds how many bytes of descriptors are held: those of the four
+// million groups that have room for a table of one block of 1 KiB each.
+const maxTable = 256 << 20
+
 // newLayout returns the layout for a filesystem.
 func newLayout(geo *ext.Geometry) (*layout, error) {
 	if geo.GroupCount == 0 {
@@ -186,7 +190,7 @@ func newLayout(geo *ext.Geometry) (*layout, error) {
 	groups, blockSize := uint64(geo.GroupCount), uint64(geo.BlockSize)
 	tables := groups * uint64(geo.TableBlocks) // at most 2⁵¹ blocks
 	before := 2 + uint64(geo.DescBlocks) + tables
-	if before > limit/blockSize {
+	if before > limit/blockSize || uint64(geo.DescBlocks)*blockSize > maxTable {
 		return nil, ErrTooLarge
 	}
 	l := &layout{

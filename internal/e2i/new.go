@@ -195,11 +195,15 @@ func (n *Normal) bitmap(p []byte, off, size, end int64, read func(b []byte, g ui
 	if g >= int64(n.geo.GroupCount) {
 		return fill(p, nil, off, end), nil
 	}
-	b := make([]byte, size)
-	if err := read(b, uint32(g)); err != nil {
+	b := p
+	if whole := at == 0 && int64(len(p)) >= size; !whole {
+		b = make([]byte, size)
+	}
+	clear(b[:size])
+	if err := read(b[:size], uint32(g)); err != nil {
 		return 0, err
 	}
-	return copy(p, b[at:]), nil
+	return copy(p, b[at:size]), nil
 }
 
 func (n *Normal) readBlockBitmap(b []byte, g uint32) error {
