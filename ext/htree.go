@@ -36,14 +36,13 @@ type IndexBlock struct {
 }
 
 // DecodeIndexRoot takes block for the first of an indexed directory; false
-// where that has no root.
+// where that has no root: the lengths of "." and ".." may be wrong.
 func DecodeIndexRoot(block []byte) (IndexBlock, bool) {
 	if len(block) < dxRootStart+dxEntryLen {
 		return IndexBlock{}, false
 	}
 	le := binary.LittleEndian
-	ok := RecLen(le.Uint16(block[4:]), len(block)) == direntMinLen &&
-		RecLen(le.Uint16(block[direntMinLen+4:]), len(block)) == len(block)-direntMinLen &&
+	ok := block[direntHeaderLen] == '.' && string(block[direntMinLen+direntHeaderLen:][:2]) == ".." &&
 		le.Uint32(block[2*direntMinLen:]) == 0 && block[2*direntMinLen+5] == dxInfoLen
 	return IndexBlock{block, dxRootStart}, ok
 }

@@ -297,6 +297,16 @@ func SetXattrEntryHash(entry []byte, hash uint32) {
 	binary.LittleEndian.PutUint32(entry[xattrHashOffset:], hash)
 }
 
+// SetXattrCounts sets h_refcount of an attribute block, and h_blocks to 1 or 0.
+func SetXattrCounts(block []byte, refcount uint32, oneBlock bool) {
+	binary.LittleEndian.PutUint32(block[4:], refcount)
+	blocks := uint32(0)
+	if oneBlock {
+		blocks = 1
+	}
+	binary.LittleEndian.PutUint32(block[8:], blocks)
+}
+
 // SetXattrBlockHash sets the hash of an attribute block (h_hash).
 func SetXattrBlockHash(block []byte, hash uint32) {
 	binary.LittleEndian.PutUint32(block[xattrHashOffset:], hash)

@@ -21,6 +21,10 @@ type Visitor interface {
 
 	// Attributes is shown a block that an inode claims for its attributes.
 	Attributes(block uint64, data []byte)
+
+	// Pointers is shown the number of a block that something claims as an
+	// indirect one, though most of what it holds are no block numbers.
+	Pointers(block uint64)
 }
 
 // nobody is the visitor of a scan that has none.
@@ -29,6 +33,7 @@ type nobody struct{}
 func (nobody) Inode(uint32, ext.Inode)          {}
 func (nobody) Directory(uint32, uint64, []byte) {}
 func (nobody) Attributes(uint64, []byte)        {}
+func (nobody) Pointers(uint64)                  {}
 
 // A TableRun is a run of blocks of inode tables, and which inodes they hold.
 type TableRun struct {

@@ -156,6 +156,7 @@ func (s *scanner) visitIndirectBlock(b *batch, it *item, block uint64, data []by
 		return
 	}
 	b.mark(Claimed, block, 1)
+	s.visitor.Pointers(block)
 	b.suspects = append(b.suspects, b.items[items:]...)
 	b.items = b.items[:items]
 }

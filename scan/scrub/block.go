@@ -8,24 +8,69 @@ import (
 	"e2qcow/scan"
 )
 
-// block scrubs block n of the filesystem, in place, as all that it is taken
-// for: what one reading of it keeps, the next may not.
+// block scrubs block n of the filesystem, in place, as what it is. Of one that
+// is taken for several kinds of structure, all scrub it in turn if none is
+// certain: what one of them keeps, the next may not.
 func (s *scrubber) block(d *drawer, n uint64, data []byte) {
-	claimed := true
+	var kinds [scan.Claimed + 1]scan.Kind
+	list := kinds[:0]
 	for k := range scan.Claimed {
 		if s.m.Contains(k, n) {
-			claimed = false
-			s.blockAs(d, k, n, data)
+			list = append(list, k)
 		}
 	}
-	if !claimed {
-		return
+	if len(list) == 0 {
+		list = append(list, s.claimed(n))
 	}
-	if s.m.Contains(scan.Claimed, n) && s.index.ownerOf(n) != 0 {
-		s.directoryBlock(d, n, data)
-		return
+	if len(list) > 1 {
+		for _, k := range list {
+			if s.certain(k, n, data) {
+				list = append(list[:0], k)
+				break
+			}
+		}
 	}
-	clear(data)
+	for _, k := range list {
+		s.blockAs(d, k, n, data)
+	}
+}
+
+// claimed tells what damage passes a block off as.
+func (s *scrubber) claimed(n uint64) scan.Kind {
+	switch k, ok := s.index.claims[n]; {
+	case !s.m.Contains(scan.Claimed, n):
+	case s.index.ownerOf(n) != 0:
+		return scan.Directory
+	case ok:
+		return k
+	}
+	return scan.Claimed
+}
+
+// certain tells whether a block is what it is taken for, whatever else it is
+// taken for.
+func (s *scrubber) certain(k scan.Kind, n uint64, data []byte) bool {
+	switch k {
+	case scan.Superblock:
+		at := 0
+		if n == 0 && len(data) > ext.SuperblockOffset {
+			at = ext.SuperblockOffset
+		}
+		return ext.IsSuperblock(data[min(at, len(data)):])
+	case scan.Directory:
+		r := ext.NewDirReader(data, s.blockSize)
+		used := false
+		for r.Next() {
+			used = used || r.Entry().Inode != 0
+		}
+		return used && r.Err() == nil
+	case scan.Xattr:
+		h, ok := ext.DecodeXattrHeader(data)
+		return ok && h.Valid()
+	case scan.ExtentNode:
+		return ext.ExtentNode(data).Sound()
+	}
+	return false
 }
 
 // blockAs scrubs a block of a kind.
@@ -45,6 +90,8 @@ func (s *scrubber) blockAs(d *drawer, k scan.Kind, n uint64, data []byte) {
 		s.mmp(d, data)
 	case scan.ExtentNode:
 		s.extentBlock(data)
+	case scan.IndirectBlock:
+		s.pointers(d, data)
 	case scan.Directory:
 		s.directoryBlock(d, n, data)
 	case scan.Symlink:
@@ -55,6 +102,8 @@ func (s *scrubber) blockAs(d *drawer, k scan.Kind, n uint64, data []byte) {
 		s.xattrBlock(d, data, s.values)
 	case scan.XattrValue:
 		s.value(d, data)
+	case scan.Claimed:
+		clear(data)
 	}
 }
 

@@ -206,7 +206,7 @@ func (r *replacer) entry(name []byte, _ uint32) {
 	if keptName(name) || r.keep || r.lost && numbered(name) {
 		return
 	}
-	id := r.d.sum(domainName, name)
+	id := r.d.nameID(name)
 	if r.dir == nil {
 		r.s.words.draw(r.d, name, lettersAndDigits, id, 0)
 		return

@@ -26,8 +26,9 @@ type Index struct {
 	dirs    map[uint32]*directory // those of which more is to be known than their blocks
 	shorts  []shortName
 	numbers []numberedName
-	lost    uint32              // the inode of lost+found
-	values  map[uint32]struct{} // inodes that hold values of attributes
+	lost    uint32               // the inode of lost+found
+	values  map[uint32]struct{}  // inodes that hold values of attributes
+	claims  map[uint64]scan.Kind // what damage passes blocks off as, where that is no directory
 }
 
 // An owner says which directory a run of blocks belongs to.
@@ -92,7 +93,7 @@ const maxShort = 10
 
 // NewIndex returns an empty index.
 func NewIndex(opt Options) *Index {
-	x := &Index{opt: opt, keys: newKeyring(opt.Key), words: newWords(), dirs: map[uint32]*directory{}, values: map[uint32]struct{}{}}
+	x := &Index{opt: opt, keys: newKeyring(opt.Key), words: newWords(), dirs: map[uint32]*directory{}, values: map[uint32]struct{}{}, claims: map[uint64]scan.Kind{}}
 	x.collectors.New = func() any { return new(collector) }
 	return x
 }
@@ -138,8 +139,23 @@ func (v *visitor) Inode(ino uint32, in ext.Inode) {
 }
 
 // Attributes notes the words in an attribute block.
-func (v *visitor) Attributes(_ uint64, data []byte) {
+func (v *visitor) Attributes(block uint64, data []byte) {
+	if h, ok := ext.DecodeXattrHeader(data); ok && !h.Valid() {
+		v.claim(block, scan.Xattr)
+		return
+	}
 	v.x.xattrWords(ext.NewXattrBlockReader(data))
+}
+
+// Pointers notes that a block is claimed as an indirect one.
+func (v *visitor) Pointers(block uint64) { v.claim(block, scan.IndirectBlock) }
+
+func (v *visitor) claim(block uint64, k scan.Kind) {
+	v.x.mu.Lock()
+	defer v.x.mu.Unlock()
+	if old, ok := v.x.claims[block]; !ok || k < old {
+		v.x.claims[block] = k
+	}
 }
 
 // Directory gathers the names in a block.
@@ -247,7 +263,7 @@ func (c *collector) entry(name []byte, ino uint32) {
 	default:
 		c.x.words.add(name)
 	}
-	p := placedName{id: c.d.sum(domainName, name), length: uint8(len(name))}
+	p := placedName{id: c.d.nameID(name), length: uint8(len(name))}
 	if c.indexed && !c.unknown {
 		var ok bool
 		if p.hash, ok = hashName(&c.word, c.version, c.unsigned, c.folds, c.seed, name); ok {

@@ -29,7 +29,8 @@ func (s *scrubber) use(in ext.Inode) blockUse {
 		return useFreed
 	case t == ext.ModeSymlink && (inline || in.IsFastSymlink(s.wide) || !ext.ExtentNode(in.IBlock()).Valid() && in.Flags()&ext.FlagExtents != 0):
 		return useTarget
-	case inline && t == ext.ModeDir:
+	case inline && (t == ext.ModeDir || t != ext.ModeRegular && t != ext.ModeSymlink &&
+		ext.LooksLikeInlineDirectory(in.IBlock(), in.Size(), s.blockSize, s.inodes, s.firstInode)):
 		return useDirectory
 	case inline:
 		return useContents
@@ -53,7 +54,7 @@ func (s *scrubber) inode(d *drawer, ino uint32, in ext.Inode) {
 	var inline func([]byte) // scrubs the value of system.data
 	switch s.use(in) {
 	case useTree:
-		s.treeRoot(in)
+		s.treeRoot(d, in)
 	case useTarget:
 		s.target(d, in)
 		inline = func(b []byte) { s.path(d, b) }
@@ -62,9 +63,10 @@ func (s *scrubber) inode(d *drawer, ino uint32, in ext.Inode) {
 	case useContents:
 		s.value(d, block)
 	case useFreed:
-		if node := ext.ExtentNode(block); node.Sound() && in.Flags()&ext.FlagExtents != 0 {
+		switch node := ext.ExtentNode(block); {
+		case node.Sound() && in.Flags()&ext.FlagExtents != 0:
 			s.extentNode(node)
-		} else {
+		case in.Flags()&(ext.FlagExtents|ext.FlagInlineData) != 0 || !s.blockNumbers(block):
 			clear(block)
 		}
 		clear(ext.InodeTail(in))
@@ -73,8 +75,8 @@ func (s *scrubber) inode(d *drawer, ino uint32, in ext.Inode) {
 		clear(tail)
 	}
 	s.inodeXattrs(d, in, s.values, inline)
-	if diff := s.values[ino]; diff != 0 {
-		xor32(ext.XattrValueHashField(in), diff)
+	if h := s.values[ino]; h.change != 0 {
+		xor32(ext.XattrValueHashField(in), h.change)
 	}
 	if s.sums && !bytes.Equal(d.inode, in) && !allZero(d.inode[:goodOldInodeSize]) {
 		ext.AdjustInodeChecksum(in, ext.InodeChecksum(0, 0, d.inode)^ext.InodeChecksum(0, 0, in))

@@ -22,6 +22,7 @@ const (
 	domainCandidate                   // candidates for the names of indexed directories
 	domainBoundary                    // the hashes in an index
 	domainInvalid                     // bytes that are no UTF-8
+	domainPointer                     // block numbers that cannot be
 )
 
 // The alphabets that words are drawn from.

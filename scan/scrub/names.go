@@ -44,6 +44,21 @@ func odd(name []byte) bool {
 	return !ascii && !utf8.Valid(name)
 }
 
+// nameID returns the keyed hash of a name that its word is drawn from. Names
+// that e2fsck would make the same by mending them have the same one.
+func (d *drawer) nameID(name []byte) uint64 {
+	if bytes.IndexByte(name, 0) < 0 && bytes.IndexByte(name, '/') < 0 {
+		return d.sum(domainName, name)
+	}
+	d.old = append(d.old[:0], name...)
+	for i, c := range d.old {
+		if c == 0 || c == '/' {
+			d.old[i] = '.'
+		}
+	}
+	return d.sum(domainName, d.old)
+}
+
 // invalidBytes are bytes that are nowhere in UTF-8.
 const invalidBytes = "\xF8\xF9\xFA\xFB\xFC\xFD\xFE\xFF"
 
@@ -69,7 +84,7 @@ const maxName = 255
 // index says otherwise. The word is none of the words seen.
 func (s *scrubber) name(d *drawer, name []byte) {
 	if !keptName(name) {
-		s.words.draw(d, name, lettersAndDigits, d.sum(domainName, name), 0)
+		s.words.draw(d, name, lettersAndDigits, d.nameID(name), 0)
 	}
 }
 

@@ -57,7 +57,7 @@ func (x *Index) place(threads int) (Placed, error) {
 		if d.unknown {
 			d.names, d.odds = nil, nil
 		}
-		if len(d.names)+len(d.odds) > 0 {
+		if d.indexed && len(d.names)+len(d.odds)+len(d.bounds) > 0 {
 			list = append(list, d)
 		}
 	}

@@ -36,16 +36,16 @@ type scrubber struct {
 	unverified bool
 	index      *Index
 
-	// values is by what the hash of the value changes that an inode holds.
-	values valueDeltas
+	values valueHashes
 
-	m         *scan.Map
-	tables    []scan.TableRun
-	blockSize int
-	inodes    uint32 // s_inodes_count
-	end       uint64 // s_blocks_count
-	sums      bool   // metadata_csum is in use
-	wide      bool   // block numbers in inodes have high halves
+	m          *scan.Map
+	tables     []scan.TableRun
+	blockSize  int
+	inodes     uint32 // s_inodes_count
+	firstInode uint32 // s_first_ino
+	end        uint64 // s_blocks_count
+	sums       bool   // metadata_csum is in use
+	wide       bool   // block numbers in inodes have high halves
 }
 
 // View returns the image of the metadata that res found, scrubbed. The Index
@@ -57,6 +57,7 @@ func (x *Index) View(ctx context.Context, res *scan.Result) (*View, error) {
 	}
 	for _, r := range res.Readings() {
 		s.inodes = max(s.inodes, r.Geometry.InodesCount)
+		s.firstInode = r.Geometry.FirstInode
 		s.end = max(s.end, r.Geometry.BlocksCount)
 		s.sums = s.sums || r.Super.HasRoCompat(ext.RoCompatMetadataCsum)
 		s.wide = s.wide || r.Super.HasIncompat(ext.Incompat64bit)
@@ -81,11 +82,11 @@ func (x *Index) View(ctx context.Context, res *scan.Result) (*View, error) {
 		return nil, err
 	}
 	x.words.freeze(res.MetadataBytes())
-	x.spread()
 	placed, err := x.place(x.opt.Threads)
 	if err != nil {
 		return nil, err
 	}
+	x.spread()
 	return &View{base: res.View(), s: s, blockSize: int64(s.blockSize), summary: Summary{Placed: placed}}, nil
 }
 

@@ -16,7 +16,7 @@ const maxValue = 1 << 24
 // readValues reads the values of attributes that have inodes of their own, for
 // their words and for how their hashes change. A value is drawn block by block.
 func (s *scrubber) readValues(ctx context.Context, res *scan.Result) error {
-	s.values = valueDeltas{}
+	s.values = valueHashes{}
 	d := s.keys.get()
 	defer s.keys.put(d)
 	old, block := make([]byte, s.blockSize), make([]byte, s.blockSize)
@@ -29,22 +29,25 @@ func (s *scrubber) readValues(ctx context.Context, res *scan.Result) error {
 			if !ok || in.Size() > maxValue || int(r.Geometry.BlockSize) != s.blockSize {
 				continue
 			}
-			diff, err := s.readValue(d, res, &r, in, old, block)
+			before, after, err := s.readValue(d, res, &r, in, old, block)
 			if err != nil {
 				return err
 			}
-			if diff != 0 {
-				s.values[ino] = diff
-				break
+			h := valueHash{stored: le.Uint32(ext.XattrValueHashField(in))}
+			if h.stored == before { // else it is a time, or wrong
+				h.change = before ^ after
 			}
+			s.values[ino] = h
+			break
 		}
 	}
 	return nil
 }
 
-// readValue reads one value, and returns what its hash changes by.
-func (s *scrubber) readValue(d *drawer, res *scan.Result, r *scan.Reading, in ext.Inode, old, block []byte) (diff uint32, err error) {
-	var before, after uint32
+// readValue reads one value, and returns its hash, as it is and as it will be.
+func (s *scrubber) readValue(d *drawer, res *scan.Result, r *scan.Reading, in ext.Inode, old, block []byte) (before, after uint32, err error) {
+	before = r.Super.ChecksumSeed()
+	after = before
 	left := in.Size()
 	next := uint64(0) // block of the value
 	hash := func(old, block []byte) {
@@ -67,7 +70,7 @@ func (s *scrubber) readValue(d *drawer, res *scan.Result, r *scan.Reading, in ex
 				continue
 			}
 			if _, err := res.View().ReadAt(old, int64(x.Start+i)*int64(len(old))); err != nil && !errors.Is(err, io.EOF) {
-				return 0, err
+				return 0, 0, err
 			}
 			s.words.add(old)
 			copy(block, old)
@@ -79,7 +82,7 @@ func (s *scrubber) readValue(d *drawer, res *scan.Result, r *scan.Reading, in ex
 		clear(block)
 		hash(block, block)
 	}
-	return before ^ after, nil
+	return before, after, nil
 }
 
 // readTargets reads the targets of symlinks that have blocks of their own, for

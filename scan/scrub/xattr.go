@@ -212,26 +212,15 @@ func collectXattrs(r *ext.XattrReader, strict bool, add func([]byte)) {
 	}
 }
 
-// A valueSum is what the hash of a value in an inode of its own changes by:
-// the value is given to add in pieces, in order, and drawn in place. The hash
-// is linear, so the seed of the filesystem does not matter.
-type valueSum struct{ old, new uint32 }
+// A valueHash is the hash of a value as the inode that holds it has it, and by
+// what it changes.
+type valueHash struct{ stored, change uint32 }
 
-func (v *valueSum) add(s *scrubber, d *drawer, piece []byte) {
-	v.old = ext.XattrValueHash(v.old, piece)
-	s.value(d, piece)
-	v.new = ext.XattrValueHash(v.new, piece)
-}
-
-// delta returns by what the hash changes, in i_atime and in the entries that
-// name the inode.
-func (v *valueSum) delta() uint32 { return v.old ^ v.new }
-
-// valueDeltas has, for each inode that holds a value, by what its hash changes.
-type valueDeltas map[uint32]uint32
+// valueHashes has those of the inodes that hold values.
+type valueHashes map[uint32]valueHash
 
 // xattrBlock scrubs an attribute block in place.
-func (s *scrubber) xattrBlock(d *drawer, block []byte, deltas valueDeltas) {
+func (s *scrubber) xattrBlock(d *drawer, block []byte, values valueHashes) {
 	h, ok := ext.DecodeXattrHeader(block)
 	if !ok {
 		clear(block)
@@ -240,20 +229,21 @@ func (s *scrubber) xattrBlock(d *drawer, block []byte, deltas valueDeltas) {
 	sum := ext.XattrBlockChecksum(0, 0, block)
 	hash := ext.XattrBlockHash(block)
 	if !h.Valid() {
-		// Of which e2fsck looks at the magic number and the count of blocks.
+		// Of which e2fsck looks at the magic number and the counts.
 		known := h.KnownMagic()
 		clear(block[ext.XattrHeaderLen:])
 		clear(block[ext.XattrReservedOffset:ext.XattrHeaderLen])
 		if !known {
 			clear(block[:ext.XattrHeaderLen])
+			ext.SetXattrCounts(block, h.Refcount, h.Blocks == 1)
 		}
 		ext.SetXattrBlockChecksum(block, h.Checksum^sum^ext.XattrBlockChecksum(0, 0, block))
 		return
 	}
 	x := newXattrs(block, ext.XattrHeaderLen)
 	defer x.release()
-	x.read(ext.NewXattrBlockReader(block))
-	x.scrub(s, d, deltas, nil, true)
+	x.read(ext.NewXattrBlockReader(block), values)
+	x.scrub(s, d, values, nil, true)
 	x.clearRest()
 	clear(block[ext.XattrReservedOffset:ext.XattrHeaderLen])
 	if h.Hash != 0 {
@@ -264,7 +254,7 @@ func (s *scrubber) xattrBlock(d *drawer, block []byte, deltas valueDeltas) {
 
 // inodeXattrs scrubs what lies behind the fixed fields of an inode, in place;
 // the inode's checksum is the caller's. inline scrubs the value of system.data.
-func (s *scrubber) inodeXattrs(d *drawer, in ext.Inode, deltas valueDeltas, inline func([]byte)) {
+func (s *scrubber) inodeXattrs(d *drawer, in ext.Inode, values valueHashes, inline func([]byte)) {
 	area := in.InBodyXattrs()
 	if area == nil {
 		return
@@ -276,8 +266,8 @@ func (s *scrubber) inodeXattrs(d *drawer, in ext.Inode, deltas valueDeltas, inli
 	}
 	x := newXattrs(in, len(in)-len(area)+ext.XattrMagicLen)
 	defer x.release()
-	x.read(r)
-	x.scrub(s, d, deltas, inline, false)
+	x.read(r, values)
+	x.scrub(s, d, values, inline, false)
 	x.clearRest()
 }
 
@@ -336,7 +326,7 @@ func round4(n int) int { return (n + 3) &^ 3 }
 // read goes through the list as e2fsck does: entries and values are given
 // their bytes one after the other, and the first for which that fails ends the
 // values.
-func (x *xattrs) read(r ext.XattrReader) {
+func (x *xattrs) read(r ext.XattrReader, values valueHashes) {
 	sound := true
 	next := x.first
 	for r.Next() {
@@ -355,7 +345,12 @@ func (x *xattrs) read(r ext.XattrReader) {
 		}
 		switch {
 		case e.ValueInode != 0:
-			n.hashed = e.Hash != 0
+			for _, n.signed = range []bool{false, true} {
+				h, ok := values[e.ValueInode]
+				if n.hashed = ok && e.Hash == ext.XattrHashInode(ext.XattrHash(e.Name, nil, n.signed), h.stored); n.hashed {
+					break
+				}
+			}
 		case e.ValueSize == 0:
 			x.judge(&n, e, nil)
 		default:
@@ -400,7 +395,7 @@ func (x *xattrs) keepHead(off int) {
 
 // scrub scrubs values, then names, in an order if they are to keep it, then
 // the hashes.
-func (x *xattrs) scrub(s *scrubber, d *drawer, deltas valueDeltas, inline func([]byte), ordered bool) {
+func (x *xattrs) scrub(s *scrubber, d *drawer, values valueHashes, inline func([]byte), ordered bool) {
 	for i := range x.entries {
 		n := &x.entries[i]
 		value := x.area[n.value:n.valueEnd]
@@ -427,9 +422,8 @@ func (x *xattrs) scrub(s *scrubber, d *drawer, deltas valueDeltas, inline func([
 			ext.SetXattrEntryHash(head, ext.XattrHash(name, x.area[n.value:n.valueEnd], n.signed))
 			continue
 		}
-		// What the value's hash is only its inode knows, but it is linear too.
-		change := ext.XattrHash(n.old, nil, false) ^ ext.XattrHash(name, nil, false)
-		ext.SetXattrEntryHash(head, ext.XattrEntryHash(head)^ext.XattrHashInode(change, deltas[n.valueInode]))
+		h := values[n.valueInode]
+		ext.SetXattrEntryHash(head, ext.XattrHashInode(ext.XattrHash(name, nil, n.signed), h.stored^h.change))
 	}
 }
 
