@@ -36,6 +36,9 @@ const (
 	// root of an extent tree, a short symlink's target or inline data.
 	IBlockSize = ext4.Ext4NBlocks * 4
 
+	// IBlockOffset is where i_block stands in an inode.
+	IBlockOffset = int(unsafe.Offsetof(ext4.InodeData{}.IBlock))
+
 	// IBlockCount is how many block numbers i_block holds, and NDirBlocks how
 	// many of them are direct; the single, double and triple indirect block
 	// follow.

@@ -58,12 +58,7 @@ func (s *scrubber) certain(k scan.Kind, n uint64, data []byte) bool {
 		}
 		return ext.IsSuperblock(data[min(at, len(data)):])
 	case scan.Directory:
-		r := ext.NewDirReader(data, s.blockSize)
-		used := false
-		for r.Next() {
-			used = used || r.Entry().Inode != 0
-		}
-		return used && r.Err() == nil
+		return layout{blockSize: s.blockSize}.sound(data)
 	case scan.Xattr:
 		h, ok := ext.DecodeXattrHeader(data)
 		return ok && h.Valid()
@@ -118,8 +113,8 @@ func (s *scrubber) encryptedTarget(d *drawer, b []byte) {
 	clear(b[end:])
 }
 
-// tableBlock scrubs a block of an inode table.
-func (s *scrubber) tableBlock(d *drawer, n uint64, data []byte) {
+// table returns the inode table that a block belongs to.
+func (s *scrubber) table(n uint64) (*scan.TableRun, bool) {
 	i, found := slices.BinarySearchFunc(s.tables, n, func(t scan.TableRun, n uint64) int {
 		switch {
 		case t.Start > n:
@@ -130,10 +125,18 @@ func (s *scrubber) tableBlock(d *drawer, n uint64, data []byte) {
 		return 0
 	})
 	if !found {
+		return nil, false
+	}
+	return &s.tables[i], true
+}
+
+// tableBlock scrubs a block of an inode table.
+func (s *scrubber) tableBlock(d *drawer, n uint64, data []byte) {
+	t, ok := s.table(n)
+	if !ok {
 		clear(data)
 		return
 	}
-	t := &s.tables[i]
 	size := int(t.InodeSize)
 	ino := t.First + uint32(n-t.Start)*uint32(len(data)/size)
 	for ; len(data) >= size; ino++ {
@@ -141,6 +144,36 @@ func (s *scrubber) tableBlock(d *drawer, n uint64, data []byte) {
 		data = data[size:]
 	}
 	clear(data)
+}
+
+// numeric tells whether at byte off of block n, scrubbed, nothing but numbers
+// are kept of a sound filesystem, or what is there is not sound.
+func (s *scrubber) numeric(n uint64, data []byte, off int) bool {
+	data = data[:min(len(data), s.blockSize)]
+	switch {
+	case s.m.Contains(scan.Directory, n), s.claimed(n) == scan.Directory:
+		l := layout{blockSize: s.blockSize, inodes: s.inodes}
+		return !l.sound(data)
+	case s.m.Contains(scan.Superblock, n), s.m.Contains(scan.Journal, n), s.m.Contains(scan.Mmp, n), s.m.Contains(scan.Symlink, n),
+		s.m.Contains(scan.Xattr, n), s.m.Contains(scan.XattrValue, n):
+		return false
+	case s.m.Contains(scan.InodeTable, n):
+		t, ok := s.table(n)
+		if !ok {
+			return true
+		}
+		size := int(t.InodeSize)
+		start := off - off%size
+		in := ext.Inode(data[start:min(start+size, len(data))])
+		if len(in) < size {
+			return true
+		}
+		off -= start
+		tail := size - len(ext.InodeTail(in))
+		return off < ext.IBlockOffset || off >= ext.IBlockOffset+ext.IBlockSize && off < tail ||
+			off < tail && s.use(in) == useTree
+	}
+	return true
 }
 
 // allZero tells whether all bytes of b are zero.

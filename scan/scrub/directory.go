@@ -93,6 +93,16 @@ func (l layout) walkChain(chain []byte, v dirVisitor) (sound bool) {
 	return false
 }
 
+// sound tells whether a block holds entries, and none that makes no sense.
+func (l layout) sound(block []byte) bool {
+	r := ext.NewDirReader(block, l.blockSize)
+	used := false
+	for r.Next() {
+		used = used || r.Entry().Inode != 0
+	}
+	return used && r.Err() == nil
+}
+
 // walkGap shows the parts of the space behind an entry: entries that were
 // deleted, and junk.
 func (l layout) walkGap(gap []byte, v dirVisitor) {

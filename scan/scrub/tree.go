@@ -1,6 +1,8 @@
 package scrub
 
 import (
+	"unicode/utf8"
+
 	"e2qcow/ext"
 )
 
@@ -25,16 +27,16 @@ func (s *scrubber) blockNumbers(b []byte) bool {
 }
 
 // pointers scrubs block numbers. e2fsck prints those that cannot be, so they
-// stay, but for two or more in a row that may be text: they become others that
+// stay, but for so many in a row that look like text: they become others that
 // cannot be.
 func (s *scrubber) pointers(d *drawer, b []byte) {
-	text := func(b []byte) bool { return len(b) >= 4 && uint64(le.Uint32(b)) >= s.end && textual(b[:4]) }
+	illegal := func(b []byte) bool { return len(b) >= 4 && uint64(le.Uint32(b)) >= s.end }
 	for at := 0; at < len(b); {
 		n := 0
-		for text(b[at+n:]) {
+		for illegal(b[at+n:]) && textual(b[at+n:][:4]) {
 			n += 4
 		}
-		if n >= minWord {
+		if n >= minText && validText(b[at:at+n]) {
 			id := d.sum(domainPointer, b[at:at+n])
 			for i := 0; i < n; i += 4 {
 				lo, _ := d.random(domainPointer, id, 0, uint32(i))
@@ -45,6 +47,10 @@ func (s *scrubber) pointers(d *drawer, b []byte) {
 	}
 }
 
+// minText is how long what looks like text has to be, in bytes, to be taken
+// for it: shorter runs come about by chance.
+const minText = 16
+
 // textual tells whether all bytes may be those of a text, in ASCII or UTF-8.
 func textual(b []byte) bool {
 	for _, c := range b {
@@ -54,6 +60,22 @@ func textual(b []byte) bool {
 		}
 	}
 	return true
+}
+
+// validText tells whether textual bytes are UTF-8 but for a character cut off
+// at either end.
+func validText(b []byte) bool {
+	for range utf8.UTFMax - 1 {
+		if len(b) > 0 && !utf8.RuneStart(b[0]) {
+			b = b[1:]
+		}
+	}
+	for i := range min(utf8.UTFMax, len(b)) {
+		if utf8.Valid(b[:len(b)-i]) {
+			return true
+		}
+	}
+	return false
 }
 
 // extentNode scrubs a node of an extent tree.

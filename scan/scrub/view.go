@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"sync"
+	"sync/atomic"
 
 	"e2qcow/scan"
 )
@@ -12,6 +13,10 @@ import (
 // A Summary says what scrubbing did, and could not do.
 type Summary struct {
 	Placed
+
+	// Overwritten counts the words that stood where damage passes text off as
+	// numbers.
+	Overwritten uint64
 }
 
 // A LeakError is a word of the source that would have been written.
@@ -31,10 +36,16 @@ type View struct {
 	blockSize int64
 	summary   Summary
 	buffers   sync.Pool
+
+	overwritten atomic.Uint64
 }
 
 // Summary returns what scrubbing did so far.
-func (v *View) Summary() Summary { return v.summary }
+func (v *View) Summary() Summary {
+	s := v.summary
+	s.Overwritten = v.overwritten.Load()
+	return s
+}
 
 // Size returns the virtual size in bytes.
 func (v *View) Size() int64 { return v.base.Size() }
@@ -88,6 +99,24 @@ func (v *View) ReadAt(p []byte, off int64) (n int, err error) {
 	return len(p), err
 }
 
+// verify searches scrubbed blocks, the bytes of the image from off, for words
+// that are left. Damage can have put them where nothing but numbers stands:
+// there they are overwritten, and counted.
+func (v *View) verify(d *drawer, p []byte, off int64) error {
+	for {
+		at, n, ok := v.s.words.find(p)
+		if !ok {
+			return nil
+		}
+		block := int64(at) - (off+int64(at))%v.blockSize
+		if !v.s.numeric(uint64((off+int64(at))/v.blockSize), p[max(block, 0):], at-int(max(block, 0))) {
+			return &LeakError{off + int64(at), n}
+		}
+		v.s.overwrite(d, p[at:at+n])
+		v.overwritten.Add(1)
+	}
+}
+
 // scrub scrubs the blocks that begin at byte off of the image.
 func (v *View) scrub(p []byte, off int64) error {
 	d := v.s.keys.get()
@@ -109,8 +138,8 @@ func (v *View) scrub(p []byte, off int64) error {
 			v.s.block(d, uint64(n/v.blockSize), p[n-off:][:v.blockSize:v.blockSize])
 		}
 		if !v.s.unverified {
-			if at, n, ok := v.s.words.find(p[start-off : stop-off]); ok {
-				return &LeakError{start + int64(at), n}
+			if err := v.verify(d, p[start-off:stop-off], start); err != nil {
+				return err
 			}
 		}
 		at = stop
