@@ -54,6 +54,8 @@ func (s *session) convert(ctx context.Context, o options) error {
 			what = signature.Normal
 		}
 		return usagef("option --%s concerns a filesystem; %s is %s, taken as it is", o.scanFlag, w.input.src.Name(), what)
+	case w.input.normal != nil && o.scramble.on():
+		return usagef("option --%s concerns a filesystem; %s is %s, which lacks what names are found by", flagScramble, w.input.src.Name(), signature.Normal)
 	case o.badMap != "" && guest != nil:
 		return usagef("option --%s is of the disk that was rescued; %s is a qcow2 image, whose offsets are others", flagBadMap, w.input.src.Name())
 	}
@@ -93,11 +95,14 @@ func (w *work) make(ctx context.Context) error {
 	img, guest := w.watched(w.disk), w.input.guest
 	if !w.input.asItIs(w.options) {
 		var err error
+		w.scramble.watch(&w.options.scan)
 		w.scan, err = metadata(ctx, img, w.name, w.options, w.progress)
 		if err := cmp.Or(guest.damage(), err); err != nil {
 			return err
 		}
-		img = w.scan.View()
+		if img, err = w.scramble.image(ctx, w.scan, w.name); err != nil {
+			return err
+		}
 		if w.cut() {
 			// As large as the filesystem: it fits where that does.
 			img = image.Section(img, 0, w.scan.FilesystemSize())

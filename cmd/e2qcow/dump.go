@@ -105,7 +105,7 @@ func (w *work) info() qcow2.Info {
 	case w.scan != nil:
 		i.Mode, i.BlockSize = w.content(), int64(w.scan.BlockSize())
 		i.Unreadable += blocksOf(w.scan.Unreadable(), i.BlockSize)
-	case !ok, i.Mode != infoMetadata:
+	case !ok, i.Mode != infoMetadata && i.Mode != infoScrambled:
 		i.Mode = infoAllData
 	}
 	i.Tool, i.Time = toolName(), time.Time{}
@@ -119,6 +119,9 @@ func (w *work) info() qcow2.Info {
 func (w *work) content() string {
 	if w.options.scan.Files {
 		return infoAllData
+	}
+	if w.scramble.on() {
+		return infoScrambled
 	}
 	return infoMetadata
 }

@@ -63,13 +63,17 @@ var modeFlags = []struct {
 // text are listed together. Values are taken as text and parsed by
 // parseOptions, which knows how the user spells them.
 func flags() []cli.Flag {
-	return []cli.Flag{
+	return append([]cli.Flag{
 		modeFlag(flagQCOW2, "Q", "write a qcow2 image of the metadata"),
 		modeFlag(flagRaw, "r", "write a raw image of the metadata, or of a qcow2 image"),
 		modeFlag(flagInstall, "I", "write the metadata in an image back to a device"),
 		&impliedFlag{
 			StringFlag: cli.StringFlag{Name: flagCompress, Aliases: []string{"z"}, Usage: "compress: `KIND` is zlib (if left out) or zstd"},
 			value:      "zlib",
+		},
+		&impliedFlag{
+			StringFlag: cli.StringFlag{Name: flagScramble, Aliases: []string{"s"}, Usage: "replace names and what else is private; `HOW`: strict"},
+			value:      scrambleUsual,
 		},
 		&cli.BoolFlag{Name: flagAllData, Aliases: []string{"a"}, Usage: "the contents of files too: a clone of the filesystem"},
 		&cli.BoolFlag{Name: flagCompare, Aliases: []string{"c"}, Usage: "with -r, write in place, and only what differs"},
@@ -102,7 +106,7 @@ func flags() []cli.Flag {
 		&cli.StringFlag{Name: flagDirect, Usage: "`auto|on|off`"},
 		&cli.BoolFlag{Name: flagVersion, Aliases: []string{"V"}},
 		&cli.BoolFlag{Name: flagHelp, Aliases: []string{"h"}, Usage: "print this text"},
-	}
+	}, scrambleFlags()...)
 }
 
 // modeFlag returns a flag that counts how often it is given.

@@ -63,9 +63,10 @@ func (g *guest) damage() error {
 
 // The modes in the record of how an image was made.
 const (
-	infoMetadata = "metadata"
-	infoAllData  = "all data"
-	infoUndo     = "undo" // what an installation was written over
+	infoMetadata  = "metadata"
+	infoAllData   = "all data"
+	infoScrambled = "scrambled" // metadata without what is private
+	infoUndo      = "undo"      // what an installation was written over
 )
 
 // info returns the record of how the image was made, as far as it can be

@@ -80,7 +80,12 @@ func (in *input) disk() image.Image {
 // asItIs tells whether no filesystem is looked for: the image is of one already,
 // or is taken whole. In a normal image there is nothing to follow.
 func (in *input) asItIs(o options) bool {
-	return in.normal != nil || in.guest != nil && (o.whole || o.mode == toRaw && !o.inside())
+	return in.normal != nil || in.guest != nil && o.imageAsItIs()
+}
+
+// imageAsItIs tells whether no filesystem is looked for in a qcow2 image.
+func (o *options) imageAsItIs() bool {
+	return o.whole || o.mode == toRaw && !o.inside() && !o.scramble.on()
 }
 
 // examine finds out what the source is, and opens the image in it.
@@ -102,7 +107,7 @@ func (s *session) examine(ctx context.Context, in *input, o options, report *pro
 	if f == formatQCOW2 && !hasMagic(head) {
 		return fmt.Errorf("%s: %w", in.src.Name(), qcow2.ErrNotQcow2)
 	}
-	inOrder := f == formatQCOW2 && (o.mode == toRaw && !o.inside() || o.whole)
+	inOrder := f == formatQCOW2 && o.imageAsItIs()
 	if in.src.IsPipe() && inOrder {
 		return s.openStream(in, o)
 	}

@@ -66,6 +66,7 @@ type options struct {
 	qcow2          qcow2.WriteOptions
 	spool          spool.Options
 	scan           scan.Options
+	scramble       scrambling
 	scanFlag       string // a flag given that concerns the scan; "" where there is none
 	compare        bool   // write what differs only
 	dryRun         bool   // write nothing
@@ -149,6 +150,9 @@ func parseOptions(c *cli.Context) (options, error) {
 		return options{}, err
 	}
 	if err := o.parseScan(c); err != nil {
+		return options{}, err
+	}
+	if err := o.parseScramble(c); err != nil {
 		return options{}, err
 	}
 	for _, name := range []string{flagJSON, flagBadMap, flagSpoolDir, flagUndo} {

@@ -156,7 +156,7 @@ func (w *work) writeRecord() error {
 		}
 	} else if i, ok := w.input.guest.info(); w.input.normal != nil {
 		r.Mode = infoMetadata
-	} else if ok && (i.Mode == infoMetadata || i.Mode == infoUndo) {
+	} else if ok && (i.Mode == infoMetadata || i.Mode == infoScrambled || i.Mode == infoUndo) {
 		r.Mode = i.Mode
 	}
 	b := bufio.NewWriter(w.record.to)

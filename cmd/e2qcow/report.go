@@ -68,10 +68,12 @@ func (s *session) report(w work, took time.Duration) error {
 	}
 	s.say("%s to %s: %s", w.name, w.target.Name(), strings.Join(parts, ", "))
 	switch {
+	case w.scramble.view != nil:
+		s.say("%s", w.scramble.summary())
 	case w.mode == toNormal:
 		s.say("the image holds what is in inodes: owners, times, attributes, short symlink targets and, with inline_data, names and contents of small files")
 	case w.scan != nil && !w.options.scan.Files:
-		s.say("the image holds the names of files, their attributes, and contents that are in inodes, in the journal, or by damage taken for structure")
+		s.say("the image holds the names of files, their attributes, and contents that are in inodes, in the journal, or by damage taken for structure; -s leaves them out")
 	}
 	return err
 }

@@ -41,13 +41,15 @@ func (d *directory) hash(buf *[]byte, name []byte) (uint32, bool) {
 
 // Placed counts the names of indexed directories.
 type Placed struct {
-	Names    uint64 // that stand in the range of the hashes that they stood in
-	Misplace uint64 // that do not: there was no word for them
+	Indexed   uint64 // directories
+	Names     uint64 // that stand in the range of hashes that they stood in
+	Misplaced uint64 // that do not: there was no word for them
 }
 
 func (p *Placed) add(o Placed) {
+	p.Indexed += o.Indexed
 	p.Names += o.Names
-	p.Misplace += o.Misplace
+	p.Misplaced += o.Misplaced
 }
 
 // place finds a word for each name of the indexed directories.
@@ -90,7 +92,7 @@ func (x *Index) place(threads int) (Placed, error) {
 // place finds the words of one directory.
 func (d *directory) place(dr *drawer, seen *words) Placed {
 	d.drawBounds(dr)
-	p := placer{dir: d, dr: dr, seen: seen, words: map[[maxShort]byte]struct{}{}}
+	p := placer{dir: d, dr: dr, seen: seen, words: map[[maxShort]byte]struct{}{}, placed: Placed{Indexed: 1}}
 	slices.SortFunc(d.names, func(a, b placedName) int {
 		return cmp.Or(cmp.Compare(a.id, b.id), cmp.Compare(boolInt(a.lower), boolInt(b.lower)))
 	})
@@ -276,7 +278,7 @@ func (p *placer) fill(names []uint32, cells []uint32) {
 		try(wide, limit)
 	}
 	p.placed.Names += uint64(len(names) - left)
-	p.placed.Misplace += uint64(left)
+	p.placed.Misplaced += uint64(left)
 	p.misplace(names, starts, ends)
 }
 
@@ -333,7 +335,7 @@ func (p *placer) placeOdds() {
 			}
 		}
 		if want >= 0 {
-			p.placed.Misplace++
+			p.placed.Misplaced++
 		}
 		o.name = nil
 		d.names = append(d.names, o.placedName)
