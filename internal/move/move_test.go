@@ -1,0 +1,270 @@
+package move
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"os"
+	"strconv"
+	"testing"
+)
+
+// A cell is a file or disk whose power may be cut: what was written since the
+// last Sync is then there or not, sector by sector.
+type cell struct {
+	disk, cache []byte
+	dirty       map[int64]bool // sectors
+	power       *power
+}
+
+// power is what several cells hang on.
+type power struct {
+	left int // writes and syncs till it is cut
+	r    *rand.Rand
+}
+
+var errCut = errors.New("power cut")
+
+func (p *power) use() error {
+	if p.left--; p.left < 0 {
+		return errCut
+	}
+	return nil
+}
+
+const sector = 512
+
+func newCell(b []byte, p *power) *cell {
+	return &cell{disk: bytes.Clone(b), cache: bytes.Clone(b), dirty: map[int64]bool{}, power: p}
+}
+
+func (c *cell) ReadAt(p []byte, off int64) (int, error) {
+	return bytes.NewReader(c.cache).ReadAt(p, off)
+}
+
+func (c *cell) WriteAt(p []byte, off int64) (int, error) {
+	err := c.power.use()
+	if err != nil {
+		p = p[:c.power.r.IntN(len(p)+1)]
+	}
+	copy(c.cache[off:], p)
+	for s := off / sector; s*sector < off+int64(len(p)); s++ {
+		c.dirty[s] = true
+	}
+	return len(p), err
+}
+
+func (c *cell) Sync() error {
+	if err := c.power.use(); err != nil {
+		return err
+	}
+	c.settle(func() bool { return true })
+	return nil
+}
+
+func (c *cell) Close() error { return nil }
+
+// settle brings those dirty sectors to the disk that keep chooses, and forgets
+// the others.
+func (c *cell) settle(keep func() bool) {
+	for s := range c.dirty {
+		if keep() {
+			copy(c.disk[s*sector:(s+1)*sector], c.cache[s*sector:])
+		}
+	}
+	clear(c.dirty)
+	copy(c.cache, c.disk)
+}
+
+// fs is an image of which some runs are in use.
+type fs struct {
+	*bytes.Reader
+	runs []run
+}
+
+func (f fs) NextRun(off int64) (start, end int64, err error) {
+	for _, r := range f.runs {
+		if r.end > off {
+			return max(r.start, off), r.end, nil
+		}
+	}
+	return 0, 0, io.EOF
+}
+
+// TestPowerCuts moves filesystems by distances of all kinds, cuts the power
+// again and again, and resumes: what is in use comes out as it was.
+// MOVE_CUTS is how many moves there are.
+func TestPowerCuts(t *testing.T) {
+	count := 300
+	if n, err := strconv.Atoi(os.Getenv("MOVE_CUTS")); err == nil {
+		count = n
+	}
+	for i := range count {
+		r := rand.New(rand.NewPCG(1, uint64(i)))
+		if err := cutAndResume(r); err != nil {
+			t.Fatalf("move %d: %v", i, err)
+		}
+	}
+}
+
+func cutAndResume(r *rand.Rand) error {
+	const unit = 1024
+	size := (1 + r.Int64N(200)) * unit
+	from, to := r.Int64N(150)*unit, r.Int64N(150)*unit
+	if r.IntN(4) == 0 {
+		to = from + sector
+	}
+	if from == to {
+		return nil
+	}
+	b := make([]byte, max(from, to)+size+unit)
+	for i := range b {
+		b[i] = byte(r.Uint32())
+	}
+	old := bytes.Clone(b[from : from+size])
+	f := fs{Reader: bytes.NewReader(old)}
+	for at := int64(0); at < size; {
+		end := min(at+(1+r.Int64N(8))*unit, size)
+		if r.IntN(3) > 0 {
+			f.runs = append(f.runs, run{at, end})
+		}
+		at = end + unit
+	}
+	p, err := New(f, from, to)
+	if err != nil {
+		return err
+	}
+	// Small windows, so that there are many.
+	p.window = (1 + r.Int64N(16)) * 4096
+	distance := max(to-from, from-to)
+	p.near = distance < p.window && distance < size
+
+	power := &power{left: 1 << 30, r: r}
+	disk := newCell(b, power)
+	j := &Journal{}
+	if j.anchor, err = p.anchor(disk); err != nil {
+		return err
+	}
+	runs := p.encode()
+	j.lay(p, int64(len(runs)))
+	file := newCell(make([]byte, j.slots+2*j.room), power)
+	j.f = file
+	if err := j.begin(p, runs); err != nil {
+		return err
+	}
+	for cuts := 0; ; cuts++ {
+		power.left = 1 + r.IntN(40)
+		if cuts > 200 {
+			power.left = 1 << 30
+		}
+		err := p.Run(context.Background(), disk, Options{Journal: &Journal{f: file, slots: j.slots, room: j.room, anchor: j.anchor}})
+		if err == nil {
+			break
+		}
+		if !errors.Is(err, errCut) {
+			return err
+		}
+		odds := r.IntN(4)
+		keep := func() bool { return r.IntN(4) <= odds }
+		disk.settle(keep)
+		file.settle(keep)
+	}
+	for _, run := range f.runs {
+		if !bytes.Equal(disk.cache[to+run.start:to+run.end], old[run.start:run.end]) {
+			return fmt.Errorf("bytes %d-%d of %d, from %d to %d, near %v, window %d, differ", run.start, run.end, size, from, to, p.near, p.window)
+		}
+	}
+	low, high := min(from, to), max(from, to)+size
+	if !bytes.Equal(disk.cache[:min(to, low)], b[:min(to, low)]) || !bytes.Equal(disk.cache[high:], b[high:]) {
+		return errors.New("what lies beside is not as it was")
+	}
+	return nil
+}
+
+// TestJournal writes a journal, opens it, and takes none that is another's or
+// damaged.
+func TestJournal(t *testing.T) {
+	disk := newCell(make([]byte, 1<<20), &power{left: 1 << 30})
+	for i := range disk.cache {
+		disk.cache[i] = byte(i * 7)
+	}
+	f := fs{Reader: bytes.NewReader(make([]byte, 512<<10)), runs: []run{{0, 4096}, {8192, 512 << 10}}}
+	p, err := New(f, 4096, 65536)
+	if err != nil {
+		t.Fatal(err)
+	}
+	name := t.TempDir() + "/journal"
+	j, err := Create(name, p, disk)
+	if err != nil {
+		t.Fatal(err)
+	}
+	j.Close()
+	if _, err := Create(name, p, disk); !errors.Is(err, os.ErrExist) {
+		t.Errorf("made over another: %v", err)
+	}
+	j, got, err := Open(name)
+	if err != nil || got.From != p.From || got.To != p.To || got.Used() != p.Used() || len(got.runs) != 2 {
+		t.Fatalf("got %+v, %v", got, err)
+	}
+	j.Close()
+	whole, err := os.ReadFile(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, at := range []int{0, fromAt, countAt, block, block + 1} {
+		bad := bytes.Clone(whole)
+		bad[at]++
+		if err := os.WriteFile(name, bad, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if _, _, err := Open(name); !errors.Is(err, ErrNotJournal) {
+			t.Errorf("byte %d differs: %v", at, err)
+		}
+	}
+	for _, n := range []int{0, 100, block, len(whole) - 1} {
+		if err := os.WriteFile(name, whole[:n], 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if _, _, err := Open(name); !errors.Is(err, ErrNotJournal) {
+			t.Errorf("cut to %d bytes: %v", n, err)
+		}
+	}
+}
+
+// TestOtherDisk resumes a move on a disk that is not the one it began on.
+func TestOtherDisk(t *testing.T) {
+	power := &power{left: 1 << 30, r: rand.New(rand.NewPCG(1, 1))}
+	b := make([]byte, 1<<20)
+	for i := range b {
+		b[i] = byte(i * 31)
+	}
+	f := fs{Reader: bytes.NewReader(make([]byte, 512<<10)), runs: []run{{0, 512 << 10}}}
+	p, err := New(f, 128<<10, 64<<10)
+	if err != nil {
+		t.Fatal(err)
+	}
+	p.window = 32 << 10
+	p.near = false
+	disk := newCell(b, power)
+	name := t.TempDir() + "/journal"
+	j, err := Create(name, p, disk)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, writes := range []int{1, 9} {
+		power.left = writes
+		if err := p.Run(context.Background(), disk, Options{Journal: j}); !errors.Is(err, errCut) {
+			t.Fatal(err)
+		}
+		power.left = 1 << 30
+		if err := p.Run(context.Background(), newCell(make([]byte, 1<<20), power), Options{Journal: j}); !errors.Is(err, ErrOther) {
+			t.Errorf("after %d writes: %v", writes, err)
+		}
+	}
+	if err := p.Run(context.Background(), disk, Options{Journal: j}); err != nil {
+		t.Error(err)
+	}
+}
