@@ -35,6 +35,9 @@ func (s *session) convert(ctx context.Context, o options) error {
 	if w.options.scan.Bad, err = readBadMap(o.badMap); err != nil {
 		return err
 	}
+	if o.move {
+		return s.move(ctx, &w)
+	}
 	if w.input, err = s.openInput(ctx, o, w.progress); err != nil {
 		s.sayNoSuperblock(o)
 		return err

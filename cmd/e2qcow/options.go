@@ -70,6 +70,8 @@ type options struct {
 	scanFlag       string // a flag given that concerns the scan; "" where there is none
 	compare        bool   // write what differs only
 	dryRun         bool   // write nothing
+	move           bool   // in place
+	moveJournal    string // of a move; "" for none
 	place
 }
 
@@ -203,6 +205,11 @@ func (o *options) parseOperands(c *cli.Context) error {
 		operands = "a device and an image"
 	}
 	switch args := c.Args().Slice(); {
+	case isMove(c, o.mode):
+		o.move, o.source, o.target = true, args[0], args[0]
+		if err := o.parseMove(c); err != nil {
+			return err
+		}
 	case len(args) < 2:
 		return usagef("%s needs %s", o.mode, operands)
 	case len(args) > 2:
@@ -287,7 +294,9 @@ func (o *options) parseScan(c *cli.Context) error {
 	}); err != nil {
 		return err
 	}
-	if o.scan.Journal, err = choice(c, flagJournal, map[string]scan.JournalMode{
+	if o.move {
+		o.scan.Journal = scan.JournalWhole
+	} else if o.scan.Journal, err = choice(c, flagJournal, map[string]scan.JournalMode{
 		"whole": scan.JournalWhole, "live": scan.JournalLive, "none": scan.JournalNone,
 	}); err != nil {
 		return err

@@ -19,6 +19,7 @@ import (
 
 	"e2qcow/internal/e2i"
 	"e2qcow/internal/freeze"
+	"e2qcow/internal/move"
 	"e2qcow/internal/signature"
 	"e2qcow/internal/source"
 	"e2qcow/internal/spool"
@@ -162,6 +163,11 @@ var advice = []struct {
 	{errBackingDeep, "make one image of all with qemu-img convert"},
 	{target.ErrNotJSON, "name another file, or remove it first"},
 	{target.ErrDevice, "name a file"},
+	{errMoveImage, "name a device or a raw file"},
+	{errMoveUnreadable, "rescue what can be rescued with ddrescue first"},
+	{errMoveOther, "name another file for the journal"},
+	{move.ErrOther, "name the disk that was being moved on"},
+	{move.ErrNotJournal, "name another file for the journal"},
 	{target.ErrOffset, "name a file or a device"},
 	{source.ErrTerminal, "send an image through a pipe"},
 	{target.ErrTerminal, "send it to a file or another program"},

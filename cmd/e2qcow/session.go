@@ -25,7 +25,8 @@ type session struct {
 	mu       sync.Mutex
 	cleanups []func() // leave no half target
 
-	stake atomic.Pointer[stake] // nil where a target appears whole or not at all
+	hold  atomic.Pointer[string] // said at the next signal, which then does nothing else
+	stake atomic.Pointer[stake]  // nil where a target appears whole or not at all
 }
 
 func newSession(stderr *os.File) *session {
@@ -55,6 +56,15 @@ type stake struct {
 // leaves behind: while nothing is touched, an interruption only, as other
 // errors say what to do themselves.
 func (s *session) atStake(text string, touched bool) { s.stake.Store(&stake{text, touched}) }
+
+// holdOn has the next signal to end do nothing but say text.
+func (s *session) holdOn(text string) { s.hold.Store(&text) }
+
+// release has nothing at stake or held any more.
+func (s *session) release() {
+	s.hold.Store(nil)
+	s.stake.Store(nil)
+}
 
 // left returns what err leaves behind, "" where that goes without saying.
 func (s *session) left(err error) string {
@@ -91,12 +101,18 @@ func (s *session) interruptible() (ctx context.Context, stop func()) {
 	ended := make(chan struct{})
 	go func() {
 		var err *interruptedError
-		select {
-		case sig := <-signals:
-			number, _ := sig.(syscall.Signal)
-			err = &interruptedError{number}
-		case <-ended:
-			return
+		for err == nil {
+			select {
+			case sig := <-signals:
+				if text := s.hold.Swap(nil); text != nil {
+					s.say("%s", *text)
+					continue
+				}
+				number, _ := sig.(syscall.Signal)
+				err = &interruptedError{number}
+			case <-ended:
+				return
+			}
 		}
 		cancel(err)
 		select {

@@ -1,0 +1,255 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"time"
+
+	"github.com/dustin/go-humanize"
+	"github.com/urfave/cli/v2"
+
+	"e2qcow/internal/image"
+	"e2qcow/internal/move"
+	"e2qcow/internal/progress"
+	"e2qcow/internal/signature"
+	"e2qcow/internal/source"
+	"e2qcow/internal/target"
+)
+
+// Why a filesystem is not moved.
+var (
+	errMoveImage      = errors.New("is an image: only what lies on a disk can be moved")
+	errMoveUnreadable = errors.New("cannot be read whole: what is lost would be lost for good")
+	errMoveOther      = errors.New("is of another move")
+)
+
+// isMove tells whether there is one operand, to be moved in place as e2image
+// has it.
+func isMove(c *cli.Context, m mode) bool {
+	return m == toRaw && c.Args().Len() == 1 && (c.IsSet(flagOffset) || c.IsSet(flagTargetOffset) || c.IsSet(flagPartition) || c.IsSet(flagJournal))
+}
+
+// parseMove parses where a move is recorded.
+func (o *options) parseMove(c *cli.Context) error {
+	o.moveJournal = c.String(flagJournal)
+	switch {
+	case !c.Bool(flagAllData):
+		return usagef("a move takes -a too: what is not moved is lost")
+	case source.IsStdin(o.source):
+		return usagef("a move is of a device or a file, not of standard input")
+	case c.IsSet(flagJournal) && o.moveJournal == "":
+		return usagef("option --%s needs a name", flagJournal)
+	case o.moveJournal == "whole" || o.moveJournal == "live" || o.moveJournal == "none":
+		return usagef("option --%s of a move names a file; if it is to be called %q, write ./%s", flagJournal, o.moveJournal, o.moveJournal)
+	}
+	for _, name := range []string{flagOnlyAllocated, flagFreeze, flagBadMap} {
+		if c.IsSet(name) {
+			return usagef("option --%s does not go with a move", name)
+		}
+	}
+	return nil
+}
+
+// move moves a filesystem on the disk that it lies on, or goes on with that.
+func (s *session) move(ctx context.Context, w *work) error {
+	journal, plan, err := w.openJournal()
+	if err != nil {
+		return err
+	}
+	if plan == nil {
+		if err := s.planMove(ctx, w); err != nil {
+			return err
+		}
+		defer w.input.Close()
+		if w.dryRun {
+			return s.finishMove(w)
+		}
+		img := image.Section(w.scan.View(), 0, w.scan.FilesystemSize())
+		if plan, err = move.New(img, w.partStart, w.moveTo()); err != nil {
+			return err
+		}
+	} else {
+		defer journal.Close()
+		if w.input, err = openMoved(w.source); err != nil {
+			return err
+		}
+		defer w.input.Close()
+	}
+	if w.target, err = target.OpenInPlace(w.options.target, target.Options{}); err != nil {
+		return err
+	}
+	defer w.target.Close()
+	if journal == nil {
+		if err := w.prepareMove(plan); err != nil {
+			return err
+		}
+		if w.moveJournal != "" {
+			if journal, err = move.Create(w.moveJournal, plan, w.target); err != nil {
+				return err
+			}
+			defer journal.Close()
+		}
+	}
+	if w.json != "" {
+		if w.record, err = openRecord(ctx, w); err != nil {
+			return err
+		}
+		defer w.record.Close()
+	}
+	if err := s.runMove(ctx, w, plan, journal); err != nil {
+		return err
+	}
+	if journal != nil {
+		if err := journal.Remove(); err != nil {
+			return err
+		}
+	}
+	w.partStart, w.imageBytes, w.dataBytes = plan.From, plan.Size, plan.Used()
+	w.to = &plan.To
+	return s.finishMove(w)
+}
+
+// openJournal opens the journal of a move that was begun; there is none where
+// the plan is nil.
+func (w *work) openJournal() (*move.Journal, *move.Plan, error) {
+	if w.moveJournal == "" {
+		return nil, nil, nil
+	}
+	if _, err := os.Lstat(w.moveJournal); errors.Is(err, fs.ErrNotExist) {
+		if w.offset == nil && w.to == nil && w.partition == 0 {
+			return nil, nil, usagef("%s is not there, so say with -o and -O from where to where to move", w.moveJournal)
+		}
+		return nil, nil, nil
+	}
+	j, p, err := move.Open(w.moveJournal)
+	if err != nil {
+		return nil, nil, err
+	}
+	if w.offset != nil && *w.offset != p.From || w.to != nil && *w.to != p.To {
+		j.Close()
+		return nil, nil, fmt.Errorf("%s %w: from byte %d to byte %d", w.moveJournal, errMoveOther, p.From, p.To)
+	}
+	return j, p, nil
+}
+
+// openMoved opens the disk of a move that was begun, on which there is nothing
+// to look at.
+func openMoved(name string) (*input, error) {
+	src, err := source.Open(name)
+	if err != nil {
+		return nil, err
+	}
+	return &input{src: src, region: src.Region()}, nil
+}
+
+// moveTo returns where the filesystem goes.
+func (w *work) moveTo() int64 {
+	if w.to == nil {
+		return 0
+	}
+	return *w.to
+}
+
+// planMove finds out what of the disk is in use.
+func (s *session) planMove(ctx context.Context, w *work) (err error) {
+	if w.input, err = s.openInput(ctx, w.options, w.progress); err != nil {
+		return err
+	}
+	defer func() {
+		if err != nil {
+			w.input.Close()
+		}
+	}()
+	if w.input.guest != nil || w.input.normal != nil {
+		return fmt.Errorf("%s %w", w.source, errMoveImage)
+	}
+	if err := checkQuiet(w.input, w.options); err != nil {
+		return err
+	}
+	if err := w.findPart(); err != nil {
+		return err
+	}
+	if w.partStart == w.moveTo() {
+		return usagef("the filesystem is at byte %d already", w.partStart)
+	}
+	w.options.scan.ZeroedTables = true
+	if w.scan, err = metadata(ctx, w.disk, w.name, w.options, w.progress); err != nil {
+		return err
+	}
+	if lost := w.scan.Unreadable(); len(lost) > 0 {
+		return fmt.Errorf("%s %w (the first at byte %d)", w.name, errMoveUnreadable, w.partStart+lost[0].Start)
+	}
+	if w.dryRun {
+		return w.list(ctx, image.Section(w.scan.View(), 0, w.scan.FilesystemSize()))
+	}
+	return nil
+}
+
+// prepareMove refuses to write over something else, and makes room.
+func (w *work) prepareMove(p *move.Plan) error {
+	outside := p.To < p.From || p.To >= p.From+p.Size
+	if outside && !w.overwrite && p.To < w.target.Size() {
+		there := io.NewSectionReader(w.target, p.To, w.target.Size()-p.To)
+		found, known, err := signature.Find(there, there.Size())
+		if err != nil {
+			return err
+		}
+		if known {
+			return fmt.Errorf("%s at byte %d %w: %s", w.target.Name(), p.To, target.ErrHoldsFilesystem, found.Name)
+		}
+	}
+	return w.target.Extend(p.To + p.Size)
+}
+
+// runMove moves, and says at every time what it would leave behind.
+func (s *session) runMove(ctx context.Context, w *work, p *move.Plan, journal *move.Journal) error {
+	intact := fmt.Sprintf("nothing is lost: the filesystem is at byte %d as before", p.From)
+	if journal != nil {
+		intact = fmt.Sprintf("nothing is lost: the same command goes on with the move, as %s says how far it is", w.moveJournal)
+	}
+	s.atStake(intact, true)
+	counted := w.progress.Phase("move", progress.Bytes)
+	warned := false
+	err := p.Run(ctx, w.target, move.Options{Journal: journal, Progress: func(done, total int64, destroying bool) {
+		if counted != nil {
+			counted(done, total)
+		}
+		if destroying && !warned && journal == nil {
+			warned = true
+			s.atStake(fmt.Sprintf("the filesystem is destroyed: a part of it is at byte %d, the rest at byte %d", p.To, p.From), true)
+			s.holdOn("stopping now destroys the filesystem: the move goes on; interrupt again to stop all the same")
+		}
+	}})
+	if err == nil {
+		s.release()
+	}
+	return err
+}
+
+// finishMove writes the record and says what was done.
+func (s *session) finishMove(w *work) error {
+	if w.dryRun && w.json != "" {
+		var err error
+		if w.record, err = openRecord(context.Background(), w); err != nil {
+			return err
+		}
+		defer w.record.Close()
+	}
+	if err := w.commit(); err != nil {
+		return err
+	}
+	w.progress.Finish()
+	if w.dryRun {
+		return s.report(*w, time.Since(w.start))
+	}
+	if w.scan != nil {
+		s.sayProblems(w.scan.Problems())
+	}
+	s.say("%s: moved from byte %d to byte %d: filesystem %s, in use %s, %v", w.source, w.partStart, *w.to,
+		humanize.IBytes(uint64(w.imageBytes)), humanize.IBytes(uint64(w.dataBytes)), time.Since(w.start).Round(time.Millisecond))
+	return nil
+}
