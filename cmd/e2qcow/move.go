@@ -167,7 +167,7 @@ func (s *session) planMove(ctx context.Context, w *work) (err error) {
 	if w.input.guest != nil || w.input.normal != nil {
 		return fmt.Errorf("%s %w", w.source, errMoveImage)
 	}
-	if err := checkQuiet(w.input, w.options); err != nil {
+	if err := s.checkQuiet(w.input, w.options); err != nil {
 		return err
 	}
 	if err := w.findPart(); err != nil {

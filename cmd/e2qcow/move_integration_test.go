@@ -17,8 +17,8 @@ import (
 	"e2qcow/internal/testfs"
 )
 
-// filledDisk returns a filesystem with many megabytes of files.
-func filledDisk(t *testing.T) string {
+// filledDisk returns a filesystem with that many megabytes of files, and more.
+func filledDisk(t *testing.T, megabytes int) string {
 	t.Helper()
 	dir := testfs.TempDir(t)
 	tree := filepath.Join(dir, "tree")
@@ -33,13 +33,13 @@ func filledDisk(t *testing.T) string {
 			t.Fatal(err)
 		}
 	}
-	big := make([]byte, 40*mib)
+	big := make([]byte, megabytes*mib)
 	random.Read(big)
 	if err := os.WriteFile(filepath.Join(tree, "big"), big, 0o644); err != nil {
 		t.Fatal(err)
 	}
 	path := filepath.Join(dir, "fs.img")
-	cmd := exec.Command("mke2fs", "-qF", "-t", "ext4", "-b", "4096", "-E", "lazy_itable_init=0", "-d", tree, path, "80M")
+	cmd := exec.Command("mke2fs", "-qF", "-t", "ext4", "-b", "4096", "-E", "lazy_itable_init=0", "-d", tree, path, fmt.Sprint(2*megabytes, "M"))
 	cmd.Env = append(os.Environ(), "PATH="+os.Getenv("PATH")+":/sbin:/usr/sbin")
 	if out, err := cmd.CombinedOutput(); err != nil {
 		t.Fatalf("mke2fs: %v\n%s", err, out)
@@ -112,7 +112,7 @@ func TestMoveKilled(t *testing.T) {
 		count = n
 	}
 	tool := testfs.Build(t)
-	fs := filledDisk(t)
+	fs := filledDisk(t, 40)
 	dir := testfs.TempDir(t)
 	want := filepath.Join(dir, "want.img")
 	tool.Restore(t, fs, want, "-a")
@@ -167,16 +167,28 @@ func TestMoveKilled(t *testing.T) {
 // anything is written over nothing is lost.
 func TestMoveInterrupted(t *testing.T) {
 	tool := testfs.Build(t)
-	fs := filledDisk(t)
-	// slowly runs the tool with every write taking a while, and returns a
-	// function that interrupts it, and one that waits for its end.
-	slowly := func(args ...string) (interrupt func(), wait func() (string, int)) {
+	fs := filledDisk(t, 64)
+	// slowly runs the tool with every write taking a while, till it has begun
+	// some of them. It returns a function that interrupts it, and one that
+	// waits for its end.
+	slowly := func(t *testing.T, writes int, args ...string) (interrupt func(), wait func() (string, int)) {
 		t.Helper()
-		cmd := exec.Command("strace", append([]string{"-f", "-o", "/dev/null", "-e", "trace=pwrite64", "-e", "inject=pwrite64:delay_enter=400ms", string(tool)}, args...)...)
+		trace := filepath.Join(testfs.TempDir(t), "trace")
+		cmd := exec.Command("strace", append([]string{"-f", "-o", trace, "-s", "0", "-e", "trace=pwrite64", "-e", "inject=pwrite64:delay_enter=400ms", string(tool)}, args...)...)
 		var text strings.Builder
 		cmd.Stderr = &text
 		if err := cmd.Start(); err != nil {
 			t.Fatal(err)
+		}
+		for deadline := time.Now().Add(time.Minute); ; time.Sleep(20 * time.Millisecond) {
+			b, _ := os.ReadFile(trace)
+			if strings.Count(string(b), "pwrite64(") >= writes {
+				break
+			}
+			if time.Now().After(deadline) {
+				_ = cmd.Process.Kill()
+				t.Fatal("it does not write")
+			}
 		}
 		return func() {
 				b, err := os.ReadFile(fmt.Sprintf("/proc/%d/task/%d/children", cmd.Process.Pid, cmd.Process.Pid))
@@ -193,13 +205,11 @@ func TestMoveInterrupted(t *testing.T) {
 			}
 	}
 	const warning = "e2qcow: stopping now destroys the filesystem: the move goes on; interrupt again to stop all the same\n"
-	const soon = 1500 * time.Millisecond
 
 	t.Run("once", func(t *testing.T) {
 		t.Parallel()
 		disk := diskWith(t, tool, fs, mib)
-		interrupt, wait := slowly("-ra", "-o", "1M", disk)
-		time.Sleep(soon)
+		interrupt, wait := slowly(t, 2, "-ra", "-o", "1M", disk)
 		interrupt()
 		if text, exit := wait(); exit != 0 || !strings.HasPrefix(text, warning) {
 			t.Errorf("exit %d\n%s", exit, text)
@@ -211,8 +221,7 @@ func TestMoveInterrupted(t *testing.T) {
 	t.Run("twice", func(t *testing.T) {
 		t.Parallel()
 		disk := diskWith(t, tool, fs, mib)
-		interrupt, wait := slowly("-ra", "-o", "1M", disk)
-		time.Sleep(soon)
+		interrupt, wait := slowly(t, 2, "-ra", "-o", "1M", disk)
 		interrupt()
 		time.Sleep(100 * time.Millisecond)
 		interrupt()
@@ -224,8 +233,7 @@ func TestMoveInterrupted(t *testing.T) {
 	t.Run("harmless", func(t *testing.T) {
 		t.Parallel()
 		disk := diskWith(t, tool, fs, 200*mib)
-		interrupt, wait := slowly("-ra", "-o", "200M", disk)
-		time.Sleep(soon)
+		interrupt, wait := slowly(t, 2, "-ra", "-o", "200M", disk)
 		interrupt()
 		want := "e2qcow: interrupted by SIGINT; nothing is lost: the filesystem is at byte 209715200 as before\n"
 		if text, exit := wait(); exit != 1 || text != want {
@@ -239,8 +247,7 @@ func TestMoveInterrupted(t *testing.T) {
 		t.Parallel()
 		disk := diskWith(t, tool, fs, mib)
 		journal := filepath.Join(testfs.TempDir(t), "journal")
-		interrupt, wait := slowly("-ra", "-o", "1M", "--journal", journal, disk)
-		time.Sleep(soon)
+		interrupt, wait := slowly(t, 5, "-ra", "-o", "1M", "--journal", journal, disk)
 		interrupt()
 		want := "e2qcow: interrupted by SIGINT; nothing is lost: the same command goes on with the move, as " + journal + " says how far it is\n"
 		if text, exit := wait(); exit != 1 || text != want {
