@@ -3,6 +3,7 @@ package target
 import (
 	"context"
 	"errors"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -330,4 +331,70 @@ func TestIs(t *testing.T) {
 			t.Errorf("%s is one: %v", name, got)
 		}
 	}
+}
+
+// TestOpenInPlace changes a file where it is, and nothing that cannot be.
+func TestOpenInPlace(t *testing.T) {
+	dir := t.TempDir()
+	path := filepath.Join(dir, "file")
+	if err := os.WriteFile(path, []byte("what there was"), 0o640); err != nil {
+		t.Fatal(err)
+	}
+	tg, err := OpenInPlace(path, Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer tg.Close()
+	if tg.Kind() != InPlace || tg.Size() != 14 {
+		t.Errorf("kind %v, %d bytes", tg.Kind(), tg.Size())
+	}
+	b := make([]byte, 20)
+	if n, err := tg.ReadAt(b, 5); string(b[:n]) != "there was" || !errors.Is(err, io.EOF) {
+		t.Errorf("read %q, %v", b[:n], err)
+	}
+	if _, err := tg.WriteAt([]byte("THERE"), 5); err != nil {
+		t.Fatal(err)
+	}
+	tg.Close() // keeps what was written
+	if b, err := os.ReadFile(path); string(b) != "what THERE was" {
+		t.Errorf("the file is %q, %v", b, err)
+	}
+	if tg, err = OpenInPlace(path, Options{}); err != nil {
+		t.Fatal(err)
+	}
+	region, err := tg.Region()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := tg.Commit(); err != nil {
+		t.Error(err)
+	}
+	for name, want := range map[string]error{dir: ErrDirectory, "/dev/null": ErrStream, filepath.Join(dir, "none"): fs.ErrNotExist} {
+		if _, err := OpenInPlace(name, Options{}); !errors.Is(err, want) {
+			t.Errorf("%s: %v, want %v", name, err, want)
+		}
+	}
+	if _, err := OpenInPlace(path, Options{Source: region}); !errors.Is(err, ErrSame) {
+		t.Errorf("the source: %v", err)
+	}
+}
+
+// TestOpenUndo has an undo be a file that there is not yet.
+func TestOpenUndo(t *testing.T) {
+	dir := t.TempDir()
+	path := filepath.Join(dir, "file")
+	if err := os.WriteFile(path, []byte("QFI\xfb"), 0o640); err != nil {
+		t.Fatal(err)
+	}
+	opt := Options{Format: Undo}
+	for name, want := range map[string]error{path: ErrExists, "-": ErrStream, "/dev/null": ErrStream, dir: ErrDirectory} {
+		if _, err := Open(context.Background(), name, opt); !errors.Is(err, want) {
+			t.Errorf("%s: %v, want %v", name, err, want)
+		}
+	}
+	tg, err := Open(context.Background(), filepath.Join(dir, "new"), opt)
+	if err != nil {
+		t.Fatal(err)
+	}
+	tg.Close()
 }
