@@ -40,6 +40,7 @@ func commands() []command {
 		}},
 		{"info", inspectFlags(), infoHelp, (*session).info},
 		{"check", inspectFlags(), checkHelp, (*session).check},
+		{"completion", completionFlags(), completionHelp, (*session).completion},
 	}
 }
 
@@ -106,7 +107,7 @@ func (s *session) app(cmd command) *cli.App {
 
 const help = `Usage: e2qcow [-Q|-r] [OPTION...] SOURCE TARGET
        e2qcow -I [OPTION...] DEVICE IMAGE
-       e2qcow info|check IMAGE [--json]
+       e2qcow info|check IMAGE [--json]  |  e2qcow completion bash|zsh|fish
 Save the metadata of an ext2, ext3 or ext4 filesystem as a qcow2 image, without
 the contents of files, and restore it. SOURCE, a device, a file or an image, is
 only read. "-" is standard input or output. The manual page has the details.

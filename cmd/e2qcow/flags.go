@@ -70,6 +70,7 @@ func flags() []cli.Flag {
 		&impliedFlag{
 			StringFlag: cli.StringFlag{Name: flagCompress, Aliases: []string{"z"}, Usage: "compress: `KIND` is zlib (if left out) or zstd"},
 			value:      "zlib",
+			words:      []string{"zlib", "zstd"},
 		},
 		&impliedFlag{
 			StringFlag: cli.StringFlag{Name: flagScramble, Aliases: []string{"s"}, Usage: "replace names and what else is private; `HOW`: strict"},
@@ -117,7 +118,8 @@ func modeFlag(name, short, usage string) cli.Flag {
 // An impliedFlag is a flag whose value may be left out.
 type impliedFlag struct {
 	cli.StringFlag
-	value string // if it is
+	value string   // if it is
+	words []string // what it can be
 }
 
 // ImpliedValue returns the value that the flag has without one.
@@ -133,19 +135,14 @@ func flagHelpText(flags []cli.Flag) string {
 		if !ok {
 			continue
 		}
-		name, usage := f.Names()[0], doc.GetUsage()
-		if before, rest, ok := strings.Cut(usage, "`"); ok {
-			value, after, _ := strings.Cut(rest, "`")
-			usage = before + value + after
-			switch _, implied := f.(implied); {
-			case implied:
-				name += "[=" + value + "]"
-			default:
-				name += " " + value
-			}
-			if usage == value {
-				usage = ""
-			}
+		value, usage := placeholder(doc.GetUsage())
+		name := f.Names()[0]
+		switch _, implied := f.(implied); {
+		case value == "":
+		case implied:
+			name += "[=" + value + "]"
+		default:
+			name += " " + value
 		}
 		if usage == "" {
 			others = append(others, "--"+name)
@@ -161,6 +158,20 @@ func flagHelpText(flags []cli.Flag) string {
 		b.WriteString(wrap("Also: ", others))
 	}
 	return b.String()
+}
+
+// placeholder returns what stands for the value in the usage text of a flag, and
+// the text without marks, "" if that is all of it.
+func placeholder(usage string) (value, text string) {
+	before, rest, ok := strings.Cut(usage, "`")
+	if !ok {
+		return "", usage
+	}
+	value, after, _ := strings.Cut(rest, "`")
+	if text = before + value + after; text == value {
+		text = ""
+	}
+	return value, text
 }
 
 // wrap returns a title and words, separated by commas, in lines that fit a

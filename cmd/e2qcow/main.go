@@ -8,7 +8,7 @@
 //	input   guest, backing: the sources  dump, restore the images
 //	e2image what differs under that name
 //	frozen  while the source is frozen
-//	info, check: what looks at images
+//	info, check: what looks at images    completion: for shells
 package main
 
 import (

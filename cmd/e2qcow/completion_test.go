@@ -1,0 +1,122 @@
+package main_test
+
+import (
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+)
+
+// script returns the file that e2qcow prints the completions for a shell to.
+func script(t *testing.T, shell string) string {
+	t.Helper()
+	out, err := exec.Command("e2qcow", "completion", shell).Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	name := filepath.Join(t.TempDir(), "_e2qcow")
+	if err := os.WriteFile(name, out, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return name
+}
+
+// TestCompleteBash has bash complete what follows the words, the last of which
+// is begun.
+func TestCompleteBash(t *testing.T) {
+	completions := script(t, "bash")
+	dir := t.TempDir()
+	for _, name := range []string{"a disk.img", "info.img"} {
+		if err := os.WriteFile(filepath.Join(dir, name), nil, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := os.Mkdir(filepath.Join(dir, "folder"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	const complete = `source "$0"; COMP_WORDS=(e2qcow "$@"); COMP_CWORD=$#; _e2qcow; printf '%s\n' "${COMPREPLY[@]}"`
+	for _, test := range []struct{ words, want string }{
+		{"--fr", "--freeze"},
+		{"-Q --spool", "--spool-dir"},
+		{"-Q --journal ", "live none whole"},
+		{"-Q --journal l", "live"},
+		{"-Q --journal = n", "none"},
+		{"-Q --compress =", "zlib zstd"},
+		{"-Q --compress = zs", "zstd"},
+		{"-Q --compress i", "info.img"},
+		{"-Q --direct o", "off on"},
+		{"-Q --spool-dir ", "folder"},
+		{"-Q --threads ", ""},
+		{"-b ", ""},
+		{"--bad-map i", "info.img"},
+		{"i", "info info.img"},
+		{"-Q i", "info.img"},
+		{"-Q a", "a disk.img"},
+		{"check --", "--help --json"},
+		{"info a", "a disk.img"},
+		{"completion ", "bash fish zsh"},
+		{"info.img --dry", "--dry-run"},
+	} {
+		cmd := exec.Command("bash", append([]string{"-c", complete, completions}, strings.Split(test.words, " ")...)...)
+		cmd.Dir = dir
+		out, err := cmd.CombinedOutput()
+		got := strings.Split(strings.TrimSpace(string(out)), "\n")
+		slices.Sort(got)
+		if err != nil || strings.Join(got, " ") != test.want {
+			t.Errorf("%q: got %q, want %q (%v)", test.words, got, test.want, err)
+		}
+	}
+}
+
+// TestCompletionsParse has the shells parse what is made for them.
+func TestCompletionsParse(t *testing.T) {
+	for shell, option := range map[string]string{"bash": "-n", "zsh": "-n", "fish": "--no-execute"} {
+		if out, err := exec.Command(shell, option, script(t, shell)).CombinedOutput(); err != nil || len(out) > 0 {
+			t.Errorf("%s: %v\n%s", shell, err, out)
+		}
+	}
+	if out, err := exec.Command("e2qcow", "completion", "tcsh").CombinedOutput(); err == nil || !strings.Contains(string(out), "one of bash, zsh, fish") {
+		t.Errorf("tcsh: %v\n%s", err, out)
+	}
+}
+
+// TestCompleteFish has fish complete, which it can without a terminal.
+func TestCompleteFish(t *testing.T) {
+	for line, want := range map[string]string{
+		"e2qcow --jour":      "--journal",
+		"e2qcow --journal l": "live",
+		"e2qcow comp":        "completion",
+		"e2qcow check --js":  "--json",
+	} {
+		cmd := exec.Command("fish", "--no-config", "-c", "source $argv[1]; complete -C $argv[2]", script(t, "fish"), line)
+		cmd.Env = append(os.Environ(), "HOME="+t.TempDir())
+		out, err := cmd.Output()
+		if err != nil || !strings.HasPrefix(string(out), want) {
+			t.Errorf("%q: got %q, want %q (%v)", line, out, want, err)
+		}
+	}
+}
+
+// TestCompletedWords has the words that are offered for a value be those that are
+// taken.
+func TestCompletedWords(t *testing.T) {
+	text, err := os.ReadFile(script(t, "bash"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	found := regexp.MustCompile(`(--[a-z0-9-]+)\) .*compgen -W '([^']*)'`).FindAllStringSubmatch(string(text), -1)
+	if len(found) < 5 {
+		t.Fatalf("only %d options have words", len(found))
+	}
+	for _, m := range found {
+		words := strings.Fields(m[2])
+		slices.Sort(words)
+		out, err := exec.Command("e2qcow", "-Q", m[1]+"=nonsense", "a", "b").CombinedOutput()
+		if want := "is not one of " + strings.Join(words, ", ") + "\n"; err == nil || !strings.Contains(string(out), want) {
+			t.Errorf("%s: want %q in\n%s", m[1], want, out)
+		}
+	}
+}
