@@ -1,6 +1,7 @@
 package target
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"io"
@@ -12,6 +13,7 @@ import (
 	"syscall"
 	"testing"
 	"time"
+	"unsafe"
 
 	"golang.org/x/sys/unix"
 
@@ -397,4 +399,51 @@ func TestOpenUndo(t *testing.T) {
 		t.Fatal(err)
 	}
 	tg.Close()
+}
+
+// What was written is not left in the page cache, where the filesystem has one.
+func TestCommitDropsCache(t *testing.T) {
+	dir, err := os.MkdirTemp(".", "cache-*") // a temporary folder may be nothing but cache
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer os.RemoveAll(dir)
+	var fs unix.Statfs_t
+	if err := unix.Statfs(dir, &fs); err != nil {
+		t.Fatal(err)
+	}
+	name := filepath.Join(dir, "file")
+	tgt, err := Open(t.Context(), name, Options{Format: Raw})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer tgt.Close()
+	const size = 1 << 20
+	if _, err := tgt.WriteAt(bytes.Repeat([]byte("x"), size), 0); err != nil {
+		t.Fatal(err)
+	}
+	if err := tgt.Commit(); err != nil {
+		t.Fatal(err)
+	}
+	f, err := os.Open(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	m, err := unix.Mmap(int(f.Fd()), 0, size, unix.PROT_READ, unix.MAP_SHARED)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = unix.Munmap(m) }()
+	in := make([]byte, size/os.Getpagesize())
+	if _, _, errno := unix.Syscall(unix.SYS_MINCORE, uintptr(unsafe.Pointer(&m[0])), size, uintptr(unsafe.Pointer(&in[0]))); errno != 0 {
+		t.Fatal(errno)
+	}
+	left := 0
+	for _, b := range in {
+		left += int(b & 1)
+	}
+	if cached := fs.Type == unix.EXT4_SUPER_MAGIC || fs.Type == unix.XFS_SUPER_MAGIC; cached && left > 0 {
+		t.Errorf("%d of %d pages are left in the cache", left, len(in))
+	}
 }

@@ -199,7 +199,21 @@ func (t *Target) settle() error {
 		err = nil // a pipe
 	}
 	t.settled = err == nil
+	if err == nil && t.kind != Stream {
+		t.dropCache()
+	}
 	return err
+}
+
+// dropCache gives the page cache back what it holds of the target, which has
+// reached the disk and may be larger than all that others have there.
+func (t *Target) dropCache() {
+	conn, err := t.f.SyscallConn()
+	if err != nil {
+		return
+	}
+	// Advice: that it was not taken changes nothing.
+	_ = conn.Control(func(fd uintptr) { _ = unix.Fadvise(int(fd), 0, 0, unix.FADV_DONTNEED) })
 }
 
 // publish has the file appear under its name.
