@@ -51,6 +51,7 @@ type FastCommitTag struct {
 	Features    uint32 // HEAD
 	Transaction uint32 // HEAD, TAIL
 	Checksum    uint32 // TAIL
+	Len         int    // bytes, type and length included
 }
 
 // extentInitMax is the largest length of an initialised extent; longer ones
@@ -104,6 +105,21 @@ func decodeFastCommit(typ FastCommitType, v []byte) (t FastCommitTag, ok bool) {
 	return t, true
 }
 
+// DecodeFastCommit decodes the tag that b begins with; ok is false if there is
+// none that makes sense. What it returns aliases b.
+func DecodeFastCommit(b []byte) (t FastCommitTag, ok bool) {
+	if len(b) < fastCommitTagLen {
+		return t, false
+	}
+	n := fastCommitTagLen + int(binary.LittleEndian.Uint16(b[2:]))
+	if n > len(b) {
+		return t, false
+	}
+	t, ok = decodeFastCommit(FastCommitType(binary.LittleEndian.Uint16(b)), b[fastCommitTagLen:n])
+	t.Len = n
+	return t, ok
+}
+
 // FastCommitScan goes through the fast-commit area block by block, as the scan
 // pass of a recovery does.
 type FastCommitScan struct {
@@ -114,6 +130,14 @@ type FastCommitScan struct {
 	tags        uint32 // up to the last good tail
 	pending     uint32 // tags so far
 	done        bool
+	end         FastCommitEnd
+}
+
+// A FastCommitEnd is where fast commits end: a block of their area, counted
+// from its first, and an offset in that.
+type FastCommitEnd struct {
+	Block  uint32
+	Offset int
 }
 
 // NewFastCommitScan starts a scan for fast commits on top of transaction, the
@@ -129,6 +153,11 @@ func (s *FastCommitScan) Blocks() uint32 { return s.valid }
 // Tags is the number of tags up to the last good tail.
 func (s *FastCommitScan) Tags() uint32 { return s.tags }
 
+// End is the end of what decides how the scan goes: behind the last good tail;
+// where there is none, behind the tag that stopped the scan, of which only
+// type and length count if it makes no sense.
+func (s *FastCommitScan) End() FastCommitEnd { return s.end }
+
 // Block takes the next block and reports whether recovery would read a
 // further one. yield, unless nil, is called with every tag that makes sense,
 // also with those of a fast commit that turns out to have no good tail; what
@@ -139,17 +168,15 @@ func (s *FastCommitScan) Block(block []byte, yield func(*FastCommitTag)) (more b
 	}
 	s.done = true // unless all goes well
 	for off := 0; len(block)-off >= fastCommitTagLen; {
-		typ := FastCommitType(binary.LittleEndian.Uint16(block[off:]))
-		n := fastCommitTagLen + int(binary.LittleEndian.Uint16(block[off+2:]))
-		if s.seen == 0 && off == 0 && typ != FastCommitHead || n > len(block)-off {
+		t, ok := DecodeFastCommit(block[off:])
+		if !ok || s.seen == 0 && off == 0 && t.Type != FastCommitHead {
+			s.extend(off + fastCommitTagLen)
 			return false
 		}
-		t, ok := decodeFastCommit(typ, block[off+fastCommitTagLen:off+n])
-		if !ok {
-			return false
-		}
+		n := t.Len
+		s.extend(off + n)
 		s.pending++
-		switch typ {
+		switch t.Type {
 		case FastCommitHead:
 			if t.Features != 0 || t.Transaction != s.transaction {
 				return false
@@ -163,6 +190,7 @@ func (s *FastCommitScan) Block(block []byte, yield func(*FastCommitTag)) (more b
 			s.crc = 0
 			s.valid = s.seen + 1
 			s.tags = s.pending
+			s.end = FastCommitEnd{s.seen, off + n}
 		default:
 			s.crc = CRC32C(s.crc, block[off:off+n])
 		}
@@ -174,4 +202,56 @@ func (s *FastCommitScan) Block(block []byte, yield func(*FastCommitTag)) (more b
 	s.seen++
 	s.done = false
 	return true
+}
+
+// extend takes in a tag that ends at off, as long as there is no good tail.
+func (s *FastCommitScan) extend(off int) {
+	if s.valid == 0 {
+		s.end = FastCommitEnd{s.seen, off}
+	}
+}
+
+// A FastCommitEdit rewrites fast commits in place, block by block, so that
+// their checksums stay as right, or as wrong by the same difference, as they
+// were. It is a value that holds for where it stands in the area: the zero one
+// is for the first block.
+type FastCommitEdit struct{ before, after uint32 }
+
+// Block rewrites the next block. edit is called with each tag up to the offset
+// end, and may change the name and the inode that it aliases. All else that
+// recovery does not read becomes zero.
+func (e *FastCommitEdit) Block(block []byte, end int, edit func(*FastCommitTag)) {
+	off := 0
+	for off < end {
+		t, ok := DecodeFastCommit(block[off:])
+		if !ok || t.Len > end-off {
+			off = min(off+fastCommitTagLen, len(block)) // type and length
+			break
+		}
+		b := block[off : off+t.Len]
+		off += t.Len
+		value := b[fastCommitTagLen:]
+		covered := b
+		if t.Type == FastCommitTail {
+			covered = b[:fastCommitTagLen+4]
+		}
+		e.before = CRC32C(e.before, covered)
+		switch t.Type {
+		case FastCommitAddRange:
+			clear(value[16:])
+		case FastCommitDelRange:
+			clear(value[12:])
+		case FastCommitHead, FastCommitTail:
+			clear(value[8:])
+		case FastCommitPad:
+			clear(value)
+		}
+		edit(&t)
+		e.after = CRC32C(e.after, covered)
+		if t.Type == FastCommitTail {
+			binary.LittleEndian.PutUint32(value[4:], t.Checksum^e.before^e.after)
+			*e = FastCommitEdit{}
+		}
+	}
+	clear(block[off:])
 }

@@ -80,7 +80,7 @@ func TestFastCommitScan(t *testing.T) {
 	for i, b := range f.blocks {
 		if !s.Block(b, func(tag *FastCommitTag) {
 			c := *tag
-			c.Raw = nil
+			c.Raw, c.Len = nil, 0
 			got = append(got, c)
 		}) {
 			t.Fatalf("block %d ends it", i)

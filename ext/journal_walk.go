@@ -3,6 +3,7 @@ package ext
 import (
 	"encoding/binary"
 	"errors"
+	"iter"
 )
 
 // JournalBlockKind says what a block of the journal is to a recovery.
@@ -25,10 +26,23 @@ type JournalCopy struct {
 	Escaped bool   // see [Unescape]
 }
 
+// A JournalLogBlock is a descriptor, revoke or commit block of the log.
+type JournalLogBlock struct {
+	Block    uint32 // in the journal
+	Sequence uint32
+	Kind     JournalBlockKind
+}
+
 // JournalRecovery is what a recovery would do.
 type JournalRecovery struct {
 	First uint32 // sequence of the first transaction
 	End   uint32 // sequence of the first that is not replayed
+
+	// Log has the descriptor, revoke and commit blocks that were seen, in
+	// their order, and Committed the sequence behind that of the last commit
+	// block: what is before it has one, even if it is not replayed.
+	Log       []JournalLogBlock
+	Committed uint32
 
 	// Replay has for each filesystem block that is replaced the copy that is
 	// there in the end. Block numbers are as the journal has them, bounded by
@@ -42,6 +56,17 @@ type JournalRecovery struct {
 	// Err is why a recovery fails, or fails in part: bad checksums, read
 	// errors. A log that ends where it ends gives none.
 	Err error
+}
+
+// Logged yields the log's blocks of a kind, up to the transaction end.
+func (r *JournalRecovery) Logged(kind JournalBlockKind, end uint32) iter.Seq[JournalLogBlock] {
+	return func(yield func(JournalLogBlock) bool) {
+		for _, b := range r.Log {
+			if !before(b.Sequence, end) || b.Kind == kind && !yield(b) {
+				return
+			}
+		}
+	}
 }
 
 // ErrJournalLoop says that the log goes round the whole ring without an end.
@@ -60,7 +85,7 @@ var ErrJournalLoop = errors.New("the log has no end")
 // (Start is 0) gives an empty recovery. An error is returned only for a
 // journal that cannot be walked; what stops a recovery is in its Err.
 //
-// Memory: 8 bytes for each descriptor and revoke block of the log, some 60 for
+// Memory: 12 bytes for each descriptor, revoke and commit block of the log, some 60 for
 // each filesystem block it names; never more of either than the ring has blocks.
 func WalkJournal(j *JournalSuperblock, blocks uint64, read func(block uint32, buf []byte) error,
 	live func(block uint32, kind JournalBlockKind)) (*JournalRecovery, error) {
@@ -77,7 +102,7 @@ func WalkJournal(j *JournalSuperblock, blocks uint64, read func(block uint32, bu
 		j: j, read: read, live: live,
 		block:  make([]byte, j.BlockSize),
 		data:   make([]byte, j.BlockSize),
-		result: &JournalRecovery{First: j.Sequence, End: j.Sequence, Replay: map[uint64]JournalCopy{}},
+		result: &JournalRecovery{First: j.Sequence, End: j.Sequence, Committed: j.Sequence, Replay: map[uint64]JournalCopy{}},
 	}
 	w.first, w.last = j.Ring()
 	if j.Start == 0 {
@@ -94,12 +119,6 @@ func WalkJournal(j *JournalSuperblock, blocks uint64, read func(block uint32, bu
 	return w.result, nil
 }
 
-// logBlock is a descriptor or revoke block of the log.
-type logBlock struct {
-	block    uint32
-	sequence uint32
-}
-
 type journalWalk struct {
 	j           *JournalSuperblock
 	read        func(uint32, []byte) error
@@ -107,10 +126,7 @@ type journalWalk struct {
 	first, last uint32
 	block, data []byte
 
-	descriptors []logBlock
-	revokes     []logBlock
-	committed   uint32 // sequence behind the last commit block seen
-	result      *JournalRecovery
+	result *JournalRecovery
 }
 
 func (w *journalWalk) load(block uint64, buf []byte) error {
@@ -131,12 +147,16 @@ func (w *journalWalk) fail(err error) {
 
 // wrap takes a block number that has run over the end of the ring back to its
 // start, once, as recovery does.
-func (w *journalWalk) wrap(n uint64) uint64 {
-	if n >= uint64(w.last) {
-		n -= uint64(w.last - w.first)
+func (j *JournalSuperblock) wrap(n uint64) uint64 {
+	if first, last := j.Ring(); n >= uint64(last) {
+		n -= uint64(last - first)
 	}
 	return n
 }
+
+// Next is the block behind block n in the log: the first copy of a descriptor,
+// and so on. It may lie beyond the end of a damaged journal.
+func (j *JournalSuperblock) Next(n uint64) uint64 { return j.wrap(n + 1) }
 
 func (w *journalWalk) countTags(block []byte) uint64 {
 	n := uint64(0)
@@ -168,7 +188,10 @@ func (w *journalWalk) scan() bool {
 		w.result.End = at
 		ended = true
 	}
-	w.committed = sequence
+	log := func(block uint64, kind JournalBlockKind) {
+		w.live(uint32(block), kind)
+		w.result.Log = append(w.result.Log, JournalLogBlock{uint32(block), sequence, kind})
+	}
 loop:
 	for {
 		here := next
@@ -176,7 +199,7 @@ loop:
 			w.fail(err)
 			return false
 		}
-		next = w.wrap(next + 1)
+		next = j.wrap(next + 1)
 		walked++
 		h, ok := DecodeJournalHeader(w.block)
 		if !ok || h.Sequence != sequence {
@@ -190,8 +213,7 @@ loop:
 		}
 		switch h.Type {
 		case journalTypeDescriptor:
-			w.live(uint32(here), JournalDescriptor)
-			w.descriptors = append(w.descriptors, logBlock{uint32(here), sequence})
+			log(here, JournalDescriptor)
 			suspect = suspect || !j.VerifyBlock(w.block)
 			n := w.countTags(w.block)
 			walked += n
@@ -199,7 +221,7 @@ loop:
 				sum = crc32be(sum, w.block)
 				for range n {
 					at := next
-					next = w.wrap(next + 1)
+					next = j.wrap(next + 1)
 					if err := w.load(at, w.data); err != nil {
 						break
 					}
@@ -208,14 +230,13 @@ loop:
 				}
 				continue
 			}
-			next = w.wrap(next + n)
+			next = j.wrap(next + n)
 		case journalTypeRevoke:
-			w.live(uint32(here), JournalRevoke)
-			w.revokes = append(w.revokes, logBlock{uint32(here), sequence})
+			log(here, JournalRevoke)
 			suspect = suspect || !j.VerifyBlock(w.block)
 		case journalTypeCommit:
-			w.live(uint32(here), JournalCommit)
-			w.committed = sequence + 1
+			log(here, JournalCommit)
+			w.result.Committed = sequence + 1
 			time := binary.BigEndian.Uint64(w.block[journalCommitTimeOffset:])
 			if suspect {
 				if time >= lastTime {
@@ -264,15 +285,12 @@ func before(a, b uint32) bool { return int32(a-b) < 0 }
 
 // markData reports the data of all transactions that have a commit block.
 func (w *journalWalk) markData() {
-	for _, d := range w.descriptors {
-		if !before(d.sequence, w.committed) {
-			return
-		}
-		if w.load(uint64(d.block), w.block) != nil {
+	for d := range w.result.Logged(JournalDescriptor, w.result.Committed) {
+		if w.load(uint64(d.Block), w.block) != nil {
 			continue
 		}
-		next := w.wrap(uint64(d.block) + 1)
-		for r := w.j.Tags(w.block); r.Next(); next = w.wrap(next + 1) {
+		next := w.j.Next(uint64(d.Block))
+		for r := w.j.Tags(w.block); r.Next(); next = w.j.Next(next) {
 			if next < uint64(w.j.MaxLen) {
 				w.live(uint32(next), JournalData)
 			}
@@ -289,18 +307,15 @@ func (w *journalWalk) replay() {
 		by      uint32 // the last sequence that revokes the block
 	}
 	fates := map[uint64]fate{}
-	if !w.eachCopy(func(t JournalTag, _ logBlock, _ uint64) { fates[t.Block] = fate{} }) {
+	if !w.eachCopy(func(t JournalTag, _ JournalLogBlock, _ uint64) { fates[t.Block] = fate{} }) {
 		return
 	}
-	for _, r := range w.revokes {
-		if !before(r.sequence, w.result.End) {
-			break
-		}
-		err := w.load(uint64(r.block), w.block)
+	for r := range w.result.Logged(JournalRevoke, w.result.End) {
+		err := w.load(uint64(r.Block), w.block)
 		if err == nil {
 			err = w.j.Revokes(w.block, func(block uint64) {
-				if f, ok := fates[block]; ok && (!f.revoked || before(f.by, r.sequence)) {
-					fates[block] = fate{true, r.sequence}
+				if f, ok := fates[block]; ok && (!f.revoked || before(f.by, r.Sequence)) {
+					fates[block] = fate{true, r.Sequence}
 				}
 			})
 		}
@@ -309,12 +324,12 @@ func (w *journalWalk) replay() {
 			return
 		}
 	}
-	w.eachCopy(func(t JournalTag, d logBlock, at uint64) {
-		if f := fates[t.Block]; f.revoked && !before(f.by, d.sequence) {
+	w.eachCopy(func(t JournalTag, d JournalLogBlock, at uint64) {
+		if f := fates[t.Block]; f.revoked && !before(f.by, d.Sequence) {
 			return
 		}
 		if at >= uint64(w.j.MaxLen) {
-			w.fail(&JournalError{What: "the log leads out of the journal", Block: d.block})
+			w.fail(&JournalError{What: "the log leads out of the journal", Block: d.Block})
 			return
 		}
 		if w.j.blockChecksums() {
@@ -322,7 +337,7 @@ func (w *journalWalk) replay() {
 				w.fail(err)
 				return
 			}
-			if !w.j.VerifyTag(t, d.sequence, w.data) {
+			if !w.j.VerifyTag(t, d.Sequence, w.data) {
 				w.fail(&JournalError{What: "wrong checksum of a data block", Block: uint32(at)})
 				return
 			}
@@ -333,17 +348,14 @@ func (w *journalWalk) replay() {
 
 // eachCopy visits the copies in the transactions to replay, in their order.
 // It returns false where a descriptor cannot be read any more.
-func (w *journalWalk) eachCopy(visit func(t JournalTag, d logBlock, at uint64)) bool {
-	for _, d := range w.descriptors {
-		if !before(d.sequence, w.result.End) {
-			break
-		}
-		if err := w.load(uint64(d.block), w.block); err != nil {
+func (w *journalWalk) eachCopy(visit func(t JournalTag, d JournalLogBlock, at uint64)) bool {
+	for d := range w.result.Logged(JournalDescriptor, w.result.End) {
+		if err := w.load(uint64(d.Block), w.block); err != nil {
 			w.fail(err)
 			return false
 		}
-		at := w.wrap(uint64(d.block) + 1)
-		for r := w.j.Tags(w.block); r.Next(); at = w.wrap(at + 1) {
+		at := w.j.Next(uint64(d.Block))
+		for r := w.j.Tags(w.block); r.Next(); at = w.j.Next(at) {
 			visit(r.Tag(), d, at)
 		}
 	}

@@ -175,17 +175,16 @@ func dirtyCopy(fs *FS, dir string) error {
 	if err := syncFS(dir); err != nil {
 		return err
 	}
-	// One more change, in the fast-commit area where there is one.
-	f, err := os.OpenFile(filepath.Join(late, "file-00"), os.O_WRONLY|os.O_APPEND, 0)
-	if err != nil {
-		return err
-	}
-	defer f.Close()
-	if _, err := f.Write(canary("file-00", 5000, 20000)); err != nil {
-		return err
-	}
-	if err := f.Sync(); err != nil {
-		return err
+	// Two more changes, in the fast-commit area where there is one.
+	for _, name := range []string{"file-00", "file-50"} {
+		f, err := os.OpenFile(filepath.Join(late, name), os.O_WRONLY|os.O_APPEND|os.O_CREATE, 0o644)
+		if err != nil {
+			return err
+		}
+		_, err = f.Write(canary(name, 5000, 20000))
+		if err := errors.Join(err, f.Sync(), f.Close()); err != nil {
+			return err
+		}
 	}
 	if fs.Journal != "" {
 		if err := sparseCopy(fs.Journal+".dirty", fs.Journal); err != nil {

@@ -1,0 +1,246 @@
+package scrub
+
+import (
+	"context"
+
+	"e2qcow/ext"
+)
+
+// What is left of a journal is what a recovery reads. Copies of blocks are
+// scrubbed as the blocks they stand for, and take their place behind an escape
+// where they need one; the tag of each has its checksum follow, then the
+// descriptor its own, then the commit block that of the whole transaction
+// (csum v1). So a replay gives what scrubbing what it gave would have given.
+//
+//	block of the journal          is scrubbed to
+//	superblock                    itself, without its padding
+//	descriptor, revoke, commit    itself, without what no recovery reads: UUIDs, the rest of the block
+//	copy, in a transaction        the copy, scrubbed; zeros if that block is no metadata
+//	  that has a commit block
+//	fast commit                   its tags, with other names and scrubbed inodes
+//	any other                     zeros
+//
+// The number of a block that a tag or a revoke names stays, but for one beyond
+// the end of the device: those all become the first beyond it, since eight
+// bytes of text are such a number too.
+//
+// Only the superblock is left of a journal that is clean, and of one that
+// e2fsck would not recover from. It is all that is left of an external journal
+// too: the filesystem whose blocks it has copies of is on another device, so
+// nobody knows what they hold, and zeros in their place would be replayed. With
+// its log left out, a recovery finds nothing to replay.
+
+// A journalScrub is what scrubbing a journal takes from the rest. All of it is
+// called by several goroutines at once.
+type journalScrub struct {
+	blocks uint64 // length of the device
+
+	// metadata scrubs data, in place, as what stands at that block of the
+	// filesystem. What is no metadata becomes zeros, what is a block of the
+	// journal is for scrubJournalSuperblock.
+	metadata func(block uint64, data []byte)
+
+	// name and inode scrub what a fast commit holds, in place. An inode there
+	// may be cut short behind its fixed fields.
+	name  func(parent uint32, name []byte)
+	inode func(ino uint32, in ext.Inode)
+
+	// uuid changes a UUID, in place; nil leaves them all.
+	uuid func(uuid []byte)
+}
+
+// scrubJournalSuperblock scrubs the first block of a journal, in place. A
+// block that is none becomes zeros. uuid, unless nil, changes the UUIDs in it.
+func scrubJournalSuperblock(block []byte, uuid func([]byte)) { ext.EditJournalSuperblock(block, uuid) }
+
+// A journalRole is what a block of the log is.
+type journalRole struct {
+	block   uint64 // of the filesystem: what a copy is of
+	sum     uint32 // a copy's checksum in its tag; what a commit's changes by (csum v1)
+	kind    ext.JournalBlockKind
+	escaped bool // the copy as it is read,
+	escape  bool // and as it is scrubbed
+}
+
+// A journalIndex knows what scrubbing any block of a journal takes: some 60 bytes
+// for each block of its log, 8 for each of its fast commits. It does not
+// change once made.
+type journalIndex struct {
+	scrub journalScrub
+	jsb   *ext.JournalSuperblock // nil if there is nothing to recover
+	edit  *ext.JournalEdit
+	roles map[uint32]journalRole
+
+	fast    []ext.FastCommitEdit // at the beginning of each block of fast commits
+	fastEnd ext.FastCommitEnd
+}
+
+// newJournalIndex reads the journal that jsb is the superblock of, and scrubs
+// all copies in it once. blockSize is the filesystem's, blocks the journal's
+// length as its inode has it; read fills buf with a block of it. If jsb is nil
+// only a superblock will be left. The only error is that of ctx.
+func newJournalIndex(ctx context.Context, jsb *ext.JournalSuperblock, blockSize int, blocks uint64,
+	read func(n uint32, buf []byte) error, s journalScrub) (*journalIndex, error) {
+	x := &journalIndex{scrub: s}
+	if jsb == nil || jsb.Start == 0 || jsb.Check(blockSize, blocks) != nil {
+		return x, nil
+	}
+	recovery, err := ext.WalkJournal(jsb, blocks, func(n uint32, buf []byte) error {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		return read(n, buf)
+	}, nil)
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	if err != nil {
+		return x, nil
+	}
+	uuid := jsb.UUID
+	if s.uuid != nil {
+		s.uuid(uuid[:])
+	}
+	x.jsb, x.edit, x.roles = jsb, jsb.Edit(uuid), make(map[uint32]journalRole)
+	r := &journalReader{
+		index: x, ctx: ctx, recovery: recovery,
+		read:   read,
+		head:   make([]byte, blockSize),
+		before: make([]byte, blockSize),
+		after:  make([]byte, blockSize),
+	}
+	for _, b := range recovery.Log {
+		x.roles[b.Block] = journalRole{kind: b.Kind}
+	}
+	r.copies()
+	if jsb.TransactionChecksums() {
+		r.transactions()
+	}
+	r.fastCommits()
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	return x, nil
+}
+
+// A journalReader makes a journalIndex.
+type journalReader struct {
+	index    *journalIndex
+	ctx      context.Context
+	recovery *ext.JournalRecovery
+	read     func(n uint32, buf []byte) error
+
+	head, before, after []byte // one block each
+}
+
+// load reads a block of the journal. What cannot be read is zero, as it is in
+// the image.
+func (r *journalReader) load(n uint32, buf []byte) {
+	if r.read(n, buf) != nil {
+		clear(buf)
+	}
+}
+
+// each yields the tags of the descriptor in head, and where in the journal
+// their copies are.
+func (r *journalReader) each(descriptor uint32, yield func(t ext.JournalTag, at uint32)) {
+	jsb := r.index.jsb
+	at := jsb.Next(uint64(descriptor))
+	for tags := jsb.Tags(r.head); tags.Next() && r.ctx.Err() == nil; at = jsb.Next(at) {
+		if at < uint64(jsb.MaxLen) {
+			yield(tags.Tag(), uint32(at))
+		}
+	}
+}
+
+// copies gives the copies of all transactions with a commit block their roles.
+func (r *journalReader) copies() {
+	x := r.index
+	for d := range r.recovery.Logged(ext.JournalDescriptor, r.recovery.Committed) {
+		r.load(d.Block, r.head)
+		r.each(d.Block, func(t ext.JournalTag, at uint32) {
+			if _, taken := x.roles[at]; taken || at == 0 {
+				return // the log of a damaged journal runs over itself
+			}
+			role := journalRole{kind: ext.JournalData, block: t.Block, escaped: t.Escaped}
+			r.load(at, r.before)
+			copy(r.after, r.before)
+			role.escape = x.copy(role, r.after)
+			role.sum = x.edit.Copy(t.Checksum, d.Sequence, r.before, r.after)
+			x.roles[at] = role
+		})
+	}
+}
+
+// transactions computes what the checksum of each transaction changes by.
+func (r *journalReader) transactions() {
+	var before, after ext.JournalSum
+	add := func(n uint32, buf []byte) {
+		before.Add(buf)
+		r.index.block(n, buf)
+		after.Add(buf)
+	}
+	for _, b := range r.recovery.Log {
+		switch b.Kind {
+		case ext.JournalDescriptor:
+			r.load(b.Block, r.head)
+			add(b.Block, append(r.after[:0], r.head...))
+			r.each(b.Block, func(_ ext.JournalTag, at uint32) {
+				r.load(at, r.before)
+				add(at, r.before)
+			})
+		case ext.JournalCommit:
+			role := r.index.roles[b.Block]
+			role.sum = uint32(before ^ after)
+			r.index.roles[b.Block] = role
+			before, after = 0, 0
+		}
+	}
+}
+
+// copy scrubs a copy, in place, and reports whether it is escaped.
+func (x *journalIndex) copy(role journalRole, data []byte) (escaped bool) {
+	if role.escaped {
+		ext.Unescape(data)
+	}
+	if role.block < x.scrub.blocks {
+		x.scrub.metadata(role.block, data)
+	} else {
+		clear(data)
+	}
+	return ext.Escape(data)
+}
+
+// number scrubs the number of a filesystem block.
+func (x *journalIndex) number(block uint64) uint64 { return min(block, x.scrub.blocks) }
+
+// block scrubs block n of the journal, in place.
+func (x *journalIndex) block(n uint32, data []byte) {
+	if n == 0 {
+		scrubJournalSuperblock(data, x.scrub.uuid)
+		return
+	}
+	role, ok := x.roles[n]
+	if !ok {
+		x.fastCommit(n, data)
+		return
+	}
+	switch role.kind {
+	case ext.JournalDescriptor:
+		at := x.jsb.Next(uint64(n))
+		x.edit.Descriptor(data, func(t *ext.JournalTag) {
+			var role journalRole // of no copy: nobody checks a sum there
+			if at < uint64(x.jsb.MaxLen) {
+				role = x.roles[uint32(at)]
+			}
+			t.Block, t.Escaped, t.Checksum = x.number(t.Block), role.escape, role.sum
+			at = x.jsb.Next(at)
+		})
+	case ext.JournalRevoke:
+		x.edit.Revokes(data, x.number)
+	case ext.JournalCommit:
+		x.edit.Commit(data, role.sum)
+	default:
+		x.copy(role, data)
+	}
+}
