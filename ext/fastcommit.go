@@ -51,7 +51,7 @@ type FastCommitTag struct {
 	Features    uint32 // HEAD
 	Transaction uint32 // HEAD, TAIL
 	Checksum    uint32 // TAIL
-	Len         int    // bytes, type and length included
+	Value       []byte // all that is behind type and length
 }
 
 // extentInitMax is the largest length of an initialised extent; longer ones
@@ -62,7 +62,7 @@ const extentInitMax = 1 << 15
 // the value is too short or the type unknown.
 func decodeFastCommit(typ FastCommitType, v []byte) (t FastCommitTag, ok bool) {
 	le := binary.LittleEndian
-	t.Type = typ
+	t.Type, t.Value = typ, v
 	var need int
 	switch typ {
 	case FastCommitAddRange:
@@ -115,9 +115,7 @@ func DecodeFastCommit(b []byte) (t FastCommitTag, ok bool) {
 	if n > len(b) {
 		return t, false
 	}
-	t, ok = decodeFastCommit(FastCommitType(binary.LittleEndian.Uint16(b)), b[fastCommitTagLen:n])
-	t.Len = n
-	return t, ok
+	return decodeFastCommit(FastCommitType(binary.LittleEndian.Uint16(b)), b[fastCommitTagLen:n])
 }
 
 // FastCommitScan goes through the fast-commit area block by block, as the scan
@@ -173,7 +171,7 @@ func (s *FastCommitScan) Block(block []byte, yield func(*FastCommitTag)) (more b
 			s.extend(off + fastCommitTagLen)
 			return false
 		}
-		n := t.Len
+		n := fastCommitTagLen + len(t.Value)
 		s.extend(off + n)
 		s.pending++
 		switch t.Type {
@@ -218,40 +216,40 @@ func (s *FastCommitScan) extend(off int) {
 type FastCommitEdit struct{ before, after uint32 }
 
 // Block rewrites the next block. edit is called with each tag up to the offset
-// end, and may change the name and the inode that it aliases. All else that
-// recovery does not read becomes zero.
+// end, and may change the value that it aliases. All else that recovery does
+// not read becomes zero.
 func (e *FastCommitEdit) Block(block []byte, end int, edit func(*FastCommitTag)) {
 	off := 0
 	for off < end {
 		t, ok := DecodeFastCommit(block[off:])
-		if !ok || t.Len > end-off {
+		n := fastCommitTagLen + len(t.Value)
+		if !ok || n > end-off {
 			off = min(off+fastCommitTagLen, len(block)) // type and length
 			break
 		}
-		b := block[off : off+t.Len]
-		off += t.Len
-		value := b[fastCommitTagLen:]
-		covered := b
+		covered := block[off : off+n]
 		if t.Type == FastCommitTail {
-			covered = b[:fastCommitTagLen+4]
+			covered = covered[:fastCommitTagLen+4]
 		}
 		e.before = CRC32C(e.before, covered)
 		switch t.Type {
 		case FastCommitAddRange:
-			clear(value[16:])
+			clear(t.Value[16:])
 		case FastCommitDelRange:
-			clear(value[12:])
+			clear(t.Value[12:])
 		case FastCommitHead, FastCommitTail:
-			clear(value[8:])
+			clear(t.Value[8:])
 		case FastCommitPad:
-			clear(value)
+			clear(t.Value)
 		}
 		edit(&t)
 		e.after = CRC32C(e.after, covered)
 		if t.Type == FastCommitTail {
-			binary.LittleEndian.PutUint32(value[4:], t.Checksum^e.before^e.after)
+			sum := t.Value[4:]
+			binary.LittleEndian.PutUint32(sum, binary.LittleEndian.Uint32(sum)^e.before^e.after)
 			*e = FastCommitEdit{}
 		}
+		off += n
 	}
 	clear(block[off:])
 }

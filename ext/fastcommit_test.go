@@ -80,7 +80,7 @@ func TestFastCommitScan(t *testing.T) {
 	for i, b := range f.blocks {
 		if !s.Block(b, func(tag *FastCommitTag) {
 			c := *tag
-			c.Raw, c.Len = nil, 0
+			c.Raw, c.Value = nil, nil
 			got = append(got, c)
 		}) {
 			t.Fatalf("block %d ends it", i)

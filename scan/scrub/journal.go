@@ -21,8 +21,8 @@ import (
 //	any other                     zeros
 //
 // The number of a block that a tag or a revoke names stays, but for one beyond
-// the end of the device: those all become the first beyond it, since eight
-// bytes of text are such a number too.
+// the end of the device: those all become the first beyond it, since text is
+// such a number too.
 //
 // Only the superblock is left of a journal that is clean, and of one that
 // e2fsck would not recover from. It is all that is left of an external journal
@@ -71,8 +71,11 @@ type journalIndex struct {
 	edit  *ext.JournalEdit
 	roles map[uint32]journalRole
 
-	fast    []ext.FastCommitEdit // at the beginning of each block of fast commits
-	fastEnd ext.FastCommitEnd
+	fast      []ext.FastCommitEdit // at the beginning of each block of fast commits
+	fastFirst uint32
+	fastNext  uint32 // the transaction that they are on top of
+	fastEnd   ext.FastCommitEnd
+	fastValid bool // there is one with a good tail
 }
 
 // newJournalIndex reads the journal that jsb is the superblock of, and scrubs
@@ -203,16 +206,28 @@ func (x *journalIndex) copy(role journalRole, data []byte) (escaped bool) {
 	if role.escaped {
 		ext.Unescape(data)
 	}
-	if role.block < x.scrub.blocks {
-		x.scrub.metadata(role.block, data)
+	if block := x.place(role.block); block < x.scrub.blocks {
+		x.scrub.metadata(block, data)
 	} else {
 		clear(data)
 	}
 	return ext.Escape(data)
 }
 
+// place is the block that e2fsck writes to when it is told to write to block:
+// it computes the offset in bytes, which may overflow.
+func (x *journalIndex) place(block uint64) uint64 {
+	size := uint64(x.jsb.BlockSize)
+	return block * size / size
+}
+
 // number scrubs the number of a filesystem block.
-func (x *journalIndex) number(block uint64) uint64 { return min(block, x.scrub.blocks) }
+func (x *journalIndex) number(block uint64) uint64 {
+	if x.place(block) < x.scrub.blocks {
+		return block
+	}
+	return x.scrub.blocks
+}
 
 // block scrubs block n of the journal, in place.
 func (x *journalIndex) block(n uint32, data []byte) {
