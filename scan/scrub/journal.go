@@ -94,11 +94,8 @@ func newJournalIndex(ctx context.Context, jsb *ext.JournalSuperblock, blockSize 
 		}
 		return read(n, buf)
 	}, nil)
-	if err := ctx.Err(); err != nil {
-		return nil, err
-	}
-	if err != nil {
-		return x, nil
+	if ctx.Err() != nil || err != nil {
+		return x, ctx.Err()
 	}
 	uuid := jsb.UUID
 	if s.uuid != nil {
@@ -120,10 +117,7 @@ func newJournalIndex(ctx context.Context, jsb *ext.JournalSuperblock, blockSize 
 		r.transactions()
 	}
 	r.fastCommits()
-	if err := ctx.Err(); err != nil {
-		return nil, err
-	}
-	return x, nil
+	return x, ctx.Err()
 }
 
 // A journalReader makes a journalIndex.
