@@ -131,3 +131,33 @@ func numberOf(t *testing.T, path, name string) int64 {
 	t.Fatalf("dumpe2fs does not tell the %s of %s", name, path)
 	return 0
 }
+
+// TestThereAndBack takes filesystems to raw, to qcow2 and back, contents too
+// and not: all raw forms are equal, also as e2image makes them of our images.
+func TestThereAndBack(t *testing.T) {
+	tool := testfs.Build(t)
+	for _, size := range []string{"1024", "2048", "4096"} {
+		for _, all := range []string{"", "-a"} {
+			t.Run(size+all, func(t *testing.T) {
+				t.Parallel()
+				source := testfs.Make(t, testfs.Spec{Mke2fs: "-t ext4 -b " + size, Size: 40 * mib, Fill: testfs.Copied}).Path
+				dir := testfs.TempDir(t)
+				file := func(name string) string { return filepath.Join(dir, name) }
+				options := strings.Fields(all)
+				tool.Restore(t, source, file("1.raw"), options...)
+				tool.Dump(t, file("1.raw"), file("2.qcow2"), options...)
+				tool.Restore(t, file("2.qcow2"), file("2.raw"))
+				tool.Dump(t, file("2.qcow2"), file("3.qcow2"), options...)
+				tool.Restore(t, file("3.qcow2"), file("3.raw"))
+				testfs.E2imageRaw(t, file("3.qcow2"), file("e2image.raw"))
+				testfs.QemuConvert(t, file("3.qcow2"), file("qemu.raw"))
+				for _, other := range []string{"2.raw", "3.raw", "qemu.raw", "e2image.raw"} {
+					// The restore of e2image always zeroes the last byte.
+					if at := testfs.Difference(t, file("1.raw"), file(other)); at >= 0 && (other != "e2image.raw" || at != testfs.Size(t, file("1.raw"))-1) {
+						t.Errorf("1.raw and %s differ at byte %d", other, at)
+					}
+				}
+			})
+		}
+	}
+}
