@@ -84,7 +84,10 @@ func completables(flags []cli.Flag) []completable {
 			}
 		}
 		if i, ok := f.(*impliedFlag); ok {
-			c.implied, value = true, strings.Join(i.words, "|")
+			c.implied = true
+			if len(i.words) > 0 {
+				value = strings.Join(i.words, "|")
+			}
 		}
 		switch {
 		case c.value == noValue:
@@ -131,12 +134,12 @@ func completeBash(list []command) string {
 			case folderValue:
 				reply = "mapfile -t COMPREPLY < <(compgen -d -- \"$cur\")"
 			}
-			if c.implied {
-				fmt.Fprintf(&b, "\t\t%s) [[ $attached ]] && { %s; return; } ;;\n", c.names[0], reply)
-				continue
-			}
 			if reply != "" {
 				reply += "; "
+			}
+			if c.implied {
+				fmt.Fprintf(&b, "\t\t%s) [[ $attached ]] && { %sreturn; } ;;\n", c.names[0], reply)
+				continue
 			}
 			fmt.Fprintf(&b, "\t\t%s) %sreturn ;;\n", strings.Join(c.names, " | "), reply)
 		}

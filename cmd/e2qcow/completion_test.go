@@ -114,7 +114,7 @@ func TestCompletedWords(t *testing.T) {
 	for _, m := range found {
 		words := strings.Fields(m[2])
 		slices.Sort(words)
-		out, err := exec.Command("e2qcow", "-Q", m[1]+"=nonsense", "a", "b").CombinedOutput()
+		out, err := exec.Command("e2qcow", "-Qs", m[1]+"=nonsense", "a", "b").CombinedOutput()
 		if want := "is not one of " + strings.Join(words, ", ") + "\n"; err == nil || !strings.Contains(string(out), want) {
 			t.Errorf("%s: want %q in\n%s", m[1], want, out)
 		}
