@@ -85,7 +85,8 @@ type journalIndex struct {
 func newJournalIndex(ctx context.Context, jsb *ext.JournalSuperblock, blockSize int, blocks uint64,
 	read func(n uint32, buf []byte) error, s journalScrub) (*journalIndex, error) {
 	x := &journalIndex{scrub: s}
-	if jsb == nil || jsb.Start == 0 || jsb.Check(blockSize, blocks) != nil {
+	recoverable := jsb != nil && jsb.Start != 0 && jsb.Check(blockSize, blocks) == nil
+	if !recoverable {
 		return x, nil
 	}
 	recovery, err := ext.WalkJournal(jsb, blocks, func(n uint32, buf []byte) error {
