@@ -88,6 +88,7 @@ var limitedFlags = []struct {
 	{flagWhole, []mode{toQCOW2}},
 	{flagOnlyAllocated, []mode{toRaw}},
 	{flagAllData, []mode{toQCOW2, toRaw}},
+	{flagScramble, []mode{toQCOW2, toRaw}}, // what is not followed cannot be scrambled
 	{flagDryRun, []mode{toQCOW2, toRaw}},
 	{flagOffset, []mode{toQCOW2, toRaw}},
 	{flagPartition, []mode{toQCOW2, toRaw}},
@@ -95,7 +96,6 @@ var limitedFlags = []struct {
 	{flagCompare, []mode{toRaw}},
 	{flagFreeze, []mode{toQCOW2, toRaw, toNormal}},
 	{flagUndo, []mode{install}},
-	{flagAllData, []mode{toQCOW2, toRaw}},
 }
 
 // checkFlags refuses flags that do not go with m.
