@@ -75,6 +75,7 @@ func flags() []cli.Flag {
 		&impliedFlag{
 			StringFlag: cli.StringFlag{Name: flagScramble, Aliases: []string{"s"}, Usage: "replace names and what else is private; `HOW`: strict"},
 			value:      scrambleUsual,
+			words:      []string{scrambleUsual, "strict"},
 		},
 		&cli.BoolFlag{Name: flagAllData, Aliases: []string{"a"}, Usage: "the contents of files too: a clone of the filesystem"},
 		&cli.BoolFlag{Name: flagCompare, Aliases: []string{"c"}, Usage: "with -r, write in place, and only what differs"},
