@@ -104,9 +104,8 @@ func (s *session) move(ctx context.Context, w *work) error {
 		return err
 	}
 	if journal != nil {
-		if err := journal.Remove(); err != nil {
-			return err
-		}
+		journal.Shrink()
+		s.say("%s says that this move is done; it can be removed", w.moveJournal)
 	}
 	w.partStart, w.imageBytes, w.dataBytes = plan.From, plan.Size, plan.Used()
 	w.to = &plan.To

@@ -20,6 +20,7 @@ type Journal struct {
 	room   int64 // of each
 	seq    uint64
 	anchor uint32
+	done   bool
 }
 
 // A file is what the journal needs of one.
@@ -291,13 +292,16 @@ func (j *Journal) newest() (s slot, found bool, err error) {
 	return s, found, nil
 }
 
-// Remove removes the journal of a move that is done.
-func (j *Journal) Remove() error {
-	j.f.Close()
-	if err := os.Remove(j.name); err != nil {
-		return err
+// Shrink gives back the room that the journal of a move that is done needs no
+// more, as far as its filesystem can.
+func (j *Journal) Shrink() {
+	f, ok := j.f.(*os.File)
+	if !ok || !j.done {
+		return
 	}
-	return syncFolder(j.name)
+	for i := range int64(2) {
+		_ = unix.Fallocate(int(f.Fd()), unix.FALLOC_FL_PUNCH_HOLE|unix.FALLOC_FL_KEEP_SIZE, j.slots+i*j.room+block, j.room-block)
+	}
 }
 
 // Close closes the journal, which stays.

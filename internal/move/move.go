@@ -32,8 +32,9 @@
 // that is whole, going on from there gives the same filesystem.
 //
 // The journal appears under its name when all of it is on its disk, before
-// anything is written, with the room that it will need; it goes when the move
-// is done.
+// anything is written, with the room that it will need. It stays when the move
+// is done, and says so: to begin again would put what is left of the old place
+// over the new.
 package move
 
 import (
@@ -193,10 +194,15 @@ type Options struct {
 // error is then, as that of any failure, a *StoppedError.
 func (p *Plan) Run(ctx context.Context, d Disk, opt Options) error {
 	j := opt.Journal
-	next, sum, err := int64(0), uint32(0), error(nil)
+	var next int64
+	var sum uint32
 	if j != nil {
+		var err error
 		if next, sum, err = p.resume(d, j); err != nil {
 			return err
+		}
+		if j.done {
+			return nil
 		}
 	}
 	total, done := p.Used(), int64(0)
@@ -210,8 +216,8 @@ func (p *Plan) Run(ctx context.Context, d Disk, opt Options) error {
 		if ctx.Err() != nil {
 			return stopped(context.Cause(ctx))
 		}
-		buf, err = p.read(d, p.From, k, buf[:0])
-		if err != nil {
+		var err error
+		if buf, err = p.read(d, p.From, k, buf[:0]); err != nil {
 			return stopped(err)
 		}
 		if j != nil && p.near {
@@ -245,6 +251,12 @@ func (p *Plan) Run(ctx context.Context, d Disk, opt Options) error {
 	if err := d.Sync(); err != nil {
 		return stopped(err)
 	}
+	if j != nil {
+		if err := j.put(p.windows(), sum, nil); err != nil {
+			return stopped(err)
+		}
+		j.done = true
+	}
 	return nil
 }
 
@@ -267,6 +279,10 @@ func (p *Plan) resume(d Disk, j *Journal) (next int64, sum uint32, err error) {
 	if s.window > p.windows() {
 		return 0, 0, ErrNotJournal
 	}
+	if s.window == p.windows() {
+		j.done = true // the filesystem may have been in use since
+		return s.window, 0, nil
+	}
 	if s.window > 0 {
 		before, err := p.read(d, p.To, s.window-1, make([]byte, 0, min(p.window, p.Size)))
 		if err != nil {
@@ -281,7 +297,7 @@ func (p *Plan) resume(d Disk, j *Journal) (next int64, sum uint32, err error) {
 	if !p.near {
 		return s.window, s.before, nil
 	}
-	if s.window >= p.windows() || int64(len(s.data)) != p.bytes(s.window) {
+	if int64(len(s.data)) != p.bytes(s.window) {
 		return 0, 0, ErrOther
 	}
 	if err := p.write(d, s.window, s.data); err != nil {

@@ -267,4 +267,10 @@ func TestOtherDisk(t *testing.T) {
 	if err := p.Run(context.Background(), disk, Options{Journal: j}); err != nil {
 		t.Error(err)
 	}
+	// Done is done, whatever became of the filesystem since.
+	disk.cache[100<<10]++
+	again := bytes.Clone(disk.cache)
+	if err := p.Run(context.Background(), disk, Options{Journal: j}); err != nil || !bytes.Equal(again, disk.cache) {
+		t.Errorf("once more: %v", err)
+	}
 }
