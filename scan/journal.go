@@ -17,8 +17,9 @@ func (s *scanner) markJournalDevice() {
 	first := ext.SuperblockOffset / uint64(s.geo.BlockSize)
 	s.out.add(Superblock, first, 1)
 	if start, n, ok := s.validRun(first+1, s.geo.BlocksCount-first-1); ok {
-		s.journalFile = fileMap{{Start: start, Len: uint32(min(n, 1<<32-1))}}
-		s.markJournalBlock(0)
+		// The log counts in blocks of the device: its superblock is not number 0.
+		s.journalFile = fileMap{{Logical: uint32(start), Start: start, Len: uint32(min(n, 1<<32-1-start))}}
+		s.markJournalBlock(uint32(start))
 		buf := make([]byte, s.geo.BlockSize)
 		s.dev.read(buf, int64(start)*int64(s.geo.BlockSize))
 		jsb, err := ext.DecodeJournalSuperblock(buf)

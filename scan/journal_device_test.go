@@ -1,0 +1,69 @@
+package scan
+
+import (
+	"bytes"
+	"encoding/binary"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"testing"
+
+	"e2qcow/ext"
+)
+
+// TestScanJournalDevice has a transaction in a journal device, whose log counts
+// its blocks from the start of the device.
+func TestScanJournalDevice(t *testing.T) {
+	for _, blockSize := range []int{1024, 4096} {
+		t.Run(fmt.Sprint(blockSize), func(t *testing.T) {
+			path := filepath.Join(t.TempDir(), "journal")
+			if err := os.WriteFile(path, nil, 0o600); err != nil {
+				t.Fatal(err)
+			}
+			if err := os.Truncate(path, 8<<20); err != nil {
+				t.Fatal(err)
+			}
+			if out, err := exec.Command("mke2fs", "-q", "-F", "-O", "journal_dev", "-b", fmt.Sprint(blockSize), path).CombinedOutput(); err != nil {
+				t.Fatalf("mke2fs: %v\n%s", err, out)
+			}
+			img, err := os.ReadFile(path)
+			if err != nil {
+				t.Fatal(err)
+			}
+			super := ext.SuperblockOffset/blockSize + 1
+			jsb, err := ext.DecodeJournalSuperblock(img[super*blockSize:][:blockSize])
+			if err != nil {
+				t.Fatal(err)
+			}
+			if int(jsb.First) != super+1 {
+				t.Fatalf("the log begins at %d, want %d", jsb.First, super+1)
+			}
+			// journal_superblock_t: s_sequence and s_start, then journal_header_t and a tag.
+			be := binary.BigEndian
+			be.PutUint32(img[super*blockSize+24:], 1)
+			be.PutUint32(img[super*blockSize+28:], jsb.First)
+			for i, kind := range []uint32{1, 0, 2} { // descriptor, copy, commit
+				block := img[(int(jsb.First)+i)*blockSize:][:blockSize]
+				if kind != 0 {
+					be.PutUint32(block, 0xC03B3998)
+					be.PutUint32(block[4:], kind)
+					be.PutUint32(block[8:], 1)
+				}
+				if kind == 1 {
+					be.PutUint32(block[12:], 100)
+					be.PutUint32(block[16:], 2|8) // the UUID is left out; the last tag
+				}
+			}
+			res := scanBounded(t, bytes.NewReader(img), int64(len(img)), Options{Journal: JournalLive})
+			for i := range 4 {
+				if block := uint64(super + i); !res.Map.Contains(Journal, block) {
+					t.Errorf("block %d of the log is not in the map", block)
+				}
+			}
+			if n := res.Map.Blocks(Journal); n > 5 {
+				t.Errorf("%d blocks of a log of three", n)
+			}
+		})
+	}
+}
