@@ -1,0 +1,51 @@
+package scan
+
+import (
+	"bytes"
+	"context"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"testing"
+)
+
+// TestFilesOfDamaged takes the contents of files of damaged filesystems: all
+// that is metadata without them is there too, and no more than the device has.
+func TestFilesOfDamaged(t *testing.T) {
+	dir := t.TempDir()
+	for _, name := range []string{"a", "b", "c"} {
+		if err := os.WriteFile(filepath.Join(dir, name), bytes.Repeat([]byte(name), 300<<10), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, options := range []string{"-t ext2", "-t ext4", "-t ext4 -O bigalloc -C 16384"} {
+		image := recipe{size: 8 << 20, blockSize: 1024, options: options}.make(t, dir)
+		for seed := range uint64(25) {
+			r := rand.New(rand.NewPCG(1, seed))
+			damaged := bytes.Clone(image)
+			for range 1 + r.IntN(200) {
+				at := r.IntN(len(damaged))
+				if r.IntN(2) == 0 {
+					at = r.IntN(400 << 10) // where the tables are
+				}
+				damaged[at] = byte(r.Uint32())
+			}
+			scanned := func(files bool) *Result {
+				res, err := Scan(context.Background(), bytes.NewReader(damaged), int64(len(damaged)), Options{Files: files, Backups: BackupsAll})
+				if err != nil {
+					t.Fatalf("%s, seed %d: %v", options, seed, err)
+				}
+				return res
+			}
+			without, with := scanned(false), scanned(true)
+			missing := without.Map.all()
+			missing.remove(with.Map.all())
+			if n := missing.count(); n > 0 {
+				t.Errorf("%s, seed %d: %d blocks of metadata are not taken with file data", options, seed, n)
+			}
+			if with.UsedBytes() > int64(len(damaged)) || with.MetadataBytes() > with.UsedBytes() {
+				t.Errorf("%s, seed %d: %d bytes of %d, %d of them metadata", options, seed, with.UsedBytes(), len(damaged), with.MetadataBytes())
+			}
+		}
+	}
+}
