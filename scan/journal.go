@@ -221,6 +221,7 @@ func (s *scanner) scanJournal(ctx context.Context) error {
 		return nil
 	}
 	after := s.replayed(recovery)
+	s.retire()
 	if err := after.run(ctx); err != nil {
 		return err
 	}

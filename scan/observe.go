@@ -100,7 +100,9 @@ func (r *Reading) MapFile(in ext.Inode, nodes int) []ext.Extent {
 // is not number 0: that counts from the start of the device.
 func (r *Reading) Journal() []ext.Extent { return r.scanner.journalFile }
 
-// Readings returns the ways in which the filesystem has been read.
+// Readings returns the ways in which the filesystem has been read. Inodes can
+// be read again after a scan with a Visitor only: without, nothing is kept that
+// says where they are.
 func (r *Result) Readings() []Reading { return r.readings }
 
 // keep remembers a scanner for Readings.

@@ -190,6 +190,7 @@ func (r *Result) scanReadings(ctx context.Context, readings []reading, opt Optio
 		s.picky = true
 		err := s.scan(ctx, opt)
 		r.keep(s)
+		s.retire()
 		if err != nil && !errors.Is(err, errBadDescs) {
 			return 0, err
 		}
@@ -218,6 +219,7 @@ func (r *Result) scanReadings(ctx context.Context, readings []reading, opt Optio
 			return 0, err
 		}
 		r.keep(s)
+		s.retire()
 		r.Map.addScaled(s.out, rd.geo.BlockSize, blockSize)
 	}
 	return blockSize, nil

@@ -101,6 +101,17 @@ func newScanner(rd reading, dev *device, deviceBlocks uint64, out *Map, pr *prob
 	return s
 }
 
+// retire gives back the memory of a scanner that is done, but for what a
+// visitor may ask of a Reading.
+func (s *scanner) retire() {
+	s.limits = nil
+	s.visited = [roles][contents]blockSet{}
+	s.pending, s.suspects, s.asked = nil, nil, nil
+	if s.newVisit == nil {
+		s.tables, s.groups = nil, 0
+	}
+}
+
 // maxGroups bounds what the group count of a damaged superblock can cost. It
 // is enough for the largest filesystem there can be with blocks of 4 KiB.
 const maxGroups = 1 << 24
