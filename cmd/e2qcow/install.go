@@ -24,11 +24,12 @@ var errTargetIsImage = errors.New("is an image itself")
 
 // Why an image is not installed without -f.
 var (
-	errNoFilesystem = errors.New("holds no ext2, ext3 or ext4 filesystem to know it by")
-	errOtherUUID    = errors.New("holds another filesystem")
-	errOtherSize    = errors.New("has another size")
-	errImageLacks   = errors.New("lacks metadata that could not be read when it was made: it would be installed as zeros")
-	errSourceLacks  = errors.New("has metadata that cannot be read")
+	errNoFilesystem   = errors.New("holds no ext2, ext3 or ext4 filesystem to know it by")
+	errOtherUUID      = errors.New("holds another filesystem")
+	errOtherSize      = errors.New("has another size")
+	errImageScrambled = errors.New("is scrambled: its names would take the place of those on the device")
+	errImageLacks     = errors.New("lacks metadata that could not be read when it was made: it would be installed as zeros")
+	errSourceLacks    = errors.New("has metadata that cannot be read")
 )
 
 // install writes the metadata in an image over that of the filesystem on the
@@ -118,6 +119,9 @@ func (s *session) patch(ctx context.Context, w *work) (*patch, error) {
 			p.uuid = uuid(sb.UUID())
 		}
 		return p, nil
+	}
+	if ok && made.Mode == infoScrambled {
+		return nil, fmt.Errorf("%s %w", name, errImageScrambled)
 	}
 	if ok && made.Unreadable > 0 && !w.force {
 		return nil, fmt.Errorf("%s %w (%d blocks)", name, errImageLacks, made.Unreadable)
