@@ -73,6 +73,7 @@ func (s *session) convert(ctx context.Context, o options) error {
 	}
 	defer w.close()
 	defer w.record.Close()
+	defer w.scramble.names.Close()
 	if o.freeze {
 		err = s.whileFrozen(ctx, &w, w.make)
 	} else {
@@ -114,6 +115,9 @@ func (w *work) make(ctx context.Context) error {
 	if err := w.write(ctx, img); err != nil {
 		return err
 	}
+	if err := w.scramble.writeNames(ctx); err != nil {
+		return err
+	}
 	if err := guest.damage(); err != nil {
 		return err
 	}
@@ -144,6 +148,12 @@ func (s *session) openTargets(ctx context.Context, w *work) error {
 		}
 		s.guard(w.record.Close)
 	}
+	if err = w.scramble.openNames(ctx, w); err != nil {
+		w.record.Close()
+		w.close()
+		return err
+	}
+	s.guard(w.scramble.names.Close)
 	return nil
 }
 
@@ -164,7 +174,7 @@ func (w *work) commit() error {
 		return err
 	}
 	if w.target == nil {
-		return w.record.Commit()
+		return cmp.Or(w.record.Commit(), w.scramble.names.Commit())
 	}
 	if err := w.target.Settle(); err != nil {
 		return err
@@ -172,7 +182,7 @@ func (w *work) commit() error {
 	if err := w.target.Commit(); err != nil {
 		return err
 	}
-	if err := w.record.Commit(); err != nil {
+	if err := cmp.Or(w.record.Commit(), w.scramble.names.Commit()); err != nil {
 		return fmt.Errorf("%s is complete, but not its record: %w", w.target.Name(), err)
 	}
 	return nil

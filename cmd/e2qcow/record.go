@@ -14,20 +14,25 @@ import (
 	"e2qcow/scan"
 )
 
-// A record is where --json goes: a file that appears when it is whole, or a
-// stream. The zero record is nowhere.
+// A record is where --json or --scramble-map goes: a file that appears when it
+// is whole, or a stream. The zero record is nowhere.
 type record struct{ to *target.Target }
 
-// openRecord opens where the record of w goes. It is neither the source nor the
-// target.
+// openRecord opens where the record of w goes.
 func openRecord(ctx context.Context, w *work) (record, error) {
-	t, err := target.Open(ctx, w.json, target.Options{Source: w.input.region, Format: target.JSON})
+	return openBeside(ctx, w, flagJSON, w.json)
+}
+
+// openBeside opens the file that a flag names. It is neither the source nor the
+// target.
+func openBeside(ctx context.Context, w *work, flag, name string) (record, error) {
+	t, err := target.Open(ctx, name, target.Options{Source: w.input.region, Format: target.JSON})
 	if err != nil {
 		return record{}, err
 	}
 	if w.target != nil && t.Is(w.target) {
 		t.Close()
-		return record{}, usagef("option --%s: %s is the image", flagJSON, t.Name())
+		return record{}, usagef("option --%s: %s is the image", flag, t.Name())
 	}
 	return record{t}, nil
 }

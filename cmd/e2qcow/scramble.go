@@ -1,11 +1,14 @@
 package main
 
 import (
+	"bufio"
 	"context"
 	"crypto/rand"
 	"crypto/sha256"
+	"encoding/json"
 	"fmt"
 	"strings"
+	"unicode/utf8"
 
 	"github.com/dustin/go-humanize"
 	"github.com/dustin/go-humanize/english"
@@ -20,6 +23,7 @@ import (
 const (
 	flagScramble       = "scramble"
 	flagScrambleKey    = "scramble-key"
+	flagScrambleMap    = "scramble-map"
 	flagVerifyScramble = "verify-scramble"
 )
 
@@ -30,6 +34,7 @@ const scrambleUsual = "usual"
 func scrambleFlags() []cli.Flag {
 	return []cli.Flag{
 		&cli.StringFlag{Name: flagScrambleKey, Usage: "`KEY`"},
+		&cli.StringFlag{Name: flagScrambleMap, Usage: "`FILE`"},
 		&cli.StringFlag{Name: flagVerifyScramble, Usage: "`yes|no`"},
 	}
 }
@@ -37,6 +42,8 @@ func scrambleFlags() []cli.Flag {
 // A scrambling is how what is private is replaced. The zero one is none.
 type scrambling struct {
 	options *scrub.Options // nil where nothing is
+	mapFile string         // where old and new names go; "" for nowhere
+	names   record         // that
 	index   *scrub.Index
 	view    *scrub.View
 }
@@ -47,7 +54,7 @@ func (s *scrambling) on() bool { return s.options != nil }
 // parseScramble parses what concerns scrambling.
 func (o *options) parseScramble(c *cli.Context) error {
 	if !c.IsSet(flagScramble) {
-		for _, name := range []string{flagScrambleKey, flagVerifyScramble} {
+		for _, name := range []string{flagScrambleKey, flagScrambleMap, flagVerifyScramble} {
 			if c.IsSet(name) {
 				return usagef("option --%s goes with -s only", name)
 			}
@@ -73,7 +80,10 @@ func (o *options) parseScramble(c *cli.Context) error {
 	} else {
 		_, _ = rand.Read(opt.Key[:]) // never fails
 	}
-	o.scramble.options = &opt
+	o.scramble.options, o.scramble.mapFile = &opt, c.String(flagScrambleMap)
+	if c.IsSet(flagScrambleMap) && o.scramble.mapFile == "" {
+		return usagef("option --%s needs a name", flagScrambleMap)
+	}
 	return nil
 }
 
@@ -115,4 +125,61 @@ func (s *scrambling) summary() string {
 		parts = append(parts, fmt.Sprintf("symlinks through %s do not lead where they did", count(sum.Indexed, "indexed folder")))
 	}
 	return strings.Join(parts, "; ")
+}
+
+// openNames opens where old and new names go.
+func (s *scrambling) openNames(ctx context.Context, w *work) error {
+	if s.mapFile == "" {
+		return nil
+	}
+	var err error
+	if s.names, err = openBeside(ctx, w, flagScrambleMap, s.mapFile); err != nil {
+		return err
+	}
+	if w.record.to != nil && s.names.to.Is(w.record.to) {
+		s.names.Close()
+		return usagef("option --%s: %s is the record", flagScrambleMap, s.names.to.Name())
+	}
+	return nil
+}
+
+// A jsonName is a line of the file of --scramble-map. Names that are no UTF-8
+// are bytes, in base64.
+type jsonName struct {
+	Directory uint32 `json:"directory"` // inode
+	Old       string `json:"old,omitempty"`
+	OldBytes  []byte `json:"old_bytes,omitempty"`
+	New       string `json:"new,omitempty"`
+	NewBytes  []byte `json:"new_bytes,omitempty"`
+}
+
+// writeNames writes old and new names, where that is asked for.
+func (s *scrambling) writeNames(ctx context.Context) error {
+	if s.names.to == nil {
+		return nil
+	}
+	b := bufio.NewWriter(s.names.to)
+	e := json.NewEncoder(b)
+	e.SetEscapeHTML(false)
+	err := s.view.Renames(ctx, func(r scrub.Rename) error {
+		n := jsonName{Directory: r.Directory}
+		if utf8.Valid(r.Old) {
+			n.Old = string(r.Old)
+		} else {
+			n.OldBytes = r.Old
+		}
+		if utf8.Valid(r.New) {
+			n.New = string(r.New)
+		} else {
+			n.NewBytes = r.New
+		}
+		return e.Encode(n)
+	})
+	if err != nil {
+		return err
+	}
+	if err := b.Flush(); err != nil {
+		return err
+	}
+	return s.names.Settle()
 }

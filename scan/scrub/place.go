@@ -354,19 +354,13 @@ func (d *directory) lookup(id uint64) *placedName {
 	if n == 0 {
 		return nil
 	}
-	low, high := 0, n
 	at := int(id >> 32 * uint64(n) >> 32)
-	for width := 8; low < high; width *= 4 {
-		from, to := max(at-width, low), min(at+width, high)
-		if d.names[from].id > id {
-			high = from
-		} else if to < n && d.names[to].id <= id {
-			low = to
-		} else {
-			low, high = from, to
-			break
-		}
-		at = min(max(at, low), high-1)
+	low, high := at, at
+	for width := 8; low > 0 && d.names[low].id > id; width *= 4 {
+		low = max(low-width, 0)
+	}
+	for width := 8; high < n && d.names[high].id <= id; width *= 4 {
+		high = min(high+width, n)
 	}
 	i, found := slices.BinarySearchFunc(d.names[low:high], id, func(p placedName, id uint64) int { return cmp.Compare(p.id, id) })
 	if !found {
