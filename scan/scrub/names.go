@@ -2,6 +2,8 @@ package scrub
 
 import (
 	"bytes"
+	"iter"
+	"slices"
 	"unicode/utf8"
 )
 
@@ -45,35 +47,55 @@ func odd(name []byte) bool {
 }
 
 // nameID returns the keyed hash of a name that its word is drawn from. Names
-// that e2fsck would make the same by mending them have the same one.
+// that e2fsck would make the same, by putting dots where they are invalid, have
+// the same one: so their words are alike where the names are.
 func (d *drawer) nameID(name []byte) uint64 {
-	if bytes.IndexByte(name, 0) < 0 && bytes.IndexByte(name, '/') < 0 {
+	if !odd(name) {
 		return d.sum(domainName, name)
 	}
 	d.old = append(d.old[:0], name...)
-	for i, c := range d.old {
-		if c == 0 || c == '/' {
-			d.old[i] = '.'
-		}
+	for i := range invalid(name) {
+		d.old[i] = '.'
 	}
 	return d.sum(domainName, d.old)
 }
 
-// invalidBytes are bytes that are nowhere in UTF-8.
-const invalidBytes = "\xF8\xF9\xFA\xFB\xFC\xFD\xFE\xFF"
-
-// spoil gives a drawn word what makes name an invalid one, in the same places.
-func (d *drawer) spoil(word, name []byte, id uint64, try uint32) {
-	for i := 0; i < len(name); {
-		r, n := utf8.DecodeRune(name[i:])
-		switch {
-		case name[i] == 0 || name[i] == '/':
-			word[i] = name[i]
-		case r == utf8.RuneError && n == 1:
-			lo, _ := d.random(domainInvalid, id, try, uint32(i))
-			word[i] = invalidBytes[lo%uint64(len(invalidBytes))]
+// invalid yields the places of the bytes that make a name an invalid one.
+func invalid(name []byte) iter.Seq[int] {
+	return func(yield func(int) bool) {
+		for i := 0; i < len(name); {
+			r, n := utf8.DecodeRune(name[i:])
+			bad := name[i] == 0 || name[i] == '/' || r == utf8.RuneError && n == 1
+			if bad && !yield(i) {
+				return
+			}
+			i += n
 		}
-		i += n
+	}
+}
+
+// strayBytes are bytes that are no UTF-8 behind a letter: those that go on
+// with a character, and those that are nowhere.
+var strayBytes = func() (b []byte) {
+	for c := 0x80; c <= 0xFF; c++ {
+		if c < 0xC2 || c > 0xF4 {
+			b = append(b, byte(c))
+		}
+	}
+	return b
+}()
+
+// spoil gives a drawn word what makes name an invalid one, in the same places:
+// NUL and slash as they are, other bytes by a keyed rotation.
+func (d *drawer) spoil(word, name []byte) {
+	for i := range invalid(name) {
+		if name[i] == 0 || name[i] == '/' {
+			word[i] = name[i]
+			continue
+		}
+		lo, _ := d.random(domainInvalid, 0, 0, uint32(i))
+		at, _ := slices.BinarySearch(strayBytes, name[i])
+		word[i] = strayBytes[(uint64(at)+lo%uint64(len(strayBytes)))%uint64(len(strayBytes))]
 	}
 }
 
@@ -96,7 +118,7 @@ func (d *drawer) word(name []byte, alphabet string, id uint64, try uint32) {
 	}
 	d.old = append(d.old[:0], name...)
 	d.draw(name, alphabet, domainName, id, try)
-	d.spoil(name, d.old, id, try)
+	d.spoil(name, d.old)
 }
 
 // draw replaces a name, in place, by the first word from a try on that is none
