@@ -87,11 +87,16 @@ func (o *options) parseScramble(c *cli.Context) error {
 	return nil
 }
 
-// watch has what a scan reads shown to who scrambles.
+// watch has what a scan reads shown to who scrambles. Of the journal only what
+// recovery reads is left.
 func (s *scrambling) watch(opt *scan.Options) {
-	if s.on() {
-		s.index = scrub.NewIndex(*s.options)
-		opt.Visit = s.index.Visit
+	if !s.on() {
+		return
+	}
+	s.index = scrub.NewIndex(*s.options)
+	opt.Visit = s.index.Visit
+	if opt.Journal == scan.JournalWhole {
+		opt.Journal = scan.JournalLive
 	}
 }
 
