@@ -76,11 +76,7 @@ func (s *scrubber) blockAs(d *drawer, k scan.Kind, n uint64, data []byte) {
 	case scan.InodeTable:
 		s.tableBlock(d, n, data)
 	case scan.Journal:
-		if j, err := ext.DecodeJournalSuperblock(data); err != nil || j.Start != 0 {
-			clear(data)
-		} else {
-			clear(data[1024:])
-		}
+		s.journalBlock(n, data)
 	case scan.Mmp:
 		s.mmp(d, data)
 	case scan.ExtentNode:

@@ -1,6 +1,7 @@
 package scrub
 
 import (
+	"bytes"
 	"cmp"
 	"slices"
 
@@ -93,12 +94,17 @@ func (l layout) walkChain(chain []byte, v dirVisitor) (sound bool) {
 	return false
 }
 
-// sound tells whether a block holds entries, and none that makes no sense.
+// sound tells whether a block holds entries with names, and none that makes no
+// sense.
 func (l layout) sound(block []byte) bool {
 	r := ext.NewDirReader(block, l.blockSize)
 	used := false
 	for r.Next() {
-		used = used || r.Entry().Inode != 0
+		e := r.Entry()
+		if e.Inode != 0 && (e.NameLen == 0 || e.Type > 7 || bytes.IndexByte(e.Name, 0) >= 0) {
+			return false
+		}
+		used = used || e.Inode != 0
 	}
 	return used && r.Err() == nil
 }
@@ -176,14 +182,15 @@ type replacer struct {
 	d      *drawer
 	dir    *directory // nil where nothing is to be known of it
 	keep   bool       // names are ciphertext, and stay
-	lost   bool       // it is lost+found
+	ino    uint32
+	lost   bool // it is lost+found
 	hashed bool
 }
 
 // replacer returns the one of a drawer for a directory.
 func (s *scrubber) replacer(d *drawer, ino uint32) *replacer {
 	r := &d.replacer
-	*r = replacer{s: s, d: d, dir: s.index.dirs[ino], lost: ino != 0 && ino == s.index.lost}
+	*r = replacer{s: s, d: d, ino: ino, dir: s.index.dirs[ino], lost: ino != 0 && ino == s.index.lost}
 	if r.dir != nil {
 		r.keep = r.dir.encrypted && !s.strict
 		r.hashed = r.dir.encrypted && r.dir.folds
@@ -212,8 +219,8 @@ func (r *replacer) hash(b []byte) {
 	}
 }
 
-func (r *replacer) entry(name []byte, _ uint32) {
-	if keptName(name) || r.keep || r.lost && numbered(name) {
+func (r *replacer) entry(name []byte, ino uint32) {
+	if keptName(name) || r.keep || r.lost && numbered(name) || r.ino == ext.RootInode && ino != 0 && ino == r.s.journalInode && journalName(name) {
 		return
 	}
 	id := r.d.nameID(name)

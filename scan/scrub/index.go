@@ -179,6 +179,7 @@ type collector struct {
 	rooted   bool
 	unknown  bool
 
+	journal uint32 // inode
 	lost    uint32
 	numbers []numberedName
 	names   []placedName
@@ -193,7 +194,7 @@ type collector struct {
 func (v *visitor) collector(ino uint32) *collector {
 	c := v.x.collectors.Get().(*collector)
 	*c = collector{
-		x: v.x, d: v.x.keys.get(), ino: ino, least: ^uint32(0),
+		x: v.x, d: v.x.keys.get(), ino: ino, journal: v.sb.JournalInode(), least: ^uint32(0),
 		names: c.names[:0], odds: c.odds[:0], shorts: c.shorts[:0], bounds: c.bounds[:0], word: c.word,
 	}
 	v.x.mu.Lock()
@@ -256,7 +257,7 @@ func (c *collector) entry(name []byte, ino uint32) {
 		return
 	}
 	switch {
-	case c.keep:
+	case c.keep, ino != 0 && ino == c.journal && c.ino == ext.RootInode && journalName(name):
 		return
 	case numbered(name):
 		c.numbers = append(c.numbers, numberedName{c.ino, string(name)})

@@ -19,6 +19,16 @@ func keptName(name []byte) bool {
 
 const lostAndFound = "lost+found"
 
+// journalName tells whether a name is one of those by which e2fsck finds a
+// journal in the root directory, to move it to a hidden inode.
+func journalName(name []byte) bool {
+	switch string(name) {
+	case "journal", ".journal", "journal.dat", ".journal.dat":
+		return true
+	}
+	return false
+}
+
 // numbered tells whether a name is one that e2fsck gives to what it puts into
 // lost+found: '#' and the number of an inode.
 func numbered(name []byte) bool {

@@ -2,8 +2,6 @@ package scrub
 
 import (
 	"context"
-	"errors"
-	"io"
 	"slices"
 
 	"e2qcow/ext"
@@ -36,16 +34,18 @@ type scrubber struct {
 	unverified bool
 	index      *Index
 
-	values valueHashes
+	values   valueHashes
+	journals []journalFile
 
-	m          *scan.Map
-	tables     []scan.TableRun
-	blockSize  int
-	inodes     uint32 // s_inodes_count
-	firstInode uint32 // s_first_ino
-	end        uint64 // s_blocks_count
-	sums       bool   // metadata_csum is in use
-	wide       bool   // block numbers in inodes have high halves
+	m            *scan.Map
+	tables       []scan.TableRun
+	blockSize    int
+	inodes       uint32 // s_inodes_count
+	firstInode   uint32 // s_first_ino
+	journalInode uint32 // s_journal_inum
+	end          uint64 // s_blocks_count
+	sums         bool   // metadata_csum is in use
+	wide         bool   // block numbers in inodes have high halves
 }
 
 // View returns the image of the metadata that res found, scrubbed. The Index
@@ -57,6 +57,7 @@ func (x *Index) View(ctx context.Context, res *scan.Result) (*View, error) {
 	}
 	for _, r := range res.Readings() {
 		s.inodes = max(s.inodes, r.Geometry.InodesCount)
+		s.journalInode = r.Super.JournalInode()
 		s.firstInode = r.Geometry.FirstInode
 		s.end = max(s.end, r.Geometry.BlocksCount)
 		s.sums = s.sums || r.Super.HasRoCompat(ext.RoCompatMetadataCsum)
@@ -72,9 +73,6 @@ func (x *Index) View(ctx context.Context, res *scan.Result) (*View, error) {
 	if err := x.rehash(ctx, res); err != nil {
 		return nil, err
 	}
-	if err := s.checkJournal(res); err != nil {
-		return nil, err
-	}
 	if err := s.readValues(ctx, res); err != nil {
 		return nil, err
 	}
@@ -87,6 +85,9 @@ func (x *Index) View(ctx context.Context, res *scan.Result) (*View, error) {
 		return nil, err
 	}
 	x.spread()
+	if err := s.readJournals(ctx, res); err != nil {
+		return nil, err
+	}
 	return &View{base: res.View(), s: s, blockSize: int64(s.blockSize), summary: Summary{Placed: placed}}, nil
 }
 
@@ -117,29 +118,6 @@ func (x *Index) rehash(ctx context.Context, res *scan.Result) error {
 			c := v.collector(o.ino)
 			c.layout(v).walkBlock(block, c)
 			v.finish(c, owner{})
-		}
-	}
-	return nil
-}
-
-// ErrJournal says that the journal needs recovery, which scrubbing does not
-// know yet.
-var ErrJournal = errors.New("the journal needs recovery: such a filesystem cannot be scrambled yet")
-
-// checkJournal refuses a journal that is not empty.
-func (s *scrubber) checkJournal(res *scan.Result) error {
-	block := make([]byte, s.blockSize)
-	for _, r := range res.Readings() {
-		for _, x := range r.Journal() {
-			if x.Logical != 0 {
-				continue
-			}
-			if _, err := res.View().ReadAt(block, int64(x.Start)*int64(len(block))); err != nil && !errors.Is(err, io.EOF) {
-				return err
-			}
-			if j, err := ext.DecodeJournalSuperblock(block); err == nil && j.Start != 0 {
-				return ErrJournal
-			}
 		}
 	}
 	return nil
