@@ -167,7 +167,7 @@ func (s *scrubber) numeric(n uint64, data []byte, off int) bool {
 		off -= start
 		tail := size - len(ext.InodeTail(in))
 		return off < ext.IBlockOffset || off >= ext.IBlockOffset+ext.IBlockSize && off < tail ||
-			off < tail && s.use(in) == useTree
+			off < tail && (s.use(in) == useTree || s.use(in) == useDirectory)
 	}
 	return true
 }

@@ -102,16 +102,14 @@ func NewIndex(opt Options) *Index {
 // filesystem.
 func (x *Index) Visit(sb *ext.Superblock, geo *ext.Geometry) scan.Visitor {
 	x.superblockWords(sb.Bytes())
-	return &visitor{x: x, sb: sb, inodes: geo.InodesCount, blockSize: int(geo.BlockSize), wide: sb.HasIncompat(ext.Incompat64bit)}
+	return &visitor{shape: shapeOf(sb, geo), x: x, sb: sb}
 }
 
 // A visitor gathers what is to be known of one reading.
 type visitor struct {
-	x         *Index
-	sb        *ext.Superblock
-	inodes    uint32
-	blockSize int
-	wide      bool // block numbers in inodes have high halves
+	shape
+	x  *Index
+	sb *ext.Superblock
 }
 
 // directory returns what is known of a directory, from now on.
@@ -194,7 +192,7 @@ type collector struct {
 func (v *visitor) collector(ino uint32) *collector {
 	c := v.x.collectors.Get().(*collector)
 	*c = collector{
-		x: v.x, d: v.x.keys.get(), ino: ino, journal: v.sb.JournalInode(), least: ^uint32(0),
+		x: v.x, d: v.x.keys.get(), ino: ino, journal: v.journalInode, least: ^uint32(0),
 		names: c.names[:0], odds: c.odds[:0], shorts: c.shorts[:0], bounds: c.bounds[:0], word: c.word,
 	}
 	v.x.mu.Lock()

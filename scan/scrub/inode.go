@@ -21,8 +21,25 @@ const (
 	useFreed                     // what is left of one of these
 )
 
+// A shape is what reading an inode or a directory takes to know of the
+// filesystem.
+type shape struct {
+	blockSize    int    // bytes
+	inodes       uint32 // s_inodes_count
+	firstInode   uint32 // s_first_ino
+	journalInode uint32 // s_journal_inum
+	wide         bool   // block numbers in inodes have high halves
+}
+
+func shapeOf(sb *ext.Superblock, geo *ext.Geometry) shape {
+	return shape{
+		blockSize: int(geo.BlockSize), inodes: geo.InodesCount, firstInode: geo.FirstInode,
+		journalInode: sb.JournalInode(), wide: sb.HasIncompat(ext.Incompat64bit),
+	}
+}
+
 // use tells what the i_block of an inode holds.
-func (s *scrubber) use(in ext.Inode) blockUse {
+func (s shape) use(in ext.Inode) blockUse {
 	inline := in.Flags()&ext.FlagInlineData != 0
 	switch t := in.Type(); {
 	case s.freed(in):
@@ -40,7 +57,7 @@ func (s *scrubber) use(in ext.Inode) blockUse {
 
 // freed tells whether an inode is one of a file that was deleted: without
 // links, and with a time of deletion that is not the next inode of the orphan list.
-func (s *scrubber) freed(in ext.Inode) bool {
+func (s shape) freed(in ext.Inode) bool {
 	return in.LinksCount() == 0 && in.Dtime() > s.inodes
 }
 
@@ -115,30 +132,35 @@ func (v *visitor) inodeWords(ino uint32, in ext.Inode) {
 	if len(in) > goodOldInodeSize {
 		x.xattrWords(ext.NewInodeXattrReader(in))
 	}
-	inline := in.Flags()&ext.FlagInlineData != 0
 	block := in.IBlock()
-	switch t := in.Type(); {
-	case t == ext.ModeSymlink && in.Flags()&ext.FlagEncrypt == 0 && (inline || in.IsFastSymlink(v.wide)):
-		x.pathWords(untilNUL(block))
-	case inline && t == ext.ModeDir:
-		if _, chain, ok := ext.InlineDirectory(block); ok {
-			c := v.collector(ino)
-			l := c.layout(v)
-			l.indexed = false
-			l.walkChain(chain, c)
-			for r := ext.NewInodeXattrReader(in); r.Next(); {
-				if value, ok := r.Value(); ok && r.Entry().IsInlineData() {
-					l.walkChain(value, c)
-				}
-			}
-			v.finish(c, owner{})
+	switch v.use(in) {
+	case useTarget:
+		if in.Flags()&ext.FlagEncrypt == 0 || x.opt.Strict {
+			x.pathWords(untilNUL(block))
 		}
-	case inline:
+	case useDirectory:
+		c := v.collector(ino)
+		l := c.layout(v)
+		l.indexed = false
+		if _, chain, ok := ext.InlineDirectory(block); ok {
+			l.walkChain(chain, c)
+		}
+		for r := ext.NewInodeXattrReader(in); r.Next(); {
+			if value, ok := r.Value(); ok && r.Entry().IsInlineData() {
+				l.walkChain(value, c)
+			}
+		}
+		v.finish(c, owner{})
+	case useContents:
 		x.words.add(block)
 		for r := ext.NewInodeXattrReader(in); r.Next(); {
 			if value, ok := r.Value(); ok && r.Entry().IsInlineData() {
 				x.words.add(value)
 			}
+		}
+	case useFreed:
+		if in.Type() == ext.ModeSymlink && in.Flags()&ext.FlagExtents == 0 {
+			x.pathWords(untilNUL(block))
 		}
 	}
 }

@@ -85,7 +85,11 @@ func (s *scrubber) journalled(n uint64, data []byte) {
 func (s *scrubber) journalBlock(n uint64, data []byte) {
 	for _, j := range s.journals {
 		for _, x := range j.extents {
-			if n >= x.Start && n-x.Start < uint64(x.Len) {
+			switch {
+			case n == j.extents[0].Start:
+				j.index.block(0, data) // whatever its number is, as on a journal device
+				return
+			case n >= x.Start && n-x.Start < uint64(x.Len):
 				j.index.block(x.Logical+uint32(n-x.Start), data)
 				return
 			}

@@ -28,41 +28,37 @@ type Options struct {
 // A scrubber knows what scrubbing any block of a filesystem takes. It does not
 // change once made.
 type scrubber struct {
+	shape
 	keys       *keyring
 	words      *words
+	index      *Index
 	strict     bool // what is encrypted is drawn too
 	unverified bool
-	index      *Index
 
 	values   valueHashes
 	journals []journalFile
 
-	m            *scan.Map
-	tables       []scan.TableRun
-	blockSize    int
-	inodes       uint32 // s_inodes_count
-	firstInode   uint32 // s_first_ino
-	journalInode uint32 // s_journal_inum
-	end          uint64 // s_blocks_count
-	sums         bool   // metadata_csum is in use
-	wide         bool   // block numbers in inodes have high halves
+	m      *scan.Map
+	tables []scan.TableRun
+	end    uint64 // s_blocks_count
+	sums   bool   // metadata_csum is in use
 }
 
 // View returns the image of the metadata that res found, scrubbed. The Index
 // is that which the scan was shown to.
 func (x *Index) View(ctx context.Context, res *scan.Result) (*View, error) {
 	s := &scrubber{
-		keys: x.keys, words: x.words, strict: x.opt.Strict, unverified: x.opt.Unverified, index: x,
-		m: res.Map, tables: res.TableRuns(), blockSize: int(res.BlockSize()),
+		keys: x.keys, words: x.words, index: x, strict: x.opt.Strict, unverified: x.opt.Unverified,
+		m: res.Map, tables: res.TableRuns(),
 	}
 	for _, r := range res.Readings() {
-		s.inodes = max(s.inodes, r.Geometry.InodesCount)
-		s.journalInode = r.Super.JournalInode()
-		s.firstInode = r.Geometry.FirstInode
+		inodes := max(s.inodes, r.Geometry.InodesCount)
+		s.shape = shapeOf(r.Super, r.Geometry)
+		s.inodes = inodes
 		s.end = max(s.end, r.Geometry.BlocksCount)
 		s.sums = s.sums || r.Super.HasRoCompat(ext.RoCompatMetadataCsum)
-		s.wide = s.wide || r.Super.HasIncompat(ext.Incompat64bit)
 	}
+	s.blockSize = int(res.BlockSize())
 	x.sortOwners()
 	for _, n := range x.numbers {
 		if n.ino != x.lost {
@@ -98,7 +94,7 @@ func (x *Index) rehash(ctx context.Context, res *scan.Result) error {
 	if len(readings) == 0 || !slices.ContainsFunc(x.owners, func(o owner) bool { d := x.dirs[o.ino]; return d != nil && d.mixed }) {
 		return nil
 	}
-	v := &visitor{x: x, sb: readings[0].Super, inodes: readings[0].Geometry.InodesCount, blockSize: int(res.BlockSize())}
+	v := &visitor{shape: shapeOf(readings[0].Super, readings[0].Geometry), x: x, sb: readings[0].Super}
 	block := make([]byte, res.BlockSize())
 	for _, o := range x.owners {
 		d := x.dirs[o.ino]
