@@ -1,6 +1,7 @@
 package main_test
 
 import (
+	"maps"
 	"path/filepath"
 	"regexp"
 	"strconv"
@@ -52,7 +53,15 @@ func TestClone(t *testing.T) {
 			if info := tool.Run(t, "info", file("clone.qcow2")).Stdout; !strings.Contains(info, `"all data"`) {
 				t.Errorf("info does not say that all data is there:\n%s", info)
 			}
-			if diff := cmp.Diff(testfs.Tree(t, source), testfs.Tree(t, clone)); diff != "" {
+			tree := func(path string) map[string]string {
+				tree := testfs.Tree(t, path)
+				if spec.Dirty {
+					// Replay of a fast commit sets the times of folders to those of the replay.
+					maps.DeleteFunc(tree, func(_, inode string) bool { return strings.Contains(inode, " drwx") })
+				}
+				return tree
+			}
+			if diff := cmp.Diff(tree(source), tree(clone)); diff != "" {
 				t.Errorf("source (-) and clone (+) differ:\n%.4000s", diff)
 			}
 			same(t, "e2fsck -fn", testfs.Fsck(t, source, "-fn"), testfs.Fsck(t, clone, "-fn"))

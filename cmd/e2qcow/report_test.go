@@ -11,6 +11,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"e2qcow/internal/image"
 	"e2qcow/internal/source"
 	"e2qcow/internal/target"
 	"e2qcow/internal/testfs"
@@ -37,15 +38,15 @@ func quiet(t *testing.T) (s *session, said func() string) {
 
 // A badDisk is a source with a sector that cannot be read.
 type badDisk struct {
-	*source.Source
-	sector int64
+	image.Image // not what else a source can be asked for
+	sector      int64
 }
 
 func (d badDisk) ReadAt(p []byte, off int64) (int, error) {
 	if off < (d.sector+1)*512 && d.sector*512 < off+int64(len(p)) {
 		return 0, unix.EIO
 	}
-	return d.Source.ReadAt(p, off)
+	return d.Image.ReadAt(p, off)
 }
 
 // TestUnreadable dumps a filesystem with a bad sector in its inode table.
