@@ -46,6 +46,9 @@ func numbered(name []byte) bool {
 // odd tells whether a name has bytes that make it an invalid one, which its
 // word shares: NUL, a slash, what is no UTF-8.
 func odd(name []byte) bool {
+	for len(name) >= 8 && plain(le.Uint64(name)) {
+		name = name[8:]
+	}
 	ascii := true
 	for _, c := range name {
 		if c == 0 || c == '/' {
@@ -54,6 +57,13 @@ func odd(name []byte) bool {
 		ascii = ascii && c < utf8.RuneSelf
 	}
 	return !ascii && !utf8.Valid(name)
+}
+
+// plain tells whether none of eight bytes is NUL, a slash, or beyond ASCII.
+func plain(x uint64) bool {
+	const ones, high = 0x0101010101010101, 0x8080808080808080
+	slash := x ^ '/'*ones
+	return (x|(x-ones)|(slash-ones))&high == 0
 }
 
 // nameID returns the keyed hash of a name that its word is drawn from. Names

@@ -93,35 +93,49 @@ func (x *Index) place(threads int) (Placed, error) {
 func (d *directory) place(dr *drawer, seen *words) Placed {
 	d.drawBounds(dr)
 	p := placer{dir: d, dr: dr, seen: seen, words: map[[maxShort]byte]struct{}{}, placed: Placed{Indexed: 1}}
-	slices.SortFunc(d.names, func(a, b placedName) int {
-		return cmp.Or(cmp.Compare(a.id, b.id), cmp.Compare(boolInt(a.lower), boolInt(b.lower)))
-	})
-	d.names = slices.Clip(slices.CompactFunc(d.names, func(a, b placedName) bool { return a.id == b.id }))
+	d.sortNames()
+	// By length, then cell, then place in names: all in one number.
+	const indexBits, cellBits = 28, 28
+	order := make([]uint64, len(d.names))
 	cells := make([]uint32, len(d.names))
-	byLength := make([]uint32, len(d.names)) // indexes of names
 	for i := range d.names {
-		cells[i], byLength[i] = d.cell(&d.names[i]), uint32(i)
+		cells[i] = d.cell(&d.names[i])
+		order[i] = uint64(d.names[i].length)<<(indexBits+cellBits) | uint64(cells[i])<<indexBits | uint64(i)
 	}
-	slices.SortFunc(byLength, func(a, b uint32) int {
-		return cmp.Or(cmp.Compare(d.names[a].length, d.names[b].length), cmp.Compare(cells[a], cells[b]), cmp.Compare(a, b))
-	})
-	for len(byLength) > 0 {
+	slices.Sort(order)
+	for len(order) > 0 {
 		n := 1
-		for n < len(byLength) && d.names[byLength[n]].length == d.names[byLength[0]].length {
+		for n < len(order) && order[n]>>(indexBits+cellBits) == order[0]>>(indexBits+cellBits) {
 			n++
 		}
-		p.fill(byLength[:n], cells)
-		byLength = byLength[n:]
+		p.fill(order[:n], cells)
+		order = order[n:]
 	}
 	p.placeOdds()
 	return p.placed
 }
 
-func boolInt(b bool) int {
-	if b {
+// maxNames is how many names of a directory are given a place: more than a
+// directory of three levels of index has.
+const maxNames = 1 << 28
+
+// sortNames sorts the names by their keyed hashes, each of them once.
+func (d *directory) sortNames() {
+	slices.SortFunc(d.names, func(a, b placedName) int {
+		switch {
+		case a.id < b.id:
+			return -1
+		case a.id > b.id:
+			return 1
+		case a.lower == b.lower:
+			return 0
+		case b.lower:
+			return -1
+		}
 		return 1
-	}
-	return 0
+	})
+	d.names = slices.CompactFunc(d.names, func(a, b placedName) bool { return a.id == b.id })
+	d.names = slices.Clip(d.names[:min(len(d.names), maxNames)])
 }
 
 // drawBounds draws the hashes that the index is to have: as many, in the same
@@ -236,9 +250,13 @@ func (p *placer) take(word []byte) bool {
 }
 
 // fill finds words for names of one length, in order of their cells.
-func (p *placer) fill(names []uint32, cells []uint32) {
+func (p *placer) fill(order []uint64, cells []uint32) {
 	clear(p.words)
 	d := p.dir
+	names := make([]uint32, len(order))
+	for i, o := range order {
+		names[i] = uint32(o & (maxNames - 1))
+	}
 	length := int(d.names[names[0]].length)
 	starts := make([]uint32, len(d.fresh)+1) // of each cell in names, moved on as names get words
 	ends := make([]uint32, len(d.fresh))

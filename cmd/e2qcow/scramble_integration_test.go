@@ -1,0 +1,172 @@
+package main_test
+
+import (
+	"bytes"
+	"io/fs"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+
+	"e2qcow/internal/testfs"
+)
+
+// planted are the words that testfs puts into a filesystem: names, of deleted
+// files too, targets of symlinks, values of attributes, inline data.
+var planted = []string{
+	"file-0", "link-0", "nnnnnnnn", "tttttttt", "xxxxxxxx", "value-inode", "hard-2", "fast-59", "slow-900", "default-acl",
+	"block block", "second second", "shared shared", "value in an inode", "inline inline",
+}
+
+// unnamed takes out of what e2fsck says what scrambling may change: names,
+// paths and the label.
+func unnamed(v testfs.Verdict) testfs.Verdict {
+	for _, r := range []struct{ pattern, with string }{
+		{`'[^'\n]*'`, "NAME"},
+		{`(^|[^\w'])(/|\?\?\?)[^()\n]*`, "$1 PATH "},
+		{`(?m)^[^\n:]*: (recovering|[\d*])`, "LABEL: $1"},
+	} {
+		v.Text = regexp.MustCompile(r.pattern).ReplaceAllString(v.Text, r.with)
+	}
+	return v
+}
+
+// scrambled returns the raw image of a scrambled dump of source.
+func scrambled(t *testing.T, tool testfs.Tool, source string, options ...string) string {
+	t.Helper()
+	dir := testfs.TempDir(t)
+	image, raw := filepath.Join(dir, "meta.qcow2"), filepath.Join(dir, "raw.img")
+	if r := tool.Run(t, slices.Concat([]string{"-Qs"}, options, []string{source, image})...); r.Exit != 0 {
+		t.Fatalf("e2qcow -Qs: exit %d\n%s", r.Exit, r.Stderr)
+	}
+	testfs.QemuConvert(t, image, raw)
+	return raw
+}
+
+// TestScramble scrambles a filesystem of each kind: no word is left, e2fsck
+// says the same, and the kernel finds every name by the hash trees.
+func TestScramble(t *testing.T) {
+	tool := testfs.Build(t)
+	for _, c := range matrix() {
+		t.Run(c.name, func(t *testing.T) {
+			if testing.Short() && !c.short {
+				t.Skip("not among the cases for -short")
+			}
+			t.Parallel()
+			source := testfs.Make(t, c.Spec)
+			raw := scrambled(t, tool, source.Path)
+			same(t, "e2fsck -fn", unnamed(testfs.Fsck(t, source.Path, "-fn")), unnamed(testfs.Fsck(t, raw, "-fn")))
+			noneOf(t, raw, planted)
+			if c.Dirty {
+				repaired := [2]string{testfs.Copy(t, source.Path), testfs.Copy(t, raw)}
+				same(t, "e2fsck -fy", unnamed(testfs.Fsck(t, repaired[0], "-fy")), unnamed(testfs.Fsck(t, repaired[1], "-fy")))
+				noneOf(t, repaired[1], planted)
+				raw = repaired[1]
+			}
+			if source.Journal == "" && os.Geteuid() == 0 {
+				lookUp(t, source.Path, raw)
+			}
+		})
+	}
+}
+
+// noneOf looks for words in a file.
+func noneOf(t *testing.T, path string, words []string) {
+	t.Helper()
+	if testfs.Size(t, path) > 1<<30 {
+		return // of huge filesystems others hold the same words
+	}
+	b, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, w := range words {
+		if at := bytes.Index(b, []byte(w)); at >= 0 {
+			t.Errorf("%q is left at byte %d", w, at)
+		}
+	}
+}
+
+// lookUp mounts what was scrambled: there are as many files as in the source,
+// and each is found by its name.
+func lookUp(t *testing.T, source, raw string) {
+	t.Helper()
+	want, ok := countFiles(t, testfs.Copy(t, source))
+	if !ok {
+		return // the kernel does not mount such a filesystem
+	}
+	if got, ok := countFiles(t, raw); got != want || !ok {
+		t.Errorf("%d names are found in the scrambled filesystem, %d in the source", got, want)
+	}
+}
+
+// countFiles mounts a filesystem and counts the names in it that can be looked
+// up.
+func countFiles(t *testing.T, image string) (n int, ok bool) {
+	t.Helper()
+	dir := t.TempDir()
+	if exec.Command("mount", "-o", "loop,ro", image, dir).Run() != nil {
+		return 0, false
+	}
+	defer func() { // lazily: filesystems made beside this one may hold it in their own view of mounts
+		if out, err := exec.Command("umount", "-l", dir).CombinedOutput(); err != nil {
+			t.Errorf("umount: %v\n%s", err, out)
+		}
+	}()
+	err := filepath.WalkDir(dir, func(path string, _ fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		if _, err := os.Lstat(path); err != nil {
+			return err
+		}
+		n++
+		return nil
+	})
+	if err != nil {
+		t.Errorf("walking the filesystem: %v", err)
+	}
+	return n, true
+}
+
+// TestScrambleKey scrambles twice with one key, and an image in place of a
+// device: all give the same bytes. Another key gives others.
+func TestScrambleKey(t *testing.T) {
+	tool := testfs.Build(t)
+	source := testfs.Make(t, testfs.Spec{Mke2fs: "-t ext4 -b 1024 -L label -M /folder/last", Size: 24 * mib, Fill: testfs.Copied}).Path
+	dir := testfs.TempDir(t)
+	file := func(name string) string { return filepath.Join(dir, name) }
+	run := func(args ...string) {
+		t.Helper()
+		if r := tool.Run(t, args...); r.Exit != 0 {
+			t.Fatalf("e2qcow %q: exit %d\n%s", args, r.Exit, r.Stderr)
+		}
+	}
+	run("-Q", source, file("plain"))
+	run("-Qs", "--scramble-key", "a", source, file("first"))
+	run("-Qs", "--scramble-key", "a", "--threads", "1", file("plain"), file("second"))
+	run("-Qs", "--scramble-key", "b", "--scramble-map", file("map"), source, file("third"))
+	if testfs.Difference(t, file("first"), file("second")) >= 0 {
+		t.Error("two runs with one key differ")
+	}
+	if testfs.Difference(t, file("first"), file("third")) < 0 {
+		t.Error("two keys give the same image")
+	}
+	names, err := os.ReadFile(file("map"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !bytes.Contains(names, []byte(`"old":"file-001"`)) {
+		t.Error("the map lacks a name")
+	}
+	if info, err := os.Stat(file("map")); err != nil || info.Mode().Perm() != 0o600 {
+		t.Errorf("the map has mode %v, %v", info.Mode(), err)
+	}
+	noneOf(t, file("first"), append(planted, "label", "folder"))
+	if r := tool.Run(t, "info", file("first")); !strings.Contains(r.Stdout, "scrambled") {
+		t.Errorf("info says:\n%s", r.Stdout)
+	}
+}
