@@ -75,11 +75,13 @@ func Create(name string, p *Plan, d io.ReaderAt) (*Journal, error) {
 	if err != nil {
 		return nil, err
 	}
-	temp := name + ".new"
-	f, err := os.OpenFile(temp, os.O_RDWR|os.O_CREATE|os.O_TRUNC|unix.O_NOFOLLOW, 0o600)
+	// A name that nobody has: whatever is beside the journal, as the disk that is
+	// moved, stays as it is.
+	f, err := os.CreateTemp(filepath.Dir(name), "."+filepath.Base(name)+".*")
 	if err != nil {
 		return nil, err
 	}
+	temp := f.Name()
 	j := &Journal{f: f, name: name, anchor: anchor}
 	runs := p.encode()
 	j.lay(p, int64(len(runs)))
