@@ -91,8 +91,10 @@ func (s *session) checkFrozen(w *work, dev uint64) error {
 	} else { // -n prints
 		places = append(places, place{"standard output", func(dev uint64) (bool, error) { return storage.On(os.Stdout, dev) }})
 	}
-	if w.record.to != nil {
-		places = append(places, place{w.record.to.Name(), w.record.to.On})
+	for _, r := range []record{w.record, w.scramble.names} {
+		if r.to != nil {
+			places = append(places, place{r.to.Name(), r.to.On})
+		}
 	}
 	if w.target != nil && w.target.Kind() == target.Stream && w.mode != toRaw {
 		folder := w.spool.Folder()
