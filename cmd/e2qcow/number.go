@@ -17,6 +17,9 @@ func number(c *cli.Context, name string, least, most uint64) (uint64, error) {
 		return 0, nil
 	}
 	text := c.String(name)
+	if octal(text) {
+		return 0, usagef("option --%s: %q would be octal to e2image; leave the zeros at its start out", name, text)
+	}
 	digits, base := text, 10
 	if hex, ok := strings.CutPrefix(text, "0x"); ok {
 		digits, base = hex, 16
@@ -42,7 +45,7 @@ func sizeOf(c *cli.Context, name string, least, most uint64) (uint64, error) {
 	if !isNumber(digits) && !strings.HasPrefix(digits, "0x") {
 		return 0, usagef("option --%s: %q is not a size, as 4096, 0x1000, 4K, 8s (sectors of 512 bytes)", name, text)
 	}
-	if len(digits) > 1 && digits[0] == '0' && digits[1] != 'x' {
+	if octal(digits) {
 		return 0, usagef("option --%s: %q would be octal to e2image; leave the zeros at its start out", name, text)
 	}
 	base := 10
@@ -58,6 +61,10 @@ func sizeOf(c *cli.Context, name string, least, most uint64) (uint64, error) {
 	}
 	return n * unit, nil
 }
+
+// octal tells whether strtoul(3) takes digits, of no base that is said, to be
+// octal.
+func octal(digits string) bool { return len(digits) > 1 && digits[0] == '0' && digits[1] != 'x' }
 
 // cutUnit cuts the unit off a size and returns it in bytes.
 func cutUnit(text string) (digits string, unit uint64) {
