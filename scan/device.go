@@ -179,7 +179,7 @@ func (d *device) readGood(p []byte, off int64, use image.Use) {
 			return
 		}
 		half := (off+int64(len(p)/2)+sector-1)&^(sector-1) - off
-		if half == int64(len(p)) {
+		if half >= int64(len(p)) {
 			half = sector - off%sector
 		}
 		d.readGood(p[:half], off, use)

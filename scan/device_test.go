@@ -73,6 +73,31 @@ func TestDeviceLosesSectors(t *testing.T) {
 	}
 }
 
+// The same where what is read begins and ends anywhere.
+func TestDeviceUnaligned(t *testing.T) {
+	const size = 4 * sector
+	data := noise(size, 1)
+	for bad := int64(0); bad < size; bad += sector {
+		for off := int64(0); off < size; off += 64 {
+			for end := off + 1; end <= size; end += 63 {
+				d := &device{r: &badDisk{ReaderAt: bytes.NewReader(data), bad: []int64{bad}, nothing: true}, size: size}
+				got := make([]byte, end-off)
+				d.read(got, off)
+				if !bytes.Equal(got, without(data[off:end], off, []int64{bad})) {
+					t.Fatalf("bad sector %d: of [%d, %d) the bytes read are not the good ones", bad, off, end)
+				}
+				var want []Range
+				if bad < end && off < bad+sector {
+					want = []Range{{bad, bad + sector}}
+				}
+				if lost := d.unreadable(); !slices.Equal(lost, want) {
+					t.Fatalf("bad sector %d: of [%d, %d) %v listed", bad, off, end, lost)
+				}
+			}
+		}
+	}
+}
+
 // A device that has given nothing but errors for long is not read any more,
 // and all that was asked for is listed.
 func TestDeviceDies(t *testing.T) {
