@@ -207,7 +207,6 @@ func (s *scanner) scanJournal(ctx context.Context) error {
 	if ino == 0 {
 		return nil
 	}
-	defer s.ahead.free()
 	jsb, err := s.findJournal()
 	if err != nil {
 		s.problems.add(Problem{Kind: BadJournal, What: err.Error(), Inode: ino})
@@ -222,6 +221,7 @@ func (s *scanner) scanJournal(ctx context.Context) error {
 	}
 	after := s.replayed(recovery)
 	s.retire()
+	defer after.ahead.free()
 	if err := after.run(ctx); err != nil {
 		return err
 	}

@@ -61,6 +61,9 @@ func TestScanJournalDevice(t *testing.T) {
 					t.Errorf("block %d of the log is not in the map", block)
 				}
 			}
+			if res.readings[0].scanner.ahead.buf != nil {
+				t.Error("what was read ahead of the log is kept")
+			}
 			if n := res.Map.Blocks(Journal); n > 5 {
 				t.Errorf("%d blocks of a log of three", n)
 			}

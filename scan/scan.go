@@ -264,6 +264,7 @@ func (r *Result) freeze(blockSize uint32) {
 // scan goes through the filesystem as it is, then as journal replay would
 // leave it.
 func (s *scanner) scan(ctx context.Context, opt Options) error {
+	defer s.ahead.free()
 	if s.sb.HasIncompat(ext.IncompatJournalDev) {
 		s.markJournalDevice()
 		return nil
