@@ -46,9 +46,13 @@ type item struct {
 	content content
 }
 
-// levelSlice is how many items of a level are read before what they lead to is
-// counted: a block of pointers can lead to thousands.
-const levelSlice = 2048
+// A slice of a level is read before what it leads to is counted: so many items,
+// of no more than so many bytes, as each block of pointers leads to as many
+// items as it has words.
+const (
+	levelSlice      = 2048
+	levelSliceBytes = 8 << 20
+)
 
 // scanLevels reads what has been gathered, and what that leads to, until
 // nothing is left. A level is read to its end before the next, unless that
@@ -68,7 +72,7 @@ func (s *scanner) scanLevels(ctx context.Context) error {
 			s.pending = nil
 		}
 		level := &levels[len(levels)-1]
-		part := (*level)[:min(len(*level), levelSlice)]
+		part := (*level)[:min(len(*level), levelSlice, levelSliceBytes/int(s.geo.BlockSize))]
 		if *level = (*level)[len(part):]; len(*level) == 0 {
 			levels = levels[:len(levels)-1]
 		}
