@@ -3,8 +3,8 @@ package qcow2
 import (
 	"context"
 	"errors"
-	"fmt"
 	"io"
+	"math"
 
 	"e2qcow/internal/image"
 	"e2qcow/internal/ordered"
@@ -75,15 +75,12 @@ func packedClusterBits(ctx context.Context, src image.Image, compression Compres
 			counts[i].add(start, end)
 		}
 	}
-	best, least := uint(0), int64(0)
+	best, least := uint(0), int64(math.MaxInt64)
 	for _, c := range counts {
 		cost := c.tables<<c.bits + (c.data<<c.bits)/packedRatio/1000*packedSizes[compression][c.bits-leastPackedBits]
-		if best == 0 || cost < least {
+		if cost < least {
 			best, least = c.bits, cost
 		}
-	}
-	if best == 0 {
-		return 0, fmt.Errorf("%v cannot be written", compression)
 	}
 	return best, nil
 }

@@ -173,9 +173,6 @@ func (s *scanner) requests(n int, run func(i int) (block, count uint64)) func(*r
 			if !advance() || block < first || block >= first+most || block > end+gap {
 				break
 			}
-			if block+min(count, 1) > first+most {
-				break
-			}
 		}
 		req.off = int64(first * bs)
 		req.length = int((end - first) * bs)
