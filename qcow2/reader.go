@@ -137,7 +137,7 @@ func (m *Image) Header() *Header { return m.header }
 func (m *Image) Notes() []string {
 	var notes []string
 	if n := m.header.Snapshots; n > 0 {
-		notes = append(notes, fmt.Sprintf("%d internal snapshots are ignored", n))
+		notes = append(notes, fmt.Sprintf("internal snapshots are ignored: %d", n))
 	}
 	if m.header.Dirty() {
 		notes = append(notes, "the image is marked dirty: its refcounts may be wrong")

@@ -105,12 +105,15 @@ func (s *session) app(cmd command) *cli.App {
 	}
 }
 
-const help = `Usage: e2qcow [-Q|-r] [OPTION...] SOURCE TARGET
+const help = `Usage: e2qcow -Q|-r [OPTION...] SOURCE TARGET
        e2qcow -I [OPTION...] DEVICE IMAGE
        e2qcow info|check IMAGE [--json]  |  e2qcow completion bash|zsh|fish
 Save the metadata of an ext2, ext3 or ext4 filesystem as a qcow2 image, without
 the contents of files, and restore it. SOURCE, a device, a file or an image, is
-only read. "-" is standard input or output. The manual page has the details.
+only read. "-" is standard input or output. Without -Q, -r or -I, TARGET
+is in the format that dumpe2fs -i and debugfs -i read.
+Exits with 0; 1 failed; 2 wrong usage; 3 done, but metadata could not be read.
+The manual page has the details.
 
 %s
 Examples:

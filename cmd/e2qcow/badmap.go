@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"math"
 	"os"
 
 	"e2qcow/internal/ddrescue"
@@ -28,4 +29,16 @@ func readBadMap(name string) ([]scan.Range, error) {
 		bad[i] = scan.Range(a)
 	}
 	return bad, nil
+}
+
+// sayForeignMap warns of a map that calls bytes rescued which the source does
+// not have, as that of a whole disk beside one of its partitions.
+func (s *session) sayForeignMap(w *work) {
+	bad := w.options.scan.Bad
+	if w.badMap == "" || len(bad) == 0 || bad[len(bad)-1].End != math.MaxInt64 {
+		return
+	}
+	if rescued, size := bad[len(bad)-1].Start, w.input.src.Size(); rescued > size {
+		s.say("%s calls bytes before %d rescued, and %s has %d: see that it is the map of that, not of the whole disk", w.badMap, rescued, w.input.src.Name(), size)
+	}
 }

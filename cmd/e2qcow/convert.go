@@ -62,6 +62,7 @@ func (s *session) convert(ctx context.Context, o options) error {
 	case o.badMap != "" && guest != nil:
 		return usagef("option --%s is of the disk that was rescued; %s is a qcow2 image, whose offsets are others", flagBadMap, w.input.src.Name())
 	}
+	s.sayForeignMap(&w)
 	if o.mode == install {
 		return s.install(ctx, &w)
 	}

@@ -6,7 +6,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"time"
+
+	"github.com/dustin/go-humanize/english"
 
 	"e2qcow/ext"
 	"e2qcow/internal/image"
@@ -124,7 +127,7 @@ func (s *session) patch(ctx context.Context, w *work) (*patch, error) {
 		return nil, fmt.Errorf("%s %w", name, errImageScrambled)
 	}
 	if ok && made.Unreadable > 0 && !w.force {
-		return nil, fmt.Errorf("%s %w (%d blocks)", name, errImageLacks, made.Unreadable)
+		return nil, fmt.Errorf("%s %w (%s)", name, errImageLacks, english.Plural(int(min(made.Unreadable, math.MaxInt32)), "block", ""))
 	}
 	disk := w.input.disk()
 	var err error

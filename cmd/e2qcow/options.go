@@ -192,7 +192,7 @@ func parseMode(c *cli.Context) (mode, error) {
 		}
 	}
 	if short == "" && !c.Args().Present() {
-		return 0, usagef("say what to do: -Q writes a qcow2 image, -r a raw one")
+		return 0, usagef("say what to do: -Q writes a qcow2 image, -r a raw one, -I puts one back")
 	}
 	return m, nil
 }

@@ -143,7 +143,7 @@ func extPartitions(disk image.Image, sectorSize int64) string {
 	}
 	text := "none of its partitions holds one"
 	if len(found) > 0 {
-		text = "name with --" + flagPartition + " one that holds one: " + strings.Join(found, ", ")
+		text = "partitions that hold one, for --" + flagPartition + ": " + strings.Join(found, ", ")
 	}
 	if err != nil {
 		text += fmt.Sprintf(" (%v)", err)
