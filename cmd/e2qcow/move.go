@@ -191,10 +191,8 @@ func (s *session) planMove(ctx context.Context, w *work) (err error) {
 
 // prepareMove refuses to write over something else, and makes room.
 func (w *work) prepareMove(p *move.Plan) error {
-	if !w.overwrite {
-		if err := w.checkPartitions(p); err != nil {
-			return err
-		}
+	if err := w.checkPartitions(p.To, p.Size, func(there partition.Partition) bool { return there.Overlaps(p.From, p.Size) }); err != nil {
+		return err
 	}
 	outside := p.To < p.From || p.To >= p.From+p.Size
 	if outside && !w.overwrite && p.To < w.target.Size() {
@@ -208,22 +206,6 @@ func (w *work) prepareMove(p *move.Plan) error {
 		}
 	}
 	return w.target.Extend(p.To + p.Size)
-}
-
-// checkPartitions refuses a new place that reaches into a partition, other than
-// those that the old place lies in or that begin where the new one does.
-func (w *work) checkPartitions(p *move.Plan) error {
-	list, err := partition.Read(w.target, w.target.Size(), w.input.src.SectorSize())
-	if err != nil && !errors.Is(err, partition.ErrNone) && !errors.Is(err, partition.ErrDamaged) {
-		return err
-	}
-	for _, there := range list {
-		reaches := func(at int64) bool { return there.Start < at+p.Size && at < there.Start+there.Size }
-		if there.Start != p.To && reaches(p.To) && !reaches(p.From) {
-			return fmt.Errorf("%s at byte %d %w: partition %d", w.target.Name(), there.Start, target.ErrHoldsFilesystem, there.Number)
-		}
-	}
-	return nil
 }
 
 // runMove moves, and says at every time what it would leave behind.

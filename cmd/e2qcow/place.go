@@ -13,6 +13,7 @@ import (
 
 	"e2qcow/internal/image"
 	"e2qcow/internal/partition"
+	"e2qcow/internal/target"
 	"e2qcow/scan"
 )
 
@@ -149,6 +150,25 @@ func extPartitions(disk image.Image, sectorSize int64) string {
 		text += fmt.Sprintf(" (%v)", err)
 	}
 	return text
+}
+
+// checkPartitions refuses to write n bytes from off of the target into a
+// partition that does not begin there, unless told to or known says that it may
+// be written to.
+func (w *work) checkPartitions(off, n int64, known func(partition.Partition) bool) error {
+	if w.overwrite {
+		return nil
+	}
+	list, err := w.target.Partitions()
+	if err != nil {
+		return err
+	}
+	for _, p := range list {
+		if p.Start != off && p.Overlaps(off, n) && !known(p) {
+			return fmt.Errorf("%s %w: partition %d would be written over", w.target.Name(), target.ErrHoldsFilesystem, p.Number)
+		}
+	}
+	return nil
 }
 
 // sameFilesystem returns what tells whether a disk holds the filesystem that

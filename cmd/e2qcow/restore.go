@@ -6,6 +6,7 @@ import (
 
 	"e2qcow/ext"
 	"e2qcow/internal/image"
+	"e2qcow/internal/partition"
 	"e2qcow/internal/raw"
 	"e2qcow/internal/target"
 )
@@ -17,7 +18,13 @@ func (w *work) writeRaw(ctx context.Context, img image.Image) error {
 		stats raw.Stats
 		err   error
 	)
-	switch kind := w.target.Kind(); {
+	kind := w.target.Kind()
+	if kind == target.Device && w.to != nil {
+		if err := w.checkPartitions(0, img.Size(), func(partition.Partition) bool { return false }); err != nil {
+			return err
+		}
+	}
+	switch {
 	case w.compare:
 		return w.update(ctx, img, opt)
 	case kind == target.Device && img.Size() > w.target.Size():

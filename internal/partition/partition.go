@@ -35,6 +35,11 @@ type Partition struct {
 	Start, Size int64 // bytes
 }
 
+// Overlaps tells whether n bytes from off lie in the partition, or some of them.
+func (p Partition) Overlaps(off, n int64) bool {
+	return p.Start < off+n && off < p.Start+p.Size
+}
+
 // Why there are no partitions, for errors.Is.
 var (
 	ErrNone    = errors.New("no partition table found")

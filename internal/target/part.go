@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 
+	"e2qcow/internal/partition"
 	"e2qcow/internal/signature"
 	"e2qcow/internal/storage"
 
@@ -86,6 +87,26 @@ func (t *Target) checkPart(known func(r io.ReaderAt) bool) error {
 		}
 	}
 	return err
+}
+
+// Partitions returns those of the disk that the target is, as far as its table
+// can be believed, at offsets of the target: what begins before it is negative.
+func (t *Target) Partitions() ([]partition.Partition, error) {
+	sector := int64(0)
+	if t.kind == Device {
+		var err error
+		if sector, err = storage.SectorSize(t.f); err != nil {
+			return nil, err
+		}
+	}
+	list, err := partition.Read(t.f, t.base+t.size, sector)
+	if errors.Is(err, partition.ErrNone) || errors.Is(err, partition.ErrDamaged) {
+		err = nil
+	}
+	for i := range list {
+		list[i].Start -= t.base
+	}
+	return list, err
 }
 
 // Extend makes room for size bytes: a file in place grows if it has to. What
