@@ -81,8 +81,15 @@ func (d *device) tryReadFor(p []byte, off int64, use image.Use) bool {
 	return n == len(p)
 }
 
+// nearBad is how far from what is known to be bad nothing is read through the
+// page cache, which takes in what lies beside the bytes that were asked for.
+const nearBad = 128 << 10
+
 // ask reads from the source, and keeps account of failures.
 func (d *device) ask(p []byte, off int64, use image.Use) (int, error) {
+	if d.nextBad(off-nearBad).Start < off+int64(len(p))+nearBad {
+		use = image.Once
+	}
 	start := time.Now()
 	n, err := image.ReadFor(d.r, p, off, use)
 	if n == len(p) {

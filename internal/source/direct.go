@@ -41,6 +41,7 @@ type direct struct {
 	room    atomic.Int64
 	alone   bool        // it is a device that nobody else uses
 	around  atomic.Bool // more is in the page cache than was asked for
+	failed  atomic.Bool // a read has
 }
 
 // SetDirect sets whether reads pass the page cache; without it they do not.
@@ -156,10 +157,11 @@ func (d *direct) passes(p []byte, off int64, use image.Use) bool {
 // end of a tree holds, is often beside them.
 const around = answerBytes
 
-// readAround has the kernel read the piece that p lies in, if there is room.
+// readAround has the kernel read the piece that p lies in, if there is room. Of
+// a device that has failed nothing is read that nobody wants.
 func (s *Source) readAround(p []byte, off int64) {
 	start := off &^ (around - 1)
-	if !s.direct.alone || len(p) >= smallRead || off+int64(len(p)) > start+around || s.direct.room.Load() < around {
+	if !s.direct.alone || s.direct.failed.Load() || len(p) >= smallRead || off+int64(len(p)) > start+around || s.direct.room.Load() < around {
 		return
 	}
 	s.direct.around.Store(true)
@@ -175,15 +177,26 @@ func (s *Source) ReadFor(p []byte, off int64, use image.Use) (int, error) {
 	if d.passes(p, off, use) {
 		n, err := d.f.ReadAt(p, off)
 		if !errors.Is(err, unix.EINVAL) {
+			d.note(err)
 			return n, err
 		}
 		d.refused.Store(true)
 	}
 	n, err := s.ReadAt(p, off)
-	if d != nil && use != image.Again && n > 0 {
-		s.advise(off, int64(n), unix.FADV_DONTNEED)
+	if d != nil {
+		d.note(err)
+		if use != image.Again && n > 0 {
+			s.advise(off, int64(n), unix.FADV_DONTNEED)
+		}
 	}
 	return n, err
+}
+
+// note remembers that a read has failed.
+func (d *direct) note(err error) {
+	if err != nil && !errors.Is(err, io.EOF) {
+		d.failed.Store(true)
+	}
 }
 
 var _ image.Adviser = (*Source)(nil)

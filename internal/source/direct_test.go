@@ -142,6 +142,23 @@ func TestDirectDevice(t *testing.T) {
 			if !s.direct.refused.Load() {
 				t.Error("a device read bytes that begin within a sector")
 			}
+			// The few bytes that are read are read with what is around them, till
+			// a read fails.
+			for _, failed := range []bool{false, true} {
+				if failed {
+					s.direct.align = int64(sector)
+					s.direct.refused.Store(false)
+					s.direct.f.Close()
+					if _, err := s.ReadFor(b.Bytes, 0, image.Once); !errors.Is(err, os.ErrClosed) {
+						t.Fatalf("a read of a closed device: %v", err)
+					}
+				}
+				s.direct.around.Store(false)
+				s.direct.room.Store(1 << 30)
+				if _, err := s.ReadFor(b.Bytes[:page], 0, image.Again); err != nil || s.direct.around.Load() == failed {
+					t.Errorf("a read failed %v: read around %v, %v", failed, s.direct.around.Load(), err)
+				}
+			}
 		})
 	}
 }
