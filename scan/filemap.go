@@ -149,10 +149,15 @@ func (f fileMap) block(logical uint32) (uint64, bool) {
 }
 
 // contiguous returns how many blocks of the file from block logical on, which
-// is no hole, lie one behind the other.
+// is no hole, lie one behind the other: up to the next extent, which may begin
+// before this one ends.
 func (f fileMap) contiguous(logical uint32) uint64 {
 	i := sort.Search(len(f), func(i int) bool { return f[i].Logical > logical })
-	return uint64(f[i-1].Len - (logical - f[i-1].Logical))
+	n := f[i-1].Len - (logical - f[i-1].Logical)
+	if i < len(f) {
+		n = min(n, f[i].Logical-logical)
+	}
+	return uint64(n)
 }
 
 // blocks returns the length of the file in blocks, holes included.

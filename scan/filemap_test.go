@@ -2,6 +2,7 @@ package scan
 
 import (
 	"bytes"
+	"cmp"
 	"math/rand/v2"
 	"slices"
 	"testing"
@@ -202,6 +203,34 @@ func TestOverlayBadSectors(t *testing.T) {
 		}
 		if differ > 1 {
 			t.Errorf("a bad sector at %d costs %d blocks", bad, differ)
+		}
+	}
+}
+
+// What is contiguous lies one behind the other, also where damage has extents
+// begin before others end.
+func TestFileMapContiguous(t *testing.T) {
+	r := rand.New(rand.NewPCG(41, 42))
+	for range 200 {
+		var m fileMap
+		for range 1 + r.IntN(8) {
+			m = append(m, ext.Extent{Logical: r.Uint32N(40), Start: r.Uint64N(1000), Len: 1 + r.Uint32N(20)})
+		}
+		slices.SortStableFunc(m, func(a, b ext.Extent) int { return cmp.Compare(a.Logical, b.Logical) })
+		for logical := range uint32(m.blocks()) {
+			start, ok := m.block(logical)
+			if !ok {
+				continue
+			}
+			n := m.contiguous(logical)
+			if n == 0 {
+				t.Fatalf("%v: block %d is not even one", m, logical)
+			}
+			for i := range uint32(n) {
+				if block, ok := m.block(logical + i); !ok || block != start+uint64(i) {
+					t.Fatalf("%v: %d blocks from %d, but %d is at %d", m, n, logical, logical+i, block)
+				}
+			}
 		}
 	}
 }
