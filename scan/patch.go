@@ -214,11 +214,11 @@ func (p *Patch) ReadAt(b []byte, off int64) (int, error) {
 		b, end = b[:rest], io.EOF
 	}
 	n, err := p.view.dev.r.ReadAt(b, off)
-	switch {
-	case n == len(b):
+	if n == len(b) {
 		return n, end
-	case err == nil || errors.Is(err, io.EOF):
-		return n, fmt.Errorf("read at %d: %w", off+int64(n), io.ErrUnexpectedEOF)
 	}
-	return n, err
+	if err == nil || errors.Is(err, io.EOF) {
+		err = io.ErrUnexpectedEOF
+	}
+	return n, fmt.Errorf("read at %d: %w", off+int64(n), err)
 }

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"os"
 	"path/filepath"
@@ -194,5 +195,9 @@ func TestPatchUnreadable(t *testing.T) {
 			t.Errorf("run [%d, %d) holds what cannot be read", start, end)
 		}
 		off = end
+	}
+	p.view.dev.r = &badDisk{ReaderAt: bytes.NewReader(source), bad: []int64{bad.Start}, nothing: true}
+	if _, err := p.ReadAt(make([]byte, 1024), bad.Start); err == nil || !strings.Contains(err.Error(), fmt.Sprintf("read at %d:", bad.Start)) {
+		t.Errorf("a read of what cannot be read by now: %v", err)
 	}
 }
