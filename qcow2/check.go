@@ -53,6 +53,9 @@ type Report struct {
 	// Unchecked is how many clusters have a refcount that cannot be read, for
 	// its block cannot be found.
 	Unchecked int64
+	// BeyondEnd is how many references lead behind the end of the file, as in
+	// one that is cut short.
+	BeyondEnd int64
 
 	FileClusters       int64 // the length of the file
 	AllocatedClusters  int64 // clusters of the disk that are in the file

@@ -18,6 +18,9 @@ func (c *checker) refer(offset, n uint64, only bool, at, guest int64, what strin
 	cluster := uint64(c.h.ClusterSize())
 	// The last cluster of the file may be cut short.
 	if int64(offset+n)-c.size >= int64(cluster) {
+		if c.first {
+			c.report.BeyondEnd++
+		}
 		c.corrupt(at, guest, "%s at %#x lies beyond the end of the file", what, offset)
 		return
 	}

@@ -59,7 +59,7 @@ func (s *session) check(c *cli.Context) error {
 	if c.Bool(flagJSON) {
 		err = encodeJSON(s.stdout, checkOf(src.Name(), r))
 	} else {
-		err = s.printCheck(src.Name(), r)
+		err = s.printCheck(src.Name(), src.Size(), r)
 	}
 	if err == nil && r.Status() != 0 {
 		return exitStatus(r.Status())
@@ -89,8 +89,9 @@ func checkOf(name string, r *qcow2.Report) jsonCheck {
 	return j
 }
 
-// printCheck writes a line for each finding, and one for all.
-func (s *session) printCheck(name string, r *qcow2.Report) error {
+// printCheck writes a line for each finding, and one for all. The file has size
+// bytes.
+func (s *session) printCheck(name string, size int64, r *qcow2.Report) error {
 	for _, f := range r.Findings {
 		if _, err := fmt.Fprintln(s.stdout, printable(f.String())); err != nil {
 			return err
@@ -98,6 +99,11 @@ func (s *session) printCheck(name string, r *qcow2.Report) error {
 	}
 	if more := r.Corruptions + r.Leaks - int64(len(r.Findings)); more > 0 {
 		if _, err := fmt.Fprintf(s.stdout, "%s more\n", humanize.Comma(more)); err != nil {
+			return err
+		}
+	}
+	if r.BeyondEnd > 0 {
+		if _, err := fmt.Fprintf(s.stdout, "%s ends at byte %d, and its tables lead beyond that: it may be cut short; get it again\n", printable(name), size); err != nil {
 			return err
 		}
 	}

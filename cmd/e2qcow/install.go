@@ -328,14 +328,16 @@ func (s *session) reportInstall(w *work, p *patch, took time.Duration) error {
 	if p.undo {
 		what = "what was there before"
 	}
-	s.say("%s installed on %s: %d bytes of %s, %s", w.input.src.Name(), w.target.Name(), w.dataBytes, what, took.Round(time.Millisecond))
+	if !w.quiet {
+		s.say("%s installed on %s: %d bytes of %s, %s", w.input.src.Name(), w.target.Name(), w.dataBytes, what, took.Round(time.Millisecond))
+	}
 	switch {
 	case w.undo != "":
 		s.say("%s holds what was there: %s -I %s %s puts it back", w.undo, name, w.target.Name(), w.undo)
 	case !p.undo:
 		s.say("what was there is not kept: --%s does that", flagUndo)
 	}
-	if !p.undo {
+	if !p.undo && !w.quiet {
 		s.say("run e2fsck -f %s before it is mounted", w.target.Name())
 	}
 	return nil
