@@ -8,7 +8,7 @@ import (
 
 // A runIndex is a frozen, ascending list of runs of blocks: for each the gap
 // before it and its length as varints, three to four bytes a run, with a
-// checkpoint every checkpointRuns runs to search from.
+// checkpoint of 16 bytes every checkpointRuns runs to search from.
 type runIndex struct {
 	data        []byte
 	checkpoints []checkpoint
@@ -21,7 +21,9 @@ type checkpoint struct {
 	off   int    // in data
 }
 
-const checkpointRuns = 64
+// checkpointRuns is how many runs are decoded at most to find one, which is
+// most of what a lookup costs.
+const checkpointRuns = 16
 
 func newRunIndex(runs iter.Seq2[uint64, uint64]) *runIndex {
 	x := new(runIndex)
