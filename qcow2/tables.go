@@ -196,6 +196,14 @@ func newTableWriter(put func([]byte, int64) error, off int64, dense bool) *table
 // at returns at least one and at most n bytes of the file from off on, to be
 // filled in. It is called with ascending offsets.
 func (t *tableWriter) at(off, n int64) ([]byte, error) {
+	if page := off - off%tablePage; !t.dense && page >= t.base+int64(t.used)+tablePage {
+		// Pages that nobody asks for need neither be looked at nor cleared.
+		t.used = min((t.used+tablePage-1)&^(tablePage-1), len(t.buf))
+		if err := t.flush(); err != nil {
+			return nil, err
+		}
+		t.base = page
+	}
 	for off >= t.base+int64(len(t.buf)) {
 		next := t.base + int64(len(t.buf))
 		if t.dense {
