@@ -44,8 +44,9 @@ type device struct {
 	mu     sync.Mutex
 	failed *ReadError // the first read that failed
 	lost   []Range
-	wasted time.Duration // on failed reads
+	wasted time.Duration // on failed reads, of which several may go on at once
 	barren time.Duration // on failed reads since one succeeded
+	ended  time.Time     // when the last one failed
 }
 
 // A ReadError says that no filesystem was found and that a place where its
@@ -102,9 +103,13 @@ func (d *device) ask(p []byte, off int64, use image.Use) (int, error) {
 	if err == nil {
 		d.barren = 0
 	} else {
-		took := time.Since(start)
-		d.wasted += took
-		d.barren += took
+		now := time.Now()
+		if start.Before(d.ended) {
+			start = d.ended
+		}
+		d.wasted += now.Sub(start)
+		d.barren += now.Sub(start)
+		d.ended = now
 		d.fail(off+int64(n), err)
 	}
 	return n, err

@@ -7,6 +7,7 @@ import (
 	"io"
 	"math/rand/v2"
 	"slices"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -183,6 +184,27 @@ func everySector(end, step int64) []int64 {
 		bad = append(bad, off)
 	}
 	return bad
+}
+
+// Reads that fail at the same time take that time once, however many they are.
+func TestDeviceDyingInParallel(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const readers = 16
+		src := &dyingDisk{badDisk{ReaderAt: newDisk(readers * sector), bad: everySector(readers*sector, 1), nothing: true}, deadTime - time.Second}
+		d := &device{r: src, size: readers * sector}
+		var all sync.WaitGroup
+		for i := range int64(readers) {
+			all.Go(func() { d.tryRead(make([]byte, sector), i*sector) })
+		}
+		all.Wait()
+		if d.dead() || d.barren != src.delay || d.wasted != src.delay {
+			t.Errorf("dead %v, after %v, %v in all", d.dead(), d.barren, d.wasted)
+		}
+		d.tryRead(make([]byte, sector), 0)
+		if !d.dead() {
+			t.Errorf("not dead after %v", d.barren)
+		}
+	})
 }
 
 // On the clock of a device on which every read fails, deadTime is the end.
