@@ -57,10 +57,12 @@ func (s *Source) SetDirect(mode DirectMode) error {
 	}
 	device := isBlockDevice(info.Mode())
 	if mode == DirectAuto {
-		// Of what is mounted the cache belongs to the filesystem. Who cannot
-		// tell whether it is finds out, and says so, elsewhere.
-		uses, err := s.region.Uses()
-		if alone := err == nil && len(uses) == 0; !device || !alone {
+		if !device {
+			return nil
+		}
+		// Of what is mounted the cache belongs to the filesystem. An error is
+		// no reason to fail here: who needs to know the uses meets it again.
+		if uses, err := s.region.Uses(); err != nil || len(uses) > 0 {
 			return nil
 		}
 	}
