@@ -154,6 +154,25 @@ func verifyBitmap(seed uint32, bitmap, desc []byte, lo, hiEnd int) bool {
 	return len(desc) < hiEnd || uint16(sum>>16) == binary.LittleEndian.Uint16(desc[hiEnd-2:])
 }
 
+// AdjustGroupDesc changes the checksums of the bitmaps that a descriptor of at
+// least 32 bytes holds by differences.
+func AdjustGroupDesc(desc []byte, blockBitmap, inodeBitmap uint32) {
+	adjust := func(lo, hiEnd int, diff uint32) {
+		binary.LittleEndian.PutUint16(desc[lo:], binary.LittleEndian.Uint16(desc[lo:])^uint16(diff))
+		if len(desc) >= hiEnd {
+			hi := desc[hiEnd-2:]
+			binary.LittleEndian.PutUint16(hi, binary.LittleEndian.Uint16(hi)^uint16(diff>>16))
+		}
+	}
+	adjust(int(unsafe.Offsetof(ext4.BlockGroupDescriptorData{}.BgBlockBitmapCsumLo)), blockBitmapChecksumHiEnd, blockBitmap)
+	adjust(int(unsafe.Offsetof(ext4.BlockGroupDescriptorData{}.BgInodeBitmapCsumLo)), inodeBitmapChecksumHiEnd, inodeBitmap)
+}
+
+// GroupDescChecksumField returns bg_checksum of a descriptor.
+func GroupDescChecksumField(desc []byte) []byte {
+	return desc[groupDescChecksumOffset : groupDescChecksumOffset+2 : groupDescChecksumOffset+2]
+}
+
 const (
 	inodeGenerationOffset = 0x64
 	inodeChecksumLoOffset = 0x7C

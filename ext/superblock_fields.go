@@ -39,6 +39,24 @@ func PasswordSalt(b []byte) []byte {
 	return field(b, unsafe.Offsetof(superblock.SEncryptPwSalt), unsafe.Sizeof(superblock.SEncryptPwSalt))
 }
 
+// UUIDs returns s_uuid and s_journal_uuid.
+func UUIDs(b []byte) [2][]byte {
+	return [2][]byte{
+		field(b, unsafe.Offsetof(superblock.SUuid), unsafe.Sizeof(superblock.SUuid)),
+		field(b, unsafe.Offsetof(superblock.SJournalUuid), unsafe.Sizeof(superblock.SJournalUuid)),
+	}
+}
+
+// HashSeedField returns s_hash_seed.
+func HashSeedField(b []byte) []byte {
+	return field(b, unsafe.Offsetof(superblock.SHashSeed), unsafe.Sizeof(superblock.SHashSeed))
+}
+
+// ChecksumSeedField returns s_checksum_seed.
+func ChecksumSeedField(b []byte) []byte {
+	return field(b, unsafe.Offsetof(superblock.SChecksumSeed), unsafe.Sizeof(superblock.SChecksumSeed))
+}
+
 // SuperblockReserved returns what no field takes up, between the last one and
 // the checksum.
 func SuperblockReserved(b []byte) []byte {

@@ -24,6 +24,7 @@ const (
 	flagScramble       = "scramble"
 	flagScrambleKey    = "scramble-key"
 	flagScrambleMap    = "scramble-map"
+	flagScrambleUUID   = "scramble-uuid"
 	flagVerifyScramble = "verify-scramble"
 )
 
@@ -35,6 +36,7 @@ func scrambleFlags() []cli.Flag {
 	return []cli.Flag{
 		&cli.StringFlag{Name: flagScrambleKey, Usage: "`KEY`"},
 		&cli.StringFlag{Name: flagScrambleMap, Usage: "`FILE`"},
+		&cli.BoolFlag{Name: flagScrambleUUID},
 		&cli.StringFlag{Name: flagVerifyScramble, Usage: "`yes|no`"},
 	}
 }
@@ -54,7 +56,7 @@ func (s *scrambling) on() bool { return s.options != nil }
 // parseScramble parses what concerns scrambling.
 func (o *options) parseScramble(c *cli.Context) error {
 	if !c.IsSet(flagScramble) {
-		for _, name := range []string{flagScrambleKey, flagScrambleMap, flagVerifyScramble} {
+		for _, name := range []string{flagScrambleKey, flagScrambleMap, flagScrambleUUID, flagVerifyScramble} {
 			if c.IsSet(name) {
 				return usagef("option --%s goes with -s only", name)
 			}
@@ -74,7 +76,7 @@ func (o *options) parseScramble(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
-	opt := scrub.Options{Strict: strict, Unverified: unverified, Threads: o.threads}
+	opt := scrub.Options{Strict: strict, UUID: c.Bool(flagScrambleUUID), Unverified: unverified, Threads: o.threads}
 	if c.IsSet(flagScrambleKey) {
 		opt.Key = sha256.Sum256([]byte(c.String(flagScrambleKey)))
 	} else {

@@ -66,9 +66,11 @@ func TestScramble(t *testing.T) {
 				noneOf(t, repaired[1], planted)
 				raw = repaired[1]
 			}
-			if source.Journal == "" && os.Geteuid() == 0 {
-				lookUp(t, source.Path, raw)
-			}
+			lookUp(t, source, raw)
+			raw = scrambled(t, tool, source.Path, "--scramble-uuid")
+			same(t, "e2fsck -fn", unnamed(testfs.Fsck(t, source.Path, "-fn")), unnamed(testfs.Fsck(t, raw, "-fn")))
+			noneOf(t, raw, []string{uuidOf(t, source.Path)})
+			lookUp(t, source, raw)
 		})
 	}
 }
@@ -90,11 +92,29 @@ func noneOf(t *testing.T, path string, words []string) {
 	}
 }
 
-// lookUp mounts what was scrambled: there are as many files as in the source,
-// and each is found by its name.
-func lookUp(t *testing.T, source, raw string) {
+// uuidOf returns the UUID of a filesystem, as it is on the disk.
+func uuidOf(t *testing.T, path string) string {
 	t.Helper()
-	want, ok := countFiles(t, testfs.Copy(t, source))
+	f, err := os.Open(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	uuid := make([]byte, 16)
+	if _, err := f.ReadAt(uuid, 1024+0x68); err != nil {
+		t.Fatal(err)
+	}
+	return string(uuid)
+}
+
+// lookUp mounts what was scrambled, as root: there are as many files as in the
+// source, and each is found by its name.
+func lookUp(t *testing.T, source *testfs.FS, raw string) {
+	t.Helper()
+	if source.Journal != "" || os.Geteuid() != 0 {
+		return
+	}
+	want, ok := countFiles(t, testfs.Copy(t, source.Path))
 	if !ok {
 		return // the kernel does not mount such a filesystem
 	}

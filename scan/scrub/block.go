@@ -73,6 +73,10 @@ func (s *scrubber) blockAs(d *drawer, k scan.Kind, n uint64, data []byte) {
 	switch k {
 	case scan.Superblock:
 		s.superblockBlock(d, n, data)
+	case scan.GroupDescs:
+		s.descriptors(data)
+	case scan.OrphanFile:
+		s.orphanBlock(data)
 	case scan.InodeTable:
 		s.tableBlock(d, n, data)
 	case scan.Journal:

@@ -204,7 +204,7 @@ func (s *scrubber) directoryBlock(d *drawer, n uint64, block []byte) {
 	l := layout{blockSize: s.blockSize, inodes: s.inodes, indexed: r.dir != nil && r.dir.indexed, hashed: r.hashed}
 	before, at, ok := ext.DirBlockChecksum(0, block)
 	l.walkBlock(block, r)
-	if after, _, still := ext.DirBlockChecksum(0, block); ok && still && s.sums {
+	if after, _, still := ext.DirBlockChecksum(s.seeds.inode, block); ok && still && s.sums {
 		xor32(block[at:], before^after)
 	}
 }

@@ -51,6 +51,7 @@ type directory struct {
 	version   ext.DirHash
 	unsigned  bool
 	seed      [4]uint32
+	freshSeed [4]uint32 // that the index is to have
 
 	names  []placedName // ascending by id once placed
 	odds   []oddName

@@ -95,8 +95,8 @@ func (s *scrubber) inode(d *drawer, ino uint32, in ext.Inode) {
 	if h := s.values[ino]; h.change != 0 {
 		xor32(ext.XattrValueHashField(in), h.change)
 	}
-	if s.sums && !bytes.Equal(d.inode, in) && !allZero(d.inode[:goodOldInodeSize]) {
-		ext.AdjustInodeChecksum(in, ext.InodeChecksum(0, 0, d.inode)^ext.InodeChecksum(0, 0, in))
+	if s.sums && (s.seeds.uuid || !bytes.Equal(d.inode, in)) && !allZero(d.inode[:goodOldInodeSize]) {
+		ext.AdjustInodeChecksum(in, ext.InodeChecksum(0, 0, d.inode)^ext.InodeChecksum(s.seeds.block, 0, in))
 	}
 }
 

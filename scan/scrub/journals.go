@@ -46,6 +46,7 @@ func (s *scrubber) readJournals(ctx context.Context, res *scan.Result) error {
 		index, err := newJournalIndex(ctx, jsb, s.blockSize, uint64(last.Logical)+uint64(last.Len), read, journalScrub{
 			blocks:   uint64(res.View().Size()+int64(s.blockSize)-1) / uint64(s.blockSize),
 			metadata: s.journalled,
+			uuid:     s.journalUUID(),
 			name: func(parent uint32, name []byte) {
 				d := s.keys.get()
 				defer s.keys.put(d)
@@ -72,7 +73,7 @@ func (s *scrubber) journalled(n uint64, data []byte) {
 	defer s.keys.put(d)
 	switch {
 	case s.m.Contains(scan.Journal, n):
-		scrubJournalSuperblock(data, nil)
+		scrubJournalSuperblock(data, s.journalUUID())
 	case !s.m.Contains(scan.Directory, n) && !s.m.Contains(scan.InodeTable, n) && layout{blockSize: s.blockSize}.sound(data):
 		s.directoryBlock(d, n, data)
 	default:
@@ -95,7 +96,7 @@ func (s *scrubber) journalBlock(n uint64, data []byte) {
 			}
 		}
 	}
-	scrubJournalSuperblock(data, nil)
+	scrubJournalSuperblock(data, s.journalUUID())
 }
 
 // blockOf returns where block n of a file lies.
@@ -106,4 +107,17 @@ func blockOf(extents []ext.Extent, n uint32) (uint64, bool) {
 		}
 	}
 	return 0, false
+}
+
+// journalUUID returns what draws UUIDs in a journal's superblock; nil where they
+// stay.
+func (s *scrubber) journalUUID() func([]byte) {
+	if !s.seeds.uuid {
+		return nil
+	}
+	return func(u []byte) {
+		d := s.keys.get()
+		defer s.keys.put(d)
+		d.uuid(u)
+	}
 }

@@ -22,6 +22,7 @@ const (
 	domainCandidate                   // candidates for the names of indexed directories
 	domainBoundary                    // the hashes in an index
 	domainInvalid                     // bytes that are no UTF-8
+	domainUUID                        // UUIDs and seeds
 	domainPointer                     // block numbers that cannot be
 )
 
@@ -103,5 +104,13 @@ func (d *drawer) draw(word []byte, alphabet string, dom domain, id uint64, try u
 			}
 			word = word[len(part):]
 		}
+	}
+}
+
+// fill fills b with random bytes from the stream of an id.
+func (d *drawer) fill(b []byte, id uint64) {
+	for n := uint32(0); len(b) > 0; n++ {
+		d.random(domainUUID, id, 0, n)
+		b = b[copy(b, d.out[:]):]
 	}
 }

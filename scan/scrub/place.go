@@ -34,9 +34,9 @@ func (d *directory) candidate(dr *drawer, word []byte, i uint32) {
 	dr.draw(word, alphabet, domainCandidate, uint64(d.ino)<<8|uint64(len(word)), i)
 }
 
-// hash returns the hash by which the directory sorts a name.
+// hash returns the hash by which the directory is to sort a word.
 func (d *directory) hash(buf *[]byte, name []byte) (uint32, bool) {
-	return hashName(buf, d.version, d.unsigned, d.folds, d.seed, name)
+	return hashName(buf, d.version, d.unsigned, d.folds, d.freshSeed, name)
 }
 
 // Placed counts the names of indexed directories.
@@ -77,6 +77,10 @@ func (x *Index) place(threads int) (Placed, error) {
 		group.Go(func() error {
 			dr := x.keys.get()
 			defer x.keys.put(dr)
+			d.freshSeed = d.seed
+			if x.opt.UUID {
+				d.freshSeed = dr.hashSeed(d.seed)
+			}
 			results[i] = d.place(dr, x.words)
 			return nil
 		})

@@ -18,6 +18,9 @@ type Options struct {
 	// directories, targets of encrypted symlinks, encryption contexts.
 	Strict bool
 
+	// UUID has the UUID, the seed of hashes and the salt of passwords drawn too.
+	UUID bool
+
 	// Unverified leaves out the search for words that are left.
 	Unverified bool
 
@@ -29,6 +32,7 @@ type Options struct {
 // change once made.
 type scrubber struct {
 	shape
+	seeds
 	keys       *keyring
 	words      *words
 	index      *Index
@@ -59,6 +63,7 @@ func (x *Index) View(ctx context.Context, res *scan.Result) (*View, error) {
 		s.sums = s.sums || r.Super.HasRoCompat(ext.RoCompatMetadataCsum)
 	}
 	s.blockSize = int(res.BlockSize())
+	s.drawSeeds(res)
 	x.sortOwners()
 	for _, n := range x.numbers {
 		if n.ino != x.lost {

@@ -39,7 +39,9 @@ func (s *scrubber) superblock(d *drawer, b []byte) {
 		}
 	}
 	clear(ext.SuperblockReserved(b))
-	if s.strict {
+	if s.seeds.uuid {
+		drawIdentity(d, b)
+	} else if s.strict {
 		s.text(d, ext.PasswordSalt(b), s.value)
 	}
 	if sb.HasRoCompat(ext.RoCompatMetadataCsum) {
@@ -97,6 +99,6 @@ func (s *scrubber) mmp(d *drawer, block []byte) {
 	clear(ext.MMPPadding(block))
 	clear(block[ext.MMPSize:])
 	if s.sums {
-		xor32(ext.MMPChecksumField(block), before^ext.MMPChecksum(0, block))
+		xor32(ext.MMPChecksumField(block), before^ext.MMPChecksum(s.seeds.block, block))
 	}
 }

@@ -92,7 +92,7 @@ func (s *scrubber) extentBlock(block []byte) {
 	}
 	before, ok := ext.ExtentBlockChecksum(0, block)
 	s.extentNode(node)
-	if after, _ := ext.ExtentBlockChecksum(0, block); ok && s.sums && before != after {
+	if after, _ := ext.ExtentBlockChecksum(s.seeds.inode, block); ok && s.sums && before != after {
 		xor32(ext.ExtentChecksumField(block), before^after)
 	}
 }

@@ -47,7 +47,7 @@ func (s *scrubber) readValues(ctx context.Context, res *scan.Result) error {
 // readValue reads one value, and returns its hash, as it is and as it will be.
 func (s *scrubber) readValue(d *drawer, res *scan.Result, r *scan.Reading, in ext.Inode, old, block []byte) (before, after uint32, err error) {
 	before = r.Super.ChecksumSeed()
-	after = before
+	after = before ^ s.seeds.block
 	left := in.Size()
 	next := uint64(0) // block of the value
 	hash := func(old, block []byte) {

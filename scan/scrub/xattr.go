@@ -237,7 +237,7 @@ func (s *scrubber) xattrBlock(d *drawer, block []byte, values valueHashes) {
 			clear(block[:ext.XattrHeaderLen])
 			ext.SetXattrCounts(block, h.Refcount, h.Blocks == 1)
 		}
-		ext.SetXattrBlockChecksum(block, h.Checksum^sum^ext.XattrBlockChecksum(0, 0, block))
+		ext.SetXattrBlockChecksum(block, h.Checksum^sum^ext.XattrBlockChecksum(s.seeds.block, 0, block))
 		return
 	}
 	x := newXattrs(block, ext.XattrHeaderLen)
@@ -249,7 +249,7 @@ func (s *scrubber) xattrBlock(d *drawer, block []byte, values valueHashes) {
 	if h.Hash != 0 {
 		ext.SetXattrBlockHash(block, h.Hash^hash^ext.XattrBlockHash(block))
 	}
-	ext.SetXattrBlockChecksum(block, h.Checksum^sum^ext.XattrBlockChecksum(0, 0, block))
+	ext.SetXattrBlockChecksum(block, h.Checksum^sum^ext.XattrBlockChecksum(s.seeds.block, 0, block))
 }
 
 // inodeXattrs scrubs what lies behind the fixed fields of an inode, in place;

@@ -1,0 +1,118 @@
+package scrub
+
+import (
+	"e2qcow/ext"
+	"e2qcow/scan"
+)
+
+// With Options.UUID the UUID of the filesystem and the seed of its hashes are
+// drawn too, and with them what checksums begin with. As these are linear, each
+// changes by what the seed changes by, carried over as many bytes as it covers:
+// the sum of a block as it was is taken with the seed 0, that of the block as it
+// will be with the difference of the seeds.
+
+// seeds is by what changes what checksums begin with; zero where it stays.
+type seeds struct {
+	uuid        bool   // UUIDs and hash seeds are drawn
+	block       uint32 // of what belongs to the filesystem
+	inode       uint32 // of what belongs to an inode
+	blockBitmap uint32 // the checksum of a block bitmap
+	inodeBitmap uint32
+
+	oldUUID, newUUID []byte
+	gdtSums          bool // descriptors have checksums of the UUID, without metadata_csum
+	descSize         int
+}
+
+// drawSeeds finds by what the seeds of a filesystem change.
+func (s *scrubber) drawSeeds(res *scan.Result) {
+	readings := res.Readings()
+	if !s.index.opt.UUID || len(readings) == 0 {
+		return
+	}
+	d := s.keys.get()
+	defer s.keys.put(d)
+	sb, geo := readings[0].Super, readings[0].Geometry
+	fresh := append([]byte(nil), sb.Bytes()...)
+	drawIdentity(d, fresh)
+	drawn, err := ext.DecodeSuperblock(fresh)
+	if err != nil {
+		return
+	}
+	oldUUID, newUUID := sb.UUID(), drawn.UUID()
+	s.seeds = seeds{uuid: true, oldUUID: oldUUID[:], newUUID: newUUID[:], descSize: int(geo.DescSize)}
+	if !sb.HasRoCompat(ext.RoCompatMetadataCsum) {
+		s.gdtSums = sb.HasRoCompat(ext.RoCompatGdtCsum)
+		return
+	}
+	s.seeds.block = sb.ChecksumSeed() ^ drawn.ChecksumSeed()
+	s.seeds.inode = ext.InodeSeed(s.seeds.block, 0, 0)
+	clusters := geo.BlocksPerGroup / (geo.ClusterSize / geo.BlockSize)
+	s.blockBitmap = ext.CRC32C(s.seeds.block, make([]byte, clusters/8))
+	s.inodeBitmap = ext.CRC32C(s.seeds.block, make([]byte, geo.InodesPerGroup/8))
+}
+
+// drawIdentity draws what tells a filesystem from others, in its superblock.
+func drawIdentity(d *drawer, b []byte) {
+	for _, u := range ext.UUIDs(b) {
+		d.uuid(u)
+	}
+	for _, f := range [...][]byte{ext.HashSeedField(b), ext.ChecksumSeedField(b), ext.PasswordSalt(b)} {
+		if !allZero(f) {
+			d.fill(f, d.sum(domainUUID, f))
+		}
+	}
+}
+
+// uuid draws a UUID in place of another: equal ones stay equal, none stays
+// none, and version and variant stay.
+func (d *drawer) uuid(u []byte) {
+	if allZero(u) {
+		return
+	}
+	version, variant := u[6]&0xF0, u[8]&0xC0
+	d.fill(u, d.sum(domainUUID, u))
+	u[6], u[8] = u[6]&0x0F|version, u[8]&0x3F|variant
+}
+
+// hashSeed returns the seed of hashes that is drawn in place of another.
+func (d *drawer) hashSeed(old [4]uint32) (fresh [4]uint32) {
+	var b [16]byte
+	for i, w := range old {
+		le.PutUint32(b[4*i:], w)
+	}
+	if !allZero(b[:]) {
+		d.fill(b[:], d.sum(domainUUID, b[:]))
+	}
+	for i := range fresh {
+		fresh[i] = le.Uint32(b[4*i:])
+	}
+	return fresh
+}
+
+// descriptors changes the checksums of and in a block of group descriptors.
+func (s *scrubber) descriptors(block []byte) {
+	for ; s.seeds.uuid && s.descSize > 0 && len(block) >= s.descSize; block = block[s.descSize:] {
+		desc := block[:s.descSize]
+		if allZero(desc) {
+			continue
+		}
+		field := ext.GroupDescChecksumField(desc)
+		switch {
+		case s.sums:
+			before := ext.GroupDescChecksum(0, 0, desc)
+			ext.AdjustGroupDesc(desc, s.blockBitmap, s.inodeBitmap)
+			le.PutUint16(field, le.Uint16(field)^before^ext.GroupDescChecksum(s.seeds.block, 0, desc))
+		case s.gdtSums:
+			le.PutUint16(field, le.Uint16(field)^ext.GroupDescChecksum16(s.oldUUID, 0, desc)^ext.GroupDescChecksum16(s.newUUID, 0, desc))
+		}
+	}
+}
+
+// orphanBlock changes the checksum of a block of the orphan file.
+func (s *scrubber) orphanBlock(block []byte) {
+	if s.sums && s.seeds.uuid {
+		diff := ext.OrphanBlockChecksum(0, 0, block) ^ ext.OrphanBlockChecksum(s.seeds.inode, 0, block)
+		xor32(block[len(block)-4:], diff)
+	}
+}
