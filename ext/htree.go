@@ -36,15 +36,20 @@ type IndexBlock struct {
 }
 
 // DecodeIndexRoot takes block for the first of an indexed directory; false
-// where that has no root: the lengths of "." and ".." may be wrong.
+// where that has no root, by the rule of e2fsck, or where neither "." and ".."
+// nor its limit are those of one.
 func DecodeIndexRoot(block []byte) (IndexBlock, bool) {
 	if len(block) < dxRootStart+dxEntryLen {
 		return IndexBlock{}, false
 	}
-	le := binary.LittleEndian
-	ok := block[direntHeaderLen] == '.' && string(block[direntMinLen+direntHeaderLen:][:2]) == ".." &&
-		le.Uint32(block[2*direntMinLen:]) == 0 && block[2*direntMinLen+5] == dxInfoLen
-	return IndexBlock{block, dxRootStart}, ok
+	info := block[2*direntMinLen:]
+	x := IndexBlock{block, 2*direntMinLen + int(info[5])}
+	if binary.LittleEndian.Uint32(info) != 0 || info[5] < dxInfoLen || info[5]%4 != 0 || x.start+dxEntryLen > len(block) {
+		return IndexBlock{}, false
+	}
+	fits := (len(block) - x.start) / dxEntryLen
+	dots := block[direntHeaderLen] == '.' && string(block[direntMinLen+direntHeaderLen:][:2]) == ".."
+	return x, dots || x.Limit() == fits || x.Limit() == fits-dxTailLen/dxEntryLen
 }
 
 // DecodeIndexNode takes a block of an indexed directory for a node; false

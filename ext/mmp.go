@@ -1,5 +1,7 @@
 package ext
 
+import "encoding/binary"
+
 // The block of multi-mount protection begins with struct mmp_struct, MMPSize
 // bytes:
 //
@@ -16,6 +18,12 @@ const (
 	mmpInterval = 112
 	mmpPadding  = 114
 )
+
+// IsMMP tells whether a block has the magic number of one.
+func IsMMP(block []byte) bool {
+	const magic = 0x004D4D50 // EXT4_MMP_MAGIC
+	return len(block) >= MMPSize && binary.LittleEndian.Uint32(block) == magic
+}
 
 // MMPNodeName returns mmp_nodename of a block of at least MMPSize bytes: the
 // host that last had the filesystem mounted.

@@ -30,6 +30,9 @@ func (s *scrubber) block(d *drawer, n uint64, data []byte) {
 			}
 		}
 	}
+	if len(list) > 1 && list[0] == scan.Superblock {
+		list = list[1:] // there is none: what else it may be decides
+	}
 	for _, k := range list {
 		s.blockAs(d, k, n, data)
 	}
@@ -59,6 +62,8 @@ func (s *scrubber) certain(k scan.Kind, n uint64, data []byte) bool {
 		return ext.IsSuperblock(data[min(at, len(data)):])
 	case scan.Directory:
 		return layout{blockSize: s.blockSize}.sound(data)
+	case scan.Journal:
+		return s.inJournal(n)
 	case scan.Xattr:
 		h, ok := ext.DecodeXattrHeader(data)
 		return ok && h.Valid()
@@ -74,8 +79,12 @@ func (s *scrubber) blockAs(d *drawer, k scan.Kind, n uint64, data []byte) {
 	case scan.Superblock:
 		s.superblockBlock(d, n, data)
 	case scan.GroupDescs:
+		s.untext(d, data)
 		s.descriptors(data)
+	case scan.BlockBitmap, scan.InodeBitmap, scan.Quota:
+		s.untext(d, data)
 	case scan.OrphanFile:
+		s.untext(d, data[:len(data)-ext.OrphanTailLen])
 		s.orphanBlock(data)
 	case scan.InodeTable:
 		s.tableBlock(d, n, data)

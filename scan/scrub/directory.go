@@ -192,7 +192,7 @@ func (s *scrubber) replacer(d *drawer, ino uint32) *replacer {
 	r := &d.replacer
 	*r = replacer{s: s, d: d, ino: ino, dir: s.index.dirs[ino], lost: ino != 0 && ino == s.index.lost}
 	if r.dir != nil {
-		r.keep = r.dir.encrypted && !s.strict
+		r.keep = r.dir.kept(s.index.opt)
 		r.hashed = r.dir.encrypted && r.dir.folds
 	}
 	return r

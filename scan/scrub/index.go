@@ -59,6 +59,12 @@ type directory struct {
 	fresh  []uint32 // what is in their place
 }
 
+// kept tells whether the names of a directory stay: they are ciphertext. In an
+// index they cannot where the seed of the hashes changes.
+func (d *directory) kept(opt Options) bool {
+	return d.encrypted && !opt.Strict && !(d.indexed && opt.UUID)
+}
+
 // A placedName is a name of an indexed directory, or one of another that is
 // not to be drawn at the first try.
 type placedName struct {
@@ -126,15 +132,30 @@ func (v *visitor) directory(ino uint32) *directory {
 // Inode notes what kind of a directory an inode is, and the words in it.
 func (v *visitor) Inode(ino uint32, in ext.Inode) {
 	const special = ext.FlagIndex | ext.FlagEncrypt | ext.FlagCasefold
-	if f := in.Flags(); f&special != 0 && in.Type() == ext.ModeDir {
+	if f := in.Flags(); f&special != 0 && (in.Type() == ext.ModeDir || f&ext.FlagIndex != 0 && in.LinksCount() != 0) {
 		v.x.mu.Lock()
 		d := v.directory(ino)
 		d.indexed = d.indexed || f&ext.FlagIndex != 0
 		d.encrypted = d.encrypted || f&ext.FlagEncrypt != 0
 		d.folds = d.folds || f&ext.FlagCasefold != 0
+		if first := firstBlock(in); in.Type() != ext.ModeDir && first != 0 {
+			v.x.owners = append(v.x.owners, owner{first, 1, ino}) // e2fsck looks for a root there
+		}
 		v.x.mu.Unlock()
 	}
 	v.inodeWords(ino, in)
+}
+
+// firstBlock returns the first block of a file as far as its inode says it.
+func firstBlock(in ext.Inode) uint64 {
+	if in.Flags()&ext.FlagExtents == 0 {
+		return uint64(in.BlockNr(0))
+	}
+	node := ext.ExtentNode(in.IBlock())
+	if _, n := node.Count(); n == 0 || !node.Sound() || node.Depth() != 0 || node.Extent(0).Logical != 0 {
+		return 0
+	}
+	return node.Extent(0).Start
 }
 
 // Attributes notes the words in an attribute block.
@@ -171,6 +192,7 @@ type collector struct {
 	ino      uint32
 	indexed  bool
 	keep     bool // the names are ciphertext, and stay
+	hashed   bool // their hashes stand behind them
 	folds    bool
 	version  ext.DirHash
 	unsigned bool
@@ -199,7 +221,7 @@ func (v *visitor) collector(ino uint32) *collector {
 	v.x.mu.Lock()
 	defer v.x.mu.Unlock()
 	if d := v.x.dirs[ino]; d != nil {
-		c.indexed, c.folds, c.keep = d.indexed, d.folds, d.encrypted && !v.x.opt.Strict
+		c.indexed, c.folds, c.hashed, c.keep = d.indexed, d.folds, d.encrypted && d.folds, d.kept(v.x.opt)
 		c.version, c.unsigned, c.seed, c.unknown = d.version, d.unsigned, d.seed, d.unknown
 	}
 	return c
@@ -239,7 +261,7 @@ func (v *visitor) finish(c *collector, o owner) {
 
 // layout returns how the directory of a collector is read.
 func (c *collector) layout(v *visitor) layout {
-	return layout{blockSize: v.blockSize, inodes: v.inodes, indexed: c.indexed, hashed: c.folds && c.keep}
+	return layout{blockSize: v.blockSize, inodes: v.inodes, indexed: c.indexed, hashed: c.hashed}
 }
 
 func (c *collector) junk([]byte) {}

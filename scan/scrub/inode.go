@@ -44,6 +44,8 @@ func (s shape) use(in ext.Inode) blockUse {
 	switch t := in.Type(); {
 	case s.freed(in):
 		return useFreed
+	case inline && ext.ExtentNode(in.IBlock()).Sound():
+		return useTree // its flags contradict each other
 	case t == ext.ModeSymlink && (inline || in.IsFastSymlink(s.wide) || !ext.ExtentNode(in.IBlock()).Valid() && in.Flags()&ext.FlagExtents != 0):
 		return useTarget
 	case inline && (t == ext.ModeDir || t != ext.ModeRegular && t != ext.ModeSymlink &&
@@ -67,10 +69,14 @@ func (s *scrubber) inode(d *drawer, ino uint32, in ext.Inode) {
 		return
 	}
 	d.inode = append(d.inode[:0], in...)
+	tail := len(in) - len(ext.InodeTail(in))
+	s.untext(d, in[:ext.IBlockOffset])
+	s.untext(d, in[ext.IBlockOffset+ext.IBlockSize:tail])
 	block := in.IBlock()
 	var inline func([]byte) // scrubs the value of system.data
 	switch s.use(in) {
 	case useTree:
+		s.untext(d, block)
 		s.treeRoot(d, in)
 	case useTarget:
 		s.target(d, in)

@@ -99,6 +99,18 @@ func (s *scrubber) journalBlock(n uint64, data []byte) {
 	scrubJournalSuperblock(data, s.journalUUID())
 }
 
+// inJournal tells whether a block is one of a journal's.
+func (s *scrubber) inJournal(n uint64) bool {
+	for _, j := range s.journals {
+		for _, x := range j.extents {
+			if n >= x.Start && n-x.Start < uint64(x.Len) {
+				return true
+			}
+		}
+	}
+	return false
+}
+
 // blockOf returns where block n of a file lies.
 func blockOf(extents []ext.Extent, n uint32) (uint64, bool) {
 	for _, x := range extents {

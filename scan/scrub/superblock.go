@@ -89,7 +89,7 @@ func xor32(b []byte, diff uint32) { le.PutUint32(b, le.Uint32(b)^diff) }
 // mmp scrubs the block of multi-mount protection: the names of the node and of
 // the device that had it mounted.
 func (s *scrubber) mmp(d *drawer, block []byte) {
-	if len(block) < ext.MMPSize {
+	if len(block) < ext.MMPSize || !ext.IsMMP(block) {
 		clear(block)
 		return
 	}

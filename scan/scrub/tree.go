@@ -51,6 +51,40 @@ func (s *scrubber) pointers(d *drawer, b []byte) {
 // for it: shorter runs come about by chance.
 const minText = 16
 
+// untext replaces what looks like text where nothing but numbers belong: damage
+// has put it there.
+func (s *scrubber) untext(d *drawer, b []byte) {
+	for len(b) >= minTextInNumbers {
+		n := 0
+		for n < len(b) && textual(b[n:n+1]) {
+			n++
+		}
+		if n >= minTextInNumbers && validText(b[:n]) && varied(b[:n]) {
+			s.overwrite(d, b[:n])
+		}
+		b = b[min(n+1, len(b)):]
+	}
+}
+
+// varied tells whether so many different bytes are there as a text has, and the
+// bits of blocks in a row have not.
+func varied(b []byte) bool {
+	const least = 8
+	var seen [256]bool
+	n := 0
+	for _, c := range b {
+		if !seen[c] {
+			seen[c] = true
+			n++
+		}
+	}
+	return n >= least
+}
+
+// minTextInNumbers is how long text has to be, in bytes, to be taken for it
+// where times and block numbers stand side by side.
+const minTextInNumbers = 24
+
 // textual tells whether all bytes may be those of a text, in ASCII or UTF-8.
 func textual(b []byte) bool {
 	for _, c := range b {
