@@ -133,6 +133,10 @@ func (w *work) openJournal() (*move.Journal, *move.Plan, error) {
 		j.Close()
 		return nil, nil, fmt.Errorf("%s %w: from byte %d to byte %d", w.moveJournal, errMoveOther, p.From, p.To)
 	}
+	if w.dryRun {
+		j.Close()
+		return nil, nil, usagef("%s is of a move that was begun, and to go on with it writes: -n cannot", w.moveJournal)
+	}
 	return j, p, nil
 }
 
