@@ -291,8 +291,10 @@ func (p *Plan) resume(d Disk, j *Journal) (next int64, sum uint32, err error) {
 		if crc32.Checksum(before, castagnoli) != s.before {
 			return 0, 0, ErrOther
 		}
-	} else if err := p.checkAnchor(d, j); err != nil {
-		return 0, 0, err
+	} else if p.windows() > 1 { // else its old place may be written over
+		if err := p.checkAnchor(d, j); err != nil {
+			return 0, 0, err
+		}
 	}
 	if !p.near {
 		return s.window, s.before, nil
@@ -310,16 +312,13 @@ func (p *Plan) resume(d Disk, j *Journal) (next int64, sum uint32, err error) {
 }
 
 // anchor returns a checksum of the window that is moved last. Till then it
-// tells the disk, unless it is the first too.
+// tells the disk.
 func (p *Plan) anchor(d io.ReaderAt) (uint32, error) {
 	b, err := p.read(d, p.From, p.windows()-1, make([]byte, 0, min(p.window, p.Size)))
 	return crc32.Checksum(b, castagnoli), err
 }
 
 func (p *Plan) checkAnchor(d io.ReaderAt, j *Journal) error {
-	if p.windows() < 2 {
-		return nil
-	}
 	sum, err := p.anchor(d)
 	if err == nil && sum != j.anchor {
 		err = ErrOther

@@ -274,3 +274,22 @@ func TestOtherDisk(t *testing.T) {
 		t.Errorf("once more: %v", err)
 	}
 }
+
+// TestOtherDiskSmall begins a move of one window on a disk that is not the one
+// its journal was made for.
+func TestOtherDiskSmall(t *testing.T) {
+	f := fs{Reader: bytes.NewReader(make([]byte, 64<<10)), runs: []run{{0, 64 << 10}}}
+	p, err := New(f, 128<<10, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	power := &power{left: 1 << 30}
+	j, err := Create(t.TempDir()+"/journal", p, newCell(bytes.Repeat([]byte{7}, 1<<20), power))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer j.Close()
+	if err := p.Run(context.Background(), newCell(make([]byte, 1<<20), power), Options{Journal: j}); !errors.Is(err, ErrOther) {
+		t.Errorf("moved on another disk: %v", err)
+	}
+}
