@@ -101,39 +101,25 @@ func TestDeviceUnaligned(t *testing.T) {
 	}
 }
 
-// A useReader keeps what is read for later, and as what.
-type useReader struct {
-	io.ReaderAt
-	again, once []Range
-}
-
-func (r *useReader) ReadFor(p []byte, off int64, use image.Use) (int, error) {
-	list := &r.once
-	if use == image.Again {
-		list = &r.again
-	}
-	*list = append(*list, Range{off, off + int64(len(p))})
-	return r.ReadAt(p, off)
-}
-
 // Beside what is known to be bad nothing is read through the page cache, which
 // takes in more than was asked for.
 func TestDeviceNearKnownBad(t *testing.T) {
 	const size = 1 << 20
 	for _, bad := range []Range{{0, sector}, {size / 2, size/2 + 3*sector}, {size - sector, size}} {
-		r := &useReader{ReaderAt: bytes.NewReader(noise(size, 1))}
+		r := newUseRecorder(bytes.NewReader(noise(size, 1)), sector)
 		d := &device{r: r, size: size, bad: []Range{bad}}
 		buf := make([]byte, 1024)
 		for off := int64(0); off < size; off += int64(len(buf)) {
 			d.read(buf, off)
 		}
-		for _, x := range r.again {
-			if x.Start < bad.End+nearBad && bad.Start < x.End+nearBad {
-				t.Errorf("%v is bad: %v is read through the page cache", bad, x)
+		again, once := r.read[image.Again], r.read[image.Once]
+		for n := range again {
+			if n*sector < bad.End+nearBad && bad.Start < (n+1)*sector+nearBad {
+				t.Errorf("%v is bad: sector %d is read through the page cache", bad, n)
 			}
 		}
-		if len(r.again) == 0 || len(r.once) == 0 {
-			t.Errorf("%v is bad: %d reads through the page cache, %d past it", bad, len(r.again), len(r.once))
+		if len(again) == 0 || len(once) == 0 {
+			t.Errorf("%v is bad: %d sectors are read through the page cache, %d past it", bad, len(again), len(once))
 		}
 	}
 }

@@ -62,7 +62,8 @@ func (s *Source) SetDirect(mode DirectMode) error {
 		}
 		// Of what is mounted the cache belongs to the filesystem. An error is
 		// no reason to fail here: who needs to know the uses meets it again.
-		if uses, err := s.region.Uses(); err != nil || len(uses) > 0 {
+		uses, err := s.region.Uses()
+		if alone := err == nil && len(uses) == 0; !alone {
 			return nil
 		}
 	}
