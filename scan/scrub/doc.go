@@ -24,7 +24,7 @@
 //
 //	old    0 ┬──── a ─┬─ b ─┬──────── c ─┬── d ┬ 2³²    boundaries: the hashes in the index
 //	         │   cell 0  1  │     2      3  │  4 │
-//	new    0 ┴─── A ──┴─ B ─┴─── C ──┴─── D ┴──── 2³²    evenly, give or take a quarter
+//	new    0 ┴─── A ──┴─ B ─┴─── C ──┴─── D ┴──── 2³²    evenly, give or take an eighth
 //
 // Words for the cells are drawn from a pool: the i-th candidate of a length is
 // hashed once and given to the cell it falls in, if that lacks one. What is

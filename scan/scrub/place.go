@@ -143,7 +143,7 @@ func (d *directory) sortNames() {
 }
 
 // drawBounds draws the hashes that the index is to have: as many, in the same
-// order, evenly over all there are, give or take a quarter of their distance.
+// order, evenly over all there are, give or take an eighth of their distance.
 func (d *directory) drawBounds(dr *drawer) {
 	d.bounds = append(d.bounds, 0)
 	slices.Sort(d.bounds)
@@ -161,7 +161,7 @@ func (d *directory) drawBounds(dr *drawer) {
 	step := borderStep(len(d.bounds))
 	for i := 1; i < len(d.fresh); i++ {
 		at := uint64(i) * step >> stepShift
-		if room := step >> stepShift / 2; room >= 4 {
+		if room := step >> stepShift / 4; room >= 4 {
 			r, _ := dr.random(domainBoundary, uint64(d.ino), uint32(i), 0)
 			at += r%room - room/2
 		}
