@@ -158,6 +158,9 @@ func (s *Spool) trouble(err error) error {
 
 // ReadAt reads as io.ReaderAt does. An error other than io.EOF is an *Error.
 func (s *Spool) ReadAt(b []byte, off int64) (int, error) {
+	if off < 0 {
+		return 0, fmt.Errorf("reading at %d: %w", off, fs.ErrInvalid)
+	}
 	s.mu.Lock()
 	size, file, blocks := s.size, s.file, s.blocks
 	s.mu.Unlock()
