@@ -27,6 +27,7 @@ var errTargetIsImage = errors.New("is an image itself")
 
 // Why an image is not installed without -f.
 var (
+	errTargetIsFile   = errors.New("is a file, and what would be installed on it is a device")
 	errNoFilesystem   = errors.New("holds no ext2, ext3 or ext4 filesystem to know it by")
 	errOtherUUID      = errors.New("holds another filesystem")
 	errOtherSize      = errors.New("has another size")
@@ -173,6 +174,9 @@ func (w *work) checkIdentity(ctx context.Context, p *patch) error {
 		return nil
 	}
 	name := w.target.Name()
+	if w.target.Kind() != target.Device && w.input.src.IsDevice() {
+		return fmt.Errorf("%s %w", name, errTargetIsFile)
+	}
 	const sector = 512 // images end with whole ones
 	if size := w.target.Size() / sector * sector; p.size != 0 && size != p.size {
 		return fmt.Errorf("%s %w: %d bytes, the image is of %d", name, errOtherSize, size, p.size)

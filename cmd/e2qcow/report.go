@@ -174,6 +174,7 @@ var advice = []struct {
 	{errTargetIsImage, "name the device first, then the image"},
 	{errNoFilesystem, "see that it is the right device; -f installs the image all the same"},
 	{errOtherUUID, "see that it is the right device; -f installs the image all the same"},
+	{errTargetIsFile, "the device to install on comes first, the image behind it; -f installs it all the same"},
 	{errOtherSize, "see that it is the right device; -f installs the image all the same"},
 	{errImageLacks, "-f installs it all the same"},
 	{errSourceLacks, "-f installs the rest, and leaves there what the device has"},

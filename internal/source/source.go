@@ -123,6 +123,12 @@ func openStdin() (*Source, error) {
 	return s, err
 }
 
+// IsDevice tells whether the source is a block device.
+func (s *Source) IsDevice() bool {
+	info, err := s.f.Stat()
+	return err == nil && isBlockDevice(info.Mode())
+}
+
 func isBlockDevice(mode fs.FileMode) bool {
 	return mode&fs.ModeDevice != 0 && mode&fs.ModeCharDevice == 0
 }
