@@ -152,7 +152,7 @@ func manyWords(n int) *words {
 func BenchmarkWordsAdd(b *testing.B) {
 	list := make([][]byte, 1<<16)
 	for i := range list {
-		list[i] = fmt.Appendf(nil, "%08x-file-name", i*2654435761)
+		list[i] = fmt.Appendf(nil, "%08x-file-name", uint32(i)*2654435761)
 	}
 	w := newWords()
 	b.ReportAllocs()
