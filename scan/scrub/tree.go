@@ -55,14 +55,22 @@ const minText = 16
 // has put it there.
 func (s *scrubber) untext(d *drawer, b []byte) {
 	for len(b) >= minTextInNumbers {
-		n := 0
-		for n < len(b) && textual(b[n:n+1]) {
+		// From behind: a byte that is none of a text ends all runs that it is in.
+		n := minTextInNumbers
+		for n > 0 && isText[b[n-1]] {
+			n--
+		}
+		if n > 0 {
+			b = b[n:]
+			continue
+		}
+		for n = minTextInNumbers; n < len(b) && isText[b[n]]; {
 			n++
 		}
-		if n >= minTextInNumbers && validText(b[:n]) && varied(b[:n]) {
+		if validText(b[:n]) && varied(b[:n]) {
 			s.overwrite(d, b[:n])
 		}
-		b = b[min(n+1, len(b)):]
+		b = b[n:]
 	}
 }
 
@@ -88,13 +96,24 @@ const minTextInNumbers = 24
 // textual tells whether all bytes may be those of a text, in ASCII or UTF-8.
 func textual(b []byte) bool {
 	for _, c := range b {
-		switch {
-		case c < ' ' && c != '\t' && c != '\n' && c != '\r', c == 0x7F, c == 0xC0, c == 0xC1, c > 0xF4:
+		if !isText[c] {
 			return false
 		}
 	}
 	return true
 }
+
+// isText tells which bytes those are.
+var isText = func() (is [256]bool) {
+	for c := range is {
+		switch {
+		case c < ' ' && c != '\t' && c != '\n' && c != '\r', c == 0x7F, c == 0xC0, c == 0xC1, c > 0xF4:
+		default:
+			is[c] = true
+		}
+	}
+	return is
+}()
 
 // validText tells whether textual bytes are UTF-8 but for a character cut off
 // at either end.
