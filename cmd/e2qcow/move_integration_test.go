@@ -111,7 +111,7 @@ func TestMove(t *testing.T) {
 // TestMoveKilled kills moves at random points and resumes them till they are
 // done. MOVE_KILLS is how many moves there are.
 func TestMoveKilled(t *testing.T) {
-	count := 6
+	count := 3
 	if n, err := strconv.Atoi(os.Getenv("MOVE_KILLS")); err == nil {
 		count = n
 	}

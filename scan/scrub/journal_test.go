@@ -356,7 +356,7 @@ func TestJournalByDebugfs(t *testing.T) {
 // RANDOM_DAMAGE says how many cases there are of each form.
 func TestJournalDamaged(t *testing.T) {
 	t.Parallel()
-	cases := 6
+	cases := 3
 	if s := os.Getenv("RANDOM_DAMAGE"); s != "" {
 		var err error
 		if cases, err = strconv.Atoi(s); err != nil {
