@@ -47,7 +47,8 @@ func scrambled(t *testing.T, tool testfs.Tool, source string, options ...string)
 }
 
 // TestScramble scrambles a filesystem of each kind: no word is left, e2fsck
-// says the same, and the kernel finds every name by the hash trees.
+// says the same, and the kernel finds every name by the hash trees. The UUID is
+// replaced in a part of them, in all where SCRAMBLE_UUID is set.
 func TestScramble(t *testing.T) {
 	tool := testfs.Build(t)
 	for _, c := range matrix() {
@@ -67,6 +68,9 @@ func TestScramble(t *testing.T) {
 				raw = repaired[1]
 			}
 			lookUp(t, source, raw)
+			if !c.short && os.Getenv("SCRAMBLE_UUID") == "" {
+				return // what hangs on the UUID hangs on it in the same way
+			}
 			raw = scrambled(t, tool, source.Path, "--scramble-uuid")
 			same(t, "e2fsck -fn", unnamed(testfs.Fsck(t, source.Path, "-fn")), unnamed(testfs.Fsck(t, raw, "-fn")))
 			noneOf(t, raw, []string{uuidOf(t, source.Path)})
