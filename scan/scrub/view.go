@@ -103,17 +103,19 @@ func (v *View) ReadAt(p []byte, off int64) (n int, err error) {
 // that are left. Damage can have put them where nothing but numbers stands:
 // there they are overwritten, and counted.
 func (v *View) verify(d *drawer, p []byte, off int64) error {
-	for {
-		at, n, ok := v.s.words.find(p)
+	for from := 0; ; {
+		at, n, ok := v.s.words.find(p[from:])
 		if !ok {
 			return nil
 		}
-		block := int64(at) - (off+int64(at))%v.blockSize
-		if !v.s.numeric(uint64((off+int64(at))/v.blockSize), p[max(block, 0):], at-int(max(block, 0))) {
+		at += from
+		inBlock := int((off + int64(at)) % v.blockSize)
+		if !v.s.numeric(uint64((off+int64(at))/v.blockSize), p[max(at-inBlock, 0):], min(inBlock, at)) {
 			return &LeakError{off + int64(at), n}
 		}
 		v.s.overwrite(d, p[at:at+n])
 		v.overwritten.Add(1)
+		from = max(at-maxWord+1, 0) // what was drawn may end another word
 	}
 }
 
