@@ -9,17 +9,17 @@ import (
 	"e2qcow/ext"
 )
 
-// A fileMap is where the blocks of a file lie, in the order of the file. It is
+// A FileMap is where the blocks of a file lie, in the order of the file. It is
 // made for the journal and for attribute values; other trees are followed
 // without their order.
-type fileMap []ext.Extent
+type FileMap []ext.Extent
 
 const (
 	// maxJournalNodes is how many nodes the tree of a journal may have: enough
 	// for the largest in indirect blocks of 1 KiB.
 	maxJournalNodes = 1 << 17
 
-	// maxMapExtents bounds the memory of a fileMap.
+	// maxMapExtents bounds the memory of a FileMap.
 	maxMapExtents = 1 << 20
 
 	// maxValueNodes bounds the nodes that are read for all attribute values.
@@ -28,7 +28,7 @@ const (
 
 // mapFile follows the tree whose root is iblock, up to a count of nodes, and
 // returns how many there were.
-func (s *scanner) mapFile(iblock []byte, extents bool, maxNodes int) (file fileMap, nodes int) {
+func (s *scanner) mapFile(iblock []byte, extents bool, maxNodes int) (file FileMap, nodes int) {
 	m := &mapper{s: s, left: maxNodes}
 	if extents {
 		m.node(iblock)
@@ -61,7 +61,7 @@ func (s *scanner) mapFile(iblock []byte, extents bool, maxNodes int) (file fileM
 // A mapper gathers the extents of one file.
 type mapper struct {
 	s     *scanner
-	found fileMap
+	found FileMap
 	todo  []mapNode
 	seen  blockSet
 	left  int    // nodes that may still be read
@@ -135,8 +135,8 @@ func (m *mapper) extent(x ext.Extent) {
 	}
 }
 
-// block returns where a block of the file lies.
-func (f fileMap) block(logical uint32) (uint64, bool) {
+// Block returns where a block of the file lies.
+func (f FileMap) Block(logical uint32) (uint64, bool) {
 	i := sort.Search(len(f), func(i int) bool { return f[i].Logical > logical })
 	if i == 0 {
 		return 0, false
@@ -151,7 +151,7 @@ func (f fileMap) block(logical uint32) (uint64, bool) {
 // contiguous returns how many blocks of the file from block logical on, which
 // is no hole, lie one behind the other: up to the next extent, which may begin
 // before this one ends.
-func (f fileMap) contiguous(logical uint32) uint64 {
+func (f FileMap) contiguous(logical uint32) uint64 {
 	i := sort.Search(len(f), func(i int) bool { return f[i].Logical > logical })
 	n := f[i-1].Len - (logical - f[i-1].Logical)
 	if i < len(f) {
@@ -160,8 +160,8 @@ func (f fileMap) contiguous(logical uint32) uint64 {
 	return uint64(n)
 }
 
-// blocks returns the length of the file in blocks, holes included.
-func (f fileMap) blocks() uint64 {
+// Blocks returns the length of the file in blocks, holes included.
+func (f FileMap) Blocks() uint64 {
 	if len(f) == 0 {
 		return 0
 	}

@@ -11,13 +11,13 @@ import (
 )
 
 // checkFileMap compares block with a plain table of where blocks lie.
-func checkFileMap(t *testing.T, m fileMap, want map[uint32]uint64, length uint64) {
+func checkFileMap(t *testing.T, m FileMap, want map[uint32]uint64, length uint64) {
 	t.Helper()
-	if got := m.blocks(); got != length {
+	if got := m.Blocks(); got != length {
 		t.Errorf("%d blocks, want %d", got, length)
 	}
 	for logical := range uint32(length) + 3 {
-		block, ok := m.block(logical)
+		block, ok := m.Block(logical)
 		w, found := want[logical]
 		if ok != found || block != w {
 			t.Fatalf("block %d lies at %d, %v, want %d, %v", logical, block, ok, w, found)
@@ -111,7 +111,7 @@ func TestMapFileOrder(t *testing.T) {
 	if want := []uint32{7, 0x80000001, 0xFFFF0000}; !slices.Equal(got, want) {
 		t.Errorf("extents at %#x, want %#x", got, want)
 	}
-	if block, ok := m.block(0xFFFF0001); !ok || block != 501 {
+	if block, ok := m.Block(0xFFFF0001); !ok || block != 501 {
 		t.Errorf("block 0xFFFF0001 lies at %d, %v", block, ok)
 	}
 }
@@ -136,12 +136,12 @@ func TestMapFileDamaged(t *testing.T) {
 	fs.block(pointers(1024, ring...))
 	p := make([]uint32, ext.IBlockCount)
 	p[14] = self
-	if m, _ := s.mapFile(pointers(ext.IBlockSize, p...), false, maxJournalNodes); m.blocks() > 1<<32 {
-		t.Errorf("a file of %d blocks", m.blocks())
+	if m, _ := s.mapFile(pointers(ext.IBlockSize, p...), false, maxJournalNodes); m.Blocks() > 1<<32 {
+		t.Errorf("a file of %d blocks", m.Blocks())
 	}
-	if m, _ := s.mapFile(make([]byte, ext.IBlockSize), true, maxJournalNodes); len(m) != 0 || m.blocks() != 0 {
+	if m, _ := s.mapFile(make([]byte, ext.IBlockSize), true, maxJournalNodes); len(m) != 0 || m.Blocks() != 0 {
 		t.Errorf("no tree at all is mapped to %v", m)
-	} else if _, ok := m.block(0); ok {
+	} else if _, ok := m.Block(0); ok {
 		t.Error("an empty map has a block")
 	}
 }
@@ -212,13 +212,13 @@ func TestOverlayBadSectors(t *testing.T) {
 func TestFileMapContiguous(t *testing.T) {
 	r := rand.New(rand.NewPCG(41, 42))
 	for range 200 {
-		var m fileMap
+		var m FileMap
 		for range 1 + r.IntN(8) {
 			m = append(m, ext.Extent{Logical: r.Uint32N(40), Start: r.Uint64N(1000), Len: 1 + r.Uint32N(20)})
 		}
 		slices.SortStableFunc(m, func(a, b ext.Extent) int { return cmp.Compare(a.Logical, b.Logical) })
-		for logical := range uint32(m.blocks()) {
-			start, ok := m.block(logical)
+		for logical := range uint32(m.Blocks()) {
+			start, ok := m.Block(logical)
 			if !ok {
 				continue
 			}
@@ -227,7 +227,7 @@ func TestFileMapContiguous(t *testing.T) {
 				t.Fatalf("%v: block %d is not even one", m, logical)
 			}
 			for i := range uint32(n) {
-				if block, ok := m.block(logical + i); !ok || block != start+uint64(i) {
+				if block, ok := m.Block(logical + i); !ok || block != start+uint64(i) {
 					t.Fatalf("%v: %d blocks from %d, but %d is at %d", m, n, logical, logical+i, block)
 				}
 			}

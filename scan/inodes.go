@@ -115,7 +115,7 @@ func (s *scanner) begins(in ext.Inode, n uint32, such func(block []byte) bool) b
 	file, _ := s.mapFile(in.IBlock(), in.Flags()&ext.FlagExtents != 0, maxSmallNodes)
 	data := make([]byte, s.geo.BlockSize)
 	for logical := range n {
-		if block, ok := file.block(logical); ok && s.validBlock(block) {
+		if block, ok := file.Block(logical); ok && s.validBlock(block) {
 			if s.dev.read(data, int64(block)*int64(s.geo.BlockSize)); such(data) {
 				return true
 			}

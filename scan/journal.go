@@ -18,7 +18,7 @@ func (s *scanner) markJournalDevice() {
 	s.out.add(Superblock, first, 1)
 	if start, n, ok := s.validRun(first+1, s.geo.BlocksCount-first-1); ok {
 		// The log counts in blocks of the device: its superblock is not number 0.
-		s.journalFile = fileMap{{Logical: uint32(start), Start: start, Len: uint32(min(n, 1<<32-1-start))}}
+		s.journalFile = FileMap{{Logical: uint32(start), Start: start, Len: uint32(min(n, 1<<32-1-start))}}
 		s.markJournalBlock(uint32(start))
 		buf := make([]byte, s.geo.BlockSize)
 		s.dev.read(buf, int64(start)*int64(s.geo.BlockSize))
@@ -65,7 +65,7 @@ func (s *scanner) journalRoots() []journalRoot {
 }
 
 func (s *scanner) readJournalBlock(n uint32, buf []byte) error {
-	block, ok := s.journalFile.block(n)
+	block, ok := s.journalFile.Block(n)
 	if !ok {
 		return errJournalHole
 	}
@@ -122,7 +122,7 @@ func (a *readAhead) free() {
 func (s *scanner) findJournal() (*ext.JournalSuperblock, error) {
 	var found *ext.JournalSuperblock
 	var firstErr error
-	var file fileMap
+	var file FileMap
 	b := new(batch)
 	buf := make([]byte, s.geo.BlockSize)
 	for _, root := range s.journalRoots() {
@@ -155,7 +155,7 @@ func (s *scanner) findJournal() (*ext.JournalSuperblock, error) {
 }
 
 func (s *scanner) markJournalBlock(n uint32) {
-	if block, ok := s.journalFile.block(n); ok {
+	if block, ok := s.journalFile.Block(n); ok {
 		s.out.add(Journal, block, 1)
 	}
 }
@@ -187,7 +187,7 @@ func (s *scanner) markJournal(jsb *ext.JournalSuperblock) *ext.JournalRecovery {
 		return nil
 	}
 	s.out.walked = true
-	recovery, err := ext.WalkJournal(jsb, s.journalFile.blocks(), s.readJournalBlock,
+	recovery, err := ext.WalkJournal(jsb, s.journalFile.Blocks(), s.readJournalBlock,
 		func(n uint32, _ ext.JournalBlockKind) { s.markJournalBlock(n) })
 	if err == nil {
 		err = recovery.Err
@@ -233,7 +233,7 @@ func (s *scanner) replayed(recovery *ext.JournalRecovery) *scanner {
 	over := &overlay{base: s.dev, blockSize: int64(s.geo.BlockSize)}
 	for block, c := range recovery.Replay {
 		// Block 0 too: it holds the superblock, unless blocks are of 1 KiB.
-		if from, ok := s.journalFile.block(c.Block); ok && block < s.end {
+		if from, ok := s.journalFile.Block(c.Block); ok && block < s.end {
 			over.blocks = append(over.blocks, replacement{block, from, c.Escaped})
 		}
 	}

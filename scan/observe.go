@@ -98,7 +98,7 @@ func (r *Reading) MapFile(in ext.Inode, nodes int) []ext.Extent {
 // Journal returns where the blocks of the journal lie, in its order; nil where
 // there is none. The first of them is its superblock, which in a journal device
 // is not number 0: that counts from the start of the device.
-func (r *Reading) Journal() []ext.Extent { return r.scanner.journalFile }
+func (r *Reading) Journal() FileMap { return r.scanner.journalFile }
 
 // Readings returns the ways in which the filesystem has been read. Inodes can
 // be read again after a scan with a Visitor only: without, nothing is kept that

@@ -25,7 +25,7 @@ type scanner struct {
 	groups       uint32 // groups that can be on the device
 	first, end   uint64 // blocks that pointers can point to; first is at most end
 	wide         bool   // block numbers in inodes have high halves
-	journalFile  fileMap
+	journalFile  FileMap
 	ahead        readAhead // of journalFile
 	trustFlags   bool      // UNINIT and bg_itable_unused count where the checksum is right
 	descGroup    uint32    // the superblock copy whose descriptors are read

@@ -1,6 +1,7 @@
 package scrub
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"io"
@@ -12,8 +13,41 @@ import (
 
 // A journalFile is where the blocks of a journal lie, and what is in them.
 type journalFile struct {
-	extents []ext.Extent
-	index   *journalIndex
+	blocks scan.FileMap
+	places []ext.Extent // the same in the order of their places, none twice
+	index  *journalIndex
+}
+
+// newJournalFile makes one of a journal that has a block. Of its blocks that
+// share a place, the one whose extent begins first there has it.
+func newJournalFile(blocks scan.FileMap, index *journalIndex) journalFile {
+	sorted := slices.Clone(blocks)
+	slices.SortStableFunc(sorted, func(a, b ext.Extent) int { return cmp.Compare(a.Start, b.Start) })
+	places, end := sorted[:0], uint64(0)
+	for _, x := range sorted {
+		if twice := min(max(end, x.Start)-x.Start, uint64(x.Len)); twice > 0 {
+			x.Logical, x.Start, x.Len = x.Logical+uint32(twice), x.Start+twice, x.Len-uint32(twice)
+		}
+		if x.Len > 0 {
+			places, end = append(places, x), x.Start+uint64(x.Len)
+		}
+	}
+	return journalFile{blocks, places, index}
+}
+
+// at returns which block of the journal lies at block n of the filesystem.
+func (j *journalFile) at(n uint64) (uint32, bool) {
+	if n == j.blocks[0].Start {
+		return 0, true // whatever its number is, as on a journal device
+	}
+	i, found := slices.BinarySearchFunc(j.places, n, func(x ext.Extent, n uint64) int { return cmp.Compare(x.Start, n) })
+	if !found {
+		i--
+	}
+	if i < 0 || n-j.places[i].Start >= uint64(j.places[i].Len) {
+		return 0, false
+	}
+	return j.places[i].Logical + uint32(n-j.places[i].Start), true
 }
 
 var errHole = errors.New("the journal has a hole")
@@ -22,13 +56,13 @@ var errHole = errors.New("the journal has a hole")
 // unless there are several readings of a damaged filesystem.
 func (s *scrubber) readJournals(ctx context.Context, res *scan.Result) error {
 	for _, r := range res.Readings() {
-		extents := r.Journal()
-		if len(extents) == 0 || int(r.Geometry.BlockSize) != s.blockSize ||
-			slices.ContainsFunc(s.journals, func(j journalFile) bool { return slices.Equal(j.extents, extents) }) {
+		blocks := r.Journal()
+		if len(blocks) == 0 || int(r.Geometry.BlockSize) != s.blockSize ||
+			slices.ContainsFunc(s.journals, func(j journalFile) bool { return slices.Equal(j.blocks, blocks) }) {
 			continue
 		}
 		read := func(n uint32, buf []byte) error {
-			block, ok := blockOf(extents, n)
+			block, ok := blocks.Block(n)
 			if !ok {
 				return errHole
 			}
@@ -42,8 +76,7 @@ func (s *scrubber) readJournals(ctx context.Context, res *scan.Result) error {
 		if err := read(0, first); err == nil && !r.Super.HasIncompat(ext.IncompatJournalDev) {
 			jsb, _ = ext.DecodeJournalSuperblock(first)
 		}
-		last := extents[len(extents)-1]
-		index, err := newJournalIndex(ctx, jsb, s.blockSize, uint64(last.Logical)+uint64(last.Len), read, journalScrub{
+		index, err := newJournalIndex(ctx, jsb, s.blockSize, blocks.Blocks(), read, journalScrub{
 			blocks:   uint64(res.View().Size()+int64(s.blockSize)-1) / uint64(s.blockSize),
 			metadata: s.journalled,
 			uuid:     s.journalUUID(),
@@ -61,7 +94,7 @@ func (s *scrubber) readJournals(ctx context.Context, res *scan.Result) error {
 		if err != nil {
 			return err
 		}
-		s.journals = append(s.journals, journalFile{extents, index})
+		s.journals = append(s.journals, newJournalFile(blocks, index))
 	}
 	return nil
 }
@@ -84,16 +117,10 @@ func (s *scrubber) journalled(n uint64, data []byte) {
 // journalBlock scrubs a block of a journal. Of places where e2fsck looks for
 // one there is left a superblock.
 func (s *scrubber) journalBlock(n uint64, data []byte) {
-	for _, j := range s.journals {
-		for _, x := range j.extents {
-			switch {
-			case n == j.extents[0].Start:
-				j.index.block(0, data) // whatever its number is, as on a journal device
-				return
-			case n >= x.Start && n-x.Start < uint64(x.Len):
-				j.index.block(x.Logical+uint32(n-x.Start), data)
-				return
-			}
+	for i := range s.journals {
+		if at, ok := s.journals[i].at(n); ok {
+			s.journals[i].index.block(at, data)
+			return
 		}
 	}
 	scrubJournalSuperblock(data, s.journalUUID())
@@ -101,24 +128,10 @@ func (s *scrubber) journalBlock(n uint64, data []byte) {
 
 // inJournal tells whether a block is one of a journal's.
 func (s *scrubber) inJournal(n uint64) bool {
-	for _, j := range s.journals {
-		for _, x := range j.extents {
-			if n >= x.Start && n-x.Start < uint64(x.Len) {
-				return true
-			}
-		}
-	}
-	return false
-}
-
-// blockOf returns where block n of a file lies.
-func blockOf(extents []ext.Extent, n uint32) (uint64, bool) {
-	for _, x := range extents {
-		if n >= x.Logical && n-x.Logical < x.Len {
-			return x.Start + uint64(n-x.Logical), true
-		}
-	}
-	return 0, false
+	return slices.ContainsFunc(s.journals, func(j journalFile) bool {
+		_, ok := j.at(n)
+		return ok
+	})
 }
 
 // journalUUID returns what draws UUIDs in a journal's superblock; nil where they
