@@ -10,6 +10,8 @@ import (
 	"path/filepath"
 
 	"golang.org/x/sys/unix"
+
+	"e2qcow/internal/target"
 )
 
 // A Journal is a file that holds a plan and how far it is carried out.
@@ -92,7 +94,7 @@ func Create(name string, p *Plan, d io.ReaderAt) (*Journal, error) {
 		err = os.Rename(temp, name)
 	}
 	if err == nil {
-		err = syncFolder(name)
+		err = target.SyncFolder(filepath.Dir(name))
 	}
 	if err != nil {
 		os.Remove(temp)
@@ -308,16 +310,3 @@ func (j *Journal) Shrink() {
 
 // Close closes the journal, which stays.
 func (j *Journal) Close() { j.f.Close() }
-
-// syncFolder makes a change of a name last.
-func syncFolder(name string) error {
-	d, err := os.Open(filepath.Dir(name))
-	if err != nil {
-		return err
-	}
-	defer d.Close()
-	if err := d.Sync(); err != nil && !errors.Is(err, unix.EINVAL) && !errors.Is(err, unix.ENOTSUP) {
-		return err
-	}
-	return nil
-}

@@ -52,7 +52,7 @@ func WriteFile(ctx context.Context, f File, img image.Image, opt Options) (Stats
 		return Stats{}, err
 	}
 	err := ordered.Run(ctx, img, ordered.Options{Granule: page, Threads: opt.Threads},
-		func() ordered.Worker { return &sparseWorker{sink: s} })
+		func() ordered.Worker { return &sparseWorker{partWorker{sink: s}} })
 	return s.stats(), err
 }
 
@@ -195,11 +195,37 @@ func (w *denseWorker) Finish(c *ordered.Chunk) error {
 	return nil
 }
 
-// A sparseWorker writes the pages of a chunk that are not zero.
-type sparseWorker struct {
+// A partWorker writes what Prepare of another worker chose of a chunk.
+type partWorker struct {
 	*sink
 	spans []ordered.Span // what is to be written
 }
+
+// Commit counts the chunk.
+func (w *partWorker) Commit(c *ordered.Chunk) error {
+	for _, s := range w.spans {
+		w.data += int64(len(s.Data))
+	}
+	n := int64(0)
+	for _, s := range c.Spans {
+		n += int64(len(w.within(s.Data, s.Off)))
+	}
+	w.advance(n)
+	return nil
+}
+
+// Finish writes what was chosen.
+func (w *partWorker) Finish(*ordered.Chunk) error {
+	for _, s := range w.spans {
+		if err := w.writeAt(s.Data, s.Off); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// A sparseWorker writes the pages of a chunk that are not zero.
+type sparseWorker struct{ partWorker }
 
 // Prepare finds what is not zero.
 func (w *sparseWorker) Prepare(c *ordered.Chunk) error {
@@ -212,29 +238,6 @@ func (w *sparseWorker) Prepare(c *ordered.Chunk) error {
 				w.spans = append(w.spans, ordered.Span{Off: s.Off + int64(start), Data: b[start:end]})
 			}
 			off = end
-		}
-	}
-	return nil
-}
-
-// Commit counts the chunk.
-func (w *sparseWorker) Commit(c *ordered.Chunk) error {
-	for _, s := range w.spans {
-		w.data += int64(len(s.Data))
-	}
-	n := int64(0)
-	for _, s := range c.Spans {
-		n += int64(len(w.within(s.Data, s.Off)))
-	}
-	w.advance(n)
-	return nil
-}
-
-// Finish writes what is not zero.
-func (w *sparseWorker) Finish(*ordered.Chunk) error {
-	for _, s := range w.spans {
-		if err := w.writeAt(s.Data, s.Off); err != nil {
-			return err
 		}
 	}
 	return nil

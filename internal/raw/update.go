@@ -42,7 +42,7 @@ func Update(ctx context.Context, d Updatable, img image.Image, opt UpdateOptions
 		return UpdateStats{}, err
 	}
 	err := ordered.Run(ctx, img, ordered.Options{Granule: opt.Block, Threads: opt.Threads},
-		func() ordered.Worker { return &updateWorker{update: u} })
+		func() ordered.Worker { return &updateWorker{partWorker: partWorker{sink: u.sink}, u: u} })
 	if err == nil && !opt.RunsOnly {
 		err = u.clearGaps(ctx, img)
 	}
@@ -59,9 +59,9 @@ type update struct {
 
 // An updateWorker writes the blocks of a chunk that are not there yet.
 type updateWorker struct {
-	*update
+	partWorker
+	u             *update
 	there         []byte
-	spans         []ordered.Span // what is to be written
 	differ, equal int64
 }
 
@@ -74,7 +74,7 @@ func (w *updateWorker) Prepare(c *ordered.Chunk) error {
 			w.there = make([]byte, len(b))
 		}
 		there := w.there[:len(b)]
-		n, err := w.d.ReadAt(there, s.Off)
+		n, err := w.u.d.ReadAt(there, s.Off)
 		if err != nil && !errors.Is(err, io.EOF) {
 			return err
 		}
@@ -87,8 +87,8 @@ func (w *updateWorker) Prepare(c *ordered.Chunk) error {
 // compare gathers what differs in runs of blocks.
 func (w *updateWorker) compare(b, there []byte, off int64) {
 	start := 0 // of the run that differs
-	for at := 0; at < len(b); at += w.block {
-		end := min(at+w.block, len(b))
+	for at := 0; at < len(b); at += w.u.block {
+		end := min(at+w.u.block, len(b))
 		if !bytes.Equal(b[at:end], there[at:end]) {
 			w.differ++
 			continue
@@ -104,29 +104,11 @@ func (w *updateWorker) compare(b, there []byte, off int64) {
 	}
 }
 
-// Commit counts the chunk.
+// Commit counts the chunk, and its blocks.
 func (w *updateWorker) Commit(c *ordered.Chunk) error {
-	w.written += w.differ
-	w.same += w.equal
-	n := int64(0)
-	for _, s := range c.Spans {
-		n += int64(len(w.within(s.Data, s.Off)))
-	}
-	for _, s := range w.spans {
-		w.data += int64(len(s.Data))
-	}
-	w.advance(n)
-	return nil
-}
-
-// Finish writes what differs.
-func (w *updateWorker) Finish(*ordered.Chunk) error {
-	for _, s := range w.spans {
-		if err := w.writeAt(s.Data, s.Off); err != nil {
-			return err
-		}
-	}
-	return nil
+	w.u.written += w.differ
+	w.u.same += w.equal
+	return w.partWorker.Commit(c)
 }
 
 // clearGaps zeroes what is not zero between the runs of img.

@@ -125,8 +125,8 @@ func unwrapPath(err error) error {
 	return err
 }
 
-// syncFolder makes a rename in a folder last.
-func syncFolder(folder string) error {
+// SyncFolder makes changes of names in a folder last, where its filesystem can.
+func SyncFolder(folder string) error {
 	d, err := os.Open(folder)
 	if err != nil {
 		return err

@@ -176,7 +176,7 @@ func (t *Target) Commit() error {
 	}
 	t.done = true
 	if t.kind == File || t.made {
-		return t.named("sync folder of", syncFolder(filepath.Dir(t.path)))
+		return t.named("sync folder of", SyncFolder(filepath.Dir(t.path)))
 	}
 	return nil
 }
