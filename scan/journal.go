@@ -96,9 +96,9 @@ func (a *readAhead) read(s *scanner, n uint32, block uint64, p []byte) bool {
 			return false
 		}
 		if a.buf == nil {
-			a.buf = buffer.New(s.request)
+			a.buf = buffer.New(s.advice.Request)
 		}
-		a.block, a.data = block, a.buf.Bytes[:min(count, uint64(s.request)/bs)*bs]
+		a.block, a.data = block, a.buf.Bytes[:min(count, uint64(s.advice.Request)/bs)*bs]
 		if !s.dev.tryRead(a.data, int64(block*bs)) {
 			a.data = nil
 			return false

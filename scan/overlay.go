@@ -7,6 +7,7 @@ import (
 	"slices"
 
 	"e2qcow/ext"
+	"e2qcow/internal/image"
 )
 
 // A replacement says that a block of the filesystem is to be read from another
@@ -18,7 +19,8 @@ type replacement struct {
 
 var errNoCopy = errors.New("the journal's copy of a block cannot be read")
 
-// An overlay reads a filesystem as journal recovery would leave it.
+// An overlay reads a filesystem as journal recovery would leave it: most of it
+// for the second time, so through the page cache whatever the use is.
 type overlay struct {
 	base      *device
 	blockSize int64
@@ -43,6 +45,9 @@ func (o *overlay) ReadAt(p []byte, off int64) (int, error) {
 	}
 	return n, err
 }
+
+// Advice returns what the source says of how it is best read.
+func (o *overlay) Advice() image.Advice { return image.AdviceOf(o.base.r) }
 
 // copyBlock puts the part of a replaced block that lies in p, which begins at
 // off, in its place.

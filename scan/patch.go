@@ -95,7 +95,7 @@ func (r *Result) only(kind Kind) blockSet {
 func (r *Result) eachZero(ctx context.Context, kind Kind, visit func(block uint64, isZero bool) bool) error {
 	only := r.only(kind)
 	bs := uint64(r.view.blockSize)
-	piece := buffer.New(r.view.RequestSize())
+	piece := buffer.New(r.view.Advice().Request)
 	defer piece.Free()
 	buf := piece.Bytes
 	for start, end := range only.runs() {

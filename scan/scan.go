@@ -257,7 +257,7 @@ func (r *Result) freeze(blockSize uint32) {
 		slack:     slack,
 		blockSize: int64(blockSize),
 		size:      r.dev.size &^ (sector - 1),
-		bridge:    int64(image.Bridge(r.dev.r)),
+		bridge:    int64(image.AdviceOf(r.dev.r).Bridge),
 	}
 }
 

@@ -30,8 +30,7 @@ type scanner struct {
 	trustFlags   bool      // UNINIT and bg_itable_unused count where the checksum is right
 	descGroup    uint32    // the superblock copy whose descriptors are read
 	threads      int
-	request      int // how many bytes one read asks for at most
-	bridge       int // the longest gap that is read through
+	advice       image.Advice
 	journal      JournalMode
 	tablesOnly   bool // inodes are not visited
 	files        bool // contents of files are taken
@@ -88,7 +87,7 @@ func newScanner(rd reading, dev *device, deviceBlocks uint64, out *Map, pr *prob
 		maxRevisits:   maxRevisits,
 		maxValueNodes: maxValueNodes,
 	}
-	s.request, s.bridge = image.RequestSize(dev.r), image.Bridge(dev.r)
+	s.advice = image.AdviceOf(dev.r)
 	s.end = min(rd.geo.BlocksCount, deviceBlocks)
 	s.first = min(max(uint64(rd.geo.FirstDataBlock), 1), s.end)
 	if rd.sb.HasCompat(ext.CompatOrphanFile) {

@@ -36,7 +36,7 @@ func (s *scanner) sweep(ctx context.Context, n int, run func(i int) (block, coun
 	var workers sync.WaitGroup
 	for range s.threads {
 		workers.Go(func() {
-			buf := buffer.New(s.request)
+			buf := buffer.New(s.advice.Request)
 			defer buf.Free()
 			var req request
 			for ctx.Err() == nil {
@@ -141,8 +141,8 @@ func (s *scanner) readPieces(data []byte, req *request) {
 // requests returns a function that cuts runs into requests.
 func (s *scanner) requests(n int, run func(i int) (block, count uint64)) func(*request) bool {
 	bs := uint64(s.geo.BlockSize)
-	most := uint64(s.request) / bs // blocks a request
-	gap := uint64(s.bridge) / bs
+	most := uint64(s.advice.Request) / bs // blocks a request
+	gap := uint64(s.advice.Bridge) / bs
 	i := 0
 	var block, count uint64 // what is left of run i
 	if n > 0 {

@@ -55,11 +55,8 @@ func (v *View) ReadAt(p []byte, off int64) (n int, err error) {
 	return len(p), err
 }
 
-// RequestSize returns how many bytes one read should ask for at most.
-func (v *View) RequestSize() int { return image.RequestSize(v.dev.r) }
-
-// Bridge returns how long a gap is read through.
-func (v *View) Bridge() int { return int(v.bridge) }
+// Advice returns what the source says of how it is best read.
+func (v *View) Advice() image.Advice { return image.AdviceOf(v.dev.r) }
 
 // leastPart is how many bytes that the scan has read, or has not, are worth a
 // read of their own.

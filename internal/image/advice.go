@@ -2,53 +2,28 @@ package image
 
 import "io"
 
-// A Use says what comes after a read.
-type Use uint8
+// Advice says how to read from something, by what its requests cost.
+type Advice struct {
+	Request int // how many bytes one read should ask for at most
+	Bridge  int // how many bytes that nobody wants cost no more to read than a request does
+}
 
-// The uses of what is read.
+// The advice for readers that give none: of files, mostly. A call costs more
+// than a short gap even where nothing has to seek.
 const (
-	Again Use = iota // it will be asked for once more
-	Last             // it was read before as Again, and is not needed after this
-	Once             // it was not read before, and is not needed after this
+	DefaultRequest = 1 << 20
+	DefaultBridge  = 32 << 10
 )
 
-// An Adviser is a reader that does better when it knows the use.
+// An Adviser is a reader that knows how it is best read.
 type Adviser interface {
-	ReadFor(p []byte, off int64, use Use) (int, error)
+	Advice() Advice
 }
 
-// ReadFor reads from r as io.ReaderAt does, and tells it the use if it wants
-// to know.
-func ReadFor(r io.ReaderAt, p []byte, off int64, use Use) (int, error) {
+// AdviceOf returns what r says of itself, else the defaults.
+func AdviceOf(r io.ReaderAt) Advice {
 	if a, ok := r.(Adviser); ok {
-		return a.ReadFor(p, off, use)
+		return a.Advice()
 	}
-	return r.ReadAt(p, off)
-}
-
-// DefaultRequest is how many bytes one read should ask for where the reader
-// does not say.
-const DefaultRequest = 1 << 20
-
-// RequestSize returns how many bytes one read from r should ask for at most:
-// what r says by a method of that name.
-func RequestSize(r io.ReaderAt) int {
-	if s, ok := r.(interface{ RequestSize() int }); ok {
-		return s.RequestSize()
-	}
-	return DefaultRequest
-}
-
-// DefaultBridge is the longest gap that is read through where the reader does
-// not say: a request costs more than so many bytes even where nothing has to
-// seek.
-const DefaultBridge = 32 << 10
-
-// Bridge returns how many bytes that nobody wants cost no more to read than a
-// request does: what r says by a method of that name.
-func Bridge(r io.ReaderAt) int {
-	if b, ok := r.(interface{ Bridge() int }); ok {
-		return b.Bridge()
-	}
-	return DefaultBridge
+	return Advice{Request: DefaultRequest, Bridge: DefaultBridge}
 }

@@ -19,9 +19,7 @@ func Section(img Image, off, size int64) Image {
 
 func (s *section) Size() int64 { return s.size }
 
-func (s *section) RequestSize() int { return RequestSize(s.img) }
-
-func (s *section) Bridge() int { return Bridge(s.img) }
+func (s *section) Advice() Advice { return AdviceOf(s.img) }
 
 func (s *section) ReadAt(p []byte, off int64) (int, error) { return s.ReadFor(p, off, Again) }
 

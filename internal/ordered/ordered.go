@@ -55,9 +55,10 @@ const DefaultChunkSize = image.DefaultRequest
 // of a worker made by newWorker. The first error of any stage, of the walk or
 // of ctx ends it and is returned, once every worker has stopped.
 func Run(ctx context.Context, img image.Image, opt Options, newWorker func() Worker) error {
+	advice := image.AdviceOf(img)
 	chunkSize := opt.ChunkSize
 	if chunkSize == 0 {
-		chunkSize = image.RequestSize(img)
+		chunkSize = advice.Request
 	}
 	chunkSize = max(chunkSize-chunkSize%opt.Granule, opt.Granule)
 	threads := opt.Threads
@@ -65,7 +66,7 @@ func Run(ctx context.Context, img image.Image, opt Options, newWorker func() Wor
 		threads = runtime.GOMAXPROCS(0)
 	}
 
-	p := &pipeline{img: img, cutter: cutter{runs: NewRuns(img, opt.Granule), size: chunkSize, bridge: int64(image.Bridge(img))}}
+	p := &pipeline{img: img, cutter: cutter{runs: NewRuns(img, opt.Granule), size: chunkSize, bridge: int64(advice.Bridge)}}
 	p.turned.L = &p.mu
 	stop := context.AfterFunc(ctx, func() { p.fail(context.Cause(ctx)) })
 	defer stop()
@@ -79,6 +80,9 @@ func Run(ctx context.Context, img image.Image, opt Options, newWorker func() Wor
 	workers.Wait()
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	if p.err == nil && ctx.Err() != nil {
+		return context.Cause(ctx) // stop had no time to say so
+	}
 	return p.err
 }
 

@@ -202,58 +202,7 @@ func (d *direct) note(err error) {
 	}
 }
 
-var _ image.Adviser = (*Source)(nil)
-
-// What a read asks of a device: so many of its largest requests as come to at
-// least a megabyte, if that is not too much.
-const (
-	leastRequest = 1 << 20
-	mostRequest  = 2 << 20
-)
-
-// RequestSize returns how many bytes one read should ask for at most.
-func (s *Source) RequestSize() int {
-	if s.request == 0 {
-		return image.DefaultRequest
-	}
-	return s.request
-}
-
-// What a request costs, in bytes that could be read meanwhile. A disk that
-// turns needs 8 ms to seek and reads 150 MB a second; what does not turn
-// answers in 0.1 ms and reads 1.2 GB a second.
-const (
-	seekBytes   = 1 << 20
-	answerBytes = 128 << 10
-)
-
-func bridgeOf(rotational bool) int {
-	if rotational {
-		return seekBytes
-	}
-	return answerBytes
-}
-
-// Bridge returns how many bytes cost no more to read than a request does.
-func (s *Source) Bridge() int {
-	if s.bridge == 0 {
-		return image.DefaultBridge
-	}
-	return s.bridge
-}
-
-// requestOf returns the size of reads of a device that takes so many bytes at
-// a time; 0 where that is not known.
-func requestOf(most int64) int {
-	most &^= page - 1
-	if most <= 0 {
-		return 0
-	}
-	if most >= mostRequest {
-		return mostRequest
-	}
-	return int((leastRequest + most - 1) / most * most)
-}
+var _ image.UseReader = (*Source)(nil)
 
 // advise tells the kernel what becomes of the n bytes at off; 0 is all behind.
 // That the advice was not taken changes nothing.
@@ -264,5 +213,3 @@ func (s *Source) advise(off, n int64, advice int) {
 	}
 	_ = conn.Control(func(fd uintptr) { _ = unix.Fadvise(int(fd), off, n, advice) })
 }
-
-var _ io.ReaderAt = (*Source)(nil)

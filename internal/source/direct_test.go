@@ -115,7 +115,7 @@ func TestDirectDevice(t *testing.T) {
 			if err := s.SetDirect(DirectAuto); err != nil || s.direct == nil || s.direct.align != int64(sector) {
 				t.Fatalf("%v, %+v", err, s.direct)
 			}
-			if n := s.RequestSize(); n < leastRequest || n > mostRequest || n%page != 0 {
+			if n := s.Advice().Request; n < leastRequest || n > mostRequest || n%page != 0 {
 				t.Errorf("requests of %d bytes", n)
 			}
 			sameReads(t, s, data)
@@ -191,7 +191,7 @@ func cached(t *testing.T, name string) (n int) {
 }
 
 func TestRequestOf(t *testing.T) {
-	for kib, want := range map[int64]int{0: 0, 3: 0, 4: 1 << 20, 128: 1 << 20, 512: 1 << 20, 1280: 1280 << 10, 768: 1536 << 10, 4096: 2 << 20} {
+	for kib, want := range map[int64]int{0: 1 << 20, 3: 1 << 20, 4: 1 << 20, 128: 1 << 20, 512: 1 << 20, 1280: 1280 << 10, 768: 1536 << 10, 4096: 2 << 20} {
 		if got := requestOf(kib << 10); got != want {
 			t.Errorf("requests of %d KiB: %d bytes a read, want %d", kib, got, want)
 		}

@@ -14,6 +14,7 @@ import (
 	"os"
 	"path/filepath"
 
+	"e2qcow/internal/image"
 	"e2qcow/internal/spool"
 	"e2qcow/internal/storage"
 
@@ -32,16 +33,15 @@ var (
 // A Source is an open file, block device or pipe. Its methods are safe for
 // concurrent use, but for those that read a pipe.
 type Source struct {
-	f       *os.File
-	name    string
-	size    int64
-	region  storage.Region
-	sparse  bool          // a file with holes
-	request int           // bytes one read of a device should ask for; 0 where that is not known
-	bridge  int           // bytes of a device that cost no more than a request; 0 as above
-	direct  *direct       // nil where all reads go through the page cache
-	pipe    *bufio.Reader // nil where bytes can be read at offsets
-	spool   *spool.Spool  // what came through a pipe, once that is read
+	f      *os.File
+	name   string
+	size   int64
+	region storage.Region
+	sparse bool          // a file with holes
+	advice image.Advice  // of a device
+	direct *direct       // nil where all reads go through the page cache
+	pipe   *bufio.Reader // nil where bytes can be read at offsets
+	spool  *spool.Spool  // what came through a pipe, once that is read
 }
 
 // Stdin is the name that stands for standard input.
@@ -147,8 +147,7 @@ func (s *Source) examine() error {
 		if s.size, err = storage.DeviceSize(s.f); err != nil {
 			return err
 		}
-		queue := storage.QueueOf(s.f)
-		s.request, s.bridge = requestOf(queue.MaxRequest), bridgeOf(queue.Rotational)
+		s.advice = adviceOf(storage.QueueOf(s.f))
 	default:
 		return s.refuse(ErrKind)
 	}

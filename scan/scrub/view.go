@@ -7,6 +7,7 @@ import (
 	"sync"
 	"sync/atomic"
 
+	"e2qcow/internal/image"
 	"e2qcow/scan"
 )
 
@@ -50,11 +51,8 @@ func (v *View) Summary() Summary {
 // Size returns the virtual size in bytes.
 func (v *View) Size() int64 { return v.base.Size() }
 
-// RequestSize returns how many bytes one read should ask for at most.
-func (v *View) RequestSize() int { return v.base.RequestSize() }
-
-// Bridge returns how long a gap is read through.
-func (v *View) Bridge() int { return v.base.Bridge() }
+// Advice returns what the source says of how it is best read.
+func (v *View) Advice() image.Advice { return v.base.Advice() }
 
 // NextRun returns the next run of metadata as image.Image says.
 func (v *View) NextRun(off int64) (start, end int64, err error) { return v.base.NextRun(off) }
