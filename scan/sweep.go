@@ -22,37 +22,51 @@ type request struct {
 	pieces []piece
 }
 
+// smallRequest is the length of requests that a source may be asked for many of
+// at once: it takes less time to read than to answer.
+const smallRequest = 64 << 10
+
 // sweep reads runs, given in ascending order by run(0) to run(n-1) as first
 // block and count, in large coalesced requests by several workers at once,
 // and calls visit with each piece read. A run longer than a request comes in
 // several pieces, in no particular order; runs that overlap are each visited
 // whole. Blocks beyond the end of the source are not visited.
 //
-// What is found in a request goes into a batch, and the batches to merge, in
-// the order of the requests: nothing depends on the number of workers.
+// There are as many workers as threads, and for small requests as many more as
+// the source can answer at once. What is found in a request goes into a batch,
+// and the batches to merge, in the order of the requests: nothing depends on
+// the number of workers.
 func (s *scanner) sweep(ctx context.Context, n int, run func(i int) (block, count uint64), visit func(b *batch, tag int, block uint64, data []byte)) error {
 	bs := uint64(s.geo.BlockSize)
-	q := newSweepQueue(s.requests(n, run), s.merge, s.threads)
+	q := newSweepQueue(s.requests(n, run), s.merge, s.threads, s.threads*s.advice.Request, s.advice.Depth)
+	work := func(most int) {
+		var buf *buffer.Buffer
+		var req request
+		for ctx.Err() == nil {
+			turn, b, ok := q.take(&req, most)
+			if !ok {
+				break
+			}
+			if buf == nil {
+				buf = buffer.New(most)
+				defer buf.Free()
+			}
+			data := buf.Bytes[:req.length]
+			s.readPieces(data, &req)
+			for _, p := range req.pieces {
+				at := p.block*bs - uint64(req.off)
+				visit(b, p.tag, p.block, data[at:at+uint64(p.count)*bs])
+			}
+			q.deliver(turn, b)
+		}
+		q.end()
+	}
 	var workers sync.WaitGroup
 	for range s.threads {
-		workers.Go(func() {
-			buf := buffer.New(s.advice.Request)
-			defer buf.Free()
-			var req request
-			for ctx.Err() == nil {
-				turn, b, ok := q.take(&req)
-				if !ok {
-					break
-				}
-				data := buf.Bytes[:req.length]
-				s.readPieces(data, &req)
-				for _, p := range req.pieces {
-					at := p.block*bs - uint64(req.off)
-					visit(b, p.tag, p.block, data[at:at+uint64(p.count)*bs])
-				}
-				q.deliver(turn, b)
-			}
-		})
+		workers.Go(func() { work(s.advice.Request) })
+	}
+	for range s.advice.Depth - s.threads {
+		workers.Go(func() { work(smallRequest) })
 	}
 	workers.Wait()
 	return ctx.Err()
@@ -63,34 +77,57 @@ func (s *scanner) sweep(ctx context.Context, n int, run func(i int) (block, coun
 type sweepQueue struct {
 	next  func(*request) bool
 	merge func(*batch)
+	most  int // bytes of requests whose batches are not merged
 
 	mu      sync.Mutex
-	moved   sync.Cond // a batch has been merged
-	taken   int       // requests handed out
-	merged  int       // batches, those of the first requests
-	merging bool      // somebody is at it
-	waiting []*batch  // that of request n at n modulo the length, nil if not there
+	large   sync.Cond // there may be a request to take
+	small   sync.Cond // the same, a small one
+	ahead   request   // the next to be taken, unless ended
+	ended   bool
+	taken   int // requests handed out
+	merged  int // batches, those of the first requests
+	held    int // bytes of the requests between
+	merging bool
+	waiting []delivery // that of request n at n modulo the length
 	free    []*batch
 }
 
-func newSweepQueue(next func(*request) bool, merge func(*batch), threads int) *sweepQueue {
-	q := &sweepQueue{next: next, merge: merge, waiting: make([]*batch, 4*threads)}
-	q.moved.L = &q.mu
+// A delivery is the batch of a request of some length; nil until it is there.
+type delivery struct {
+	b      *batch
+	length int
+}
+
+// newSweepQueue makes a queue for some workers, of which all together read so
+// many bytes at once, and for as many small requests.
+func newSweepQueue(next func(*request) bool, merge func(*batch), workers, bytes, depth int) *sweepQueue {
+	q := &sweepQueue{next: next, merge: merge, most: 4 * bytes, waiting: make([]delivery, 4*max(workers, depth))}
+	q.large.L, q.small.L = &q.mu, &q.mu
+	q.ended = !next(&q.ahead)
 	return q
 }
 
 // take fills in the next request, and returns its number and an empty batch to
-// deliver. It waits where the batches before it would take too much memory.
-func (q *sweepQueue) take(req *request) (turn int, b *batch, ok bool) {
+// deliver. It waits while that has more than most bytes, and where the batches
+// before it would take too much memory.
+func (q *sweepQueue) take(req *request, most int) (turn int, b *batch, ok bool) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	for q.taken-q.merged >= len(q.waiting) {
-		q.moved.Wait()
+	for !q.ended && (q.ahead.length > most || !q.room()) {
+		if most > smallRequest {
+			q.large.Wait()
+		} else {
+			q.small.Wait()
+		}
 	}
-	if !q.next(req) {
+	if q.ended {
 		return 0, nil, false
 	}
-	turn, q.taken = q.taken, q.taken+1
+	*req, q.ahead = q.ahead, *req
+	turn, q.taken, q.held = q.taken, q.taken+1, q.held+req.length
+	q.waiting[turn%len(q.waiting)].length = req.length
+	q.ended = !q.next(&q.ahead)
+	q.wake()
 	if n := len(q.free); n > 0 {
 		b, q.free = q.free[n-1], q.free[:n-1]
 	} else {
@@ -99,25 +136,53 @@ func (q *sweepQueue) take(req *request) (turn int, b *batch, ok bool) {
 	return turn, b, true
 }
 
+// room tells whether one request more may be taken.
+func (q *sweepQueue) room() bool {
+	return q.taken == q.merged || q.taken-q.merged < len(q.waiting) && q.held+q.ahead.length <= q.most
+}
+
+// wake wakes who could take the next request, or everybody at the end.
+func (q *sweepQueue) wake() {
+	switch {
+	case q.ended:
+		q.large.Broadcast()
+		q.small.Broadcast()
+	case q.room():
+		q.large.Signal()
+		if q.ahead.length <= smallRequest {
+			q.small.Signal()
+		}
+	}
+}
+
+// end has nothing more be taken.
+func (q *sweepQueue) end() {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.ended = true
+	q.wake()
+}
+
 // deliver hands over a batch, and merges those whose turn has come.
 func (q *sweepQueue) deliver(turn int, b *batch) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	q.waiting[turn%len(q.waiting)] = b
+	q.waiting[turn%len(q.waiting)].b = b
 	for !q.merging {
 		slot := &q.waiting[q.merged%len(q.waiting)]
-		if *slot == nil {
+		if slot.b == nil {
 			return
 		}
-		b, *slot = *slot, nil
+		b, slot.b = slot.b, nil
 		q.merging = true
 		q.mu.Unlock()
 		q.merge(b)
 		q.mu.Lock()
 		q.merging = false
 		q.merged++
+		q.held -= slot.length
 		q.free = append(q.free, b)
-		q.moved.Broadcast()
+		q.wake()
 	}
 }
 

@@ -8,7 +8,9 @@ import (
 	"io"
 	"math/rand/v2"
 	"slices"
+	"strconv"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -133,6 +135,7 @@ func TestSweep(t *testing.T) {
 	clear(want[len(want)-300:])
 	for round := range 40 {
 		s.threads = 1 + round%4
+		s.advice.Depth = 1 + round%7
 		runs := randomSweep(r, blocks)
 		var mu sync.Mutex
 		visits := make(map[[2]uint64]int) // tag and block
@@ -249,6 +252,72 @@ func TestSweepIsParallel(t *testing.T) {
 	if err != nil || most < 2 {
 		t.Errorf("%d visits at once, %v", most, err)
 	}
+}
+
+// A crowdedDisk notes how many small reads are under way at once.
+type crowdedDisk struct {
+	slowDisk
+	inside, most atomic.Int64
+}
+
+func (d *crowdedDisk) ReadAt(p []byte, off int64) (int, error) {
+	if len(p) <= smallRequest {
+		n := d.inside.Add(1)
+		defer d.inside.Add(-1)
+		for most := d.most.Load(); n > most && !d.most.CompareAndSwap(most, n); most = d.most.Load() {
+		}
+	}
+	return d.slowDisk.ReadAt(p, off)
+}
+
+// As many small requests are under way as the source can answer at once, large
+// ones among them or not.
+func TestSweepDepth(t *testing.T) {
+	fs := newSynthetic(layout{blocks: 1 << 16})
+	for _, each := range []int{1 << 16, 50} { // every so many runs a large one
+		d := &crowdedDisk{slowDisk: slowDisk{fs}}
+		s := scannerOf(t, d, fs.size)
+		s.threads, s.advice.Depth = 2, 16
+		var visited atomic.Int64
+		count := func(i int) uint64 {
+			if i%each == each-1 {
+				return 32
+			}
+			return 1
+		}
+		err := s.sweep(context.Background(), 1000, func(i int) (uint64, uint64) { return uint64(i) * 64, count(i) },
+			func(*batch, int, uint64, []byte) { visited.Add(1) })
+		if most := d.most.Load(); err != nil || visited.Load() != 1000 || most < 12 || most > 16 {
+			t.Errorf("%d visits, %d reads at once, %v", visited.Load(), most, err)
+		}
+	}
+}
+
+// BenchmarkSweepScattered reads single blocks from what answers in 0.1 ms.
+func BenchmarkSweepScattered(b *testing.B) {
+	fs := newSynthetic(layout{blocks: 1 << 18})
+	for _, depth := range []int{1, 32} {
+		b.Run(strconv.Itoa(depth), func(b *testing.B) {
+			s := scannerOf(b, lateDisk{fs}, fs.size)
+			s.threads, s.advice.Depth = 2, depth
+			const n = 1 << 12
+			for b.Loop() {
+				err := s.sweep(context.Background(), n, func(i int) (uint64, uint64) { return uint64(i) * 64, 1 }, func(*batch, int, uint64, []byte) {})
+				if err != nil {
+					b.Fatal(err)
+				}
+			}
+			b.ReportMetric(n*float64(b.N)/b.Elapsed().Seconds(), "reads/s")
+		})
+	}
+}
+
+// A lateDisk answers as late as a solid state disk does.
+type lateDisk struct{ io.ReaderAt }
+
+func (d lateDisk) ReadAt(p []byte, off int64) (int, error) {
+	time.Sleep(100 * time.Microsecond)
+	return d.ReaderAt.ReadAt(p, off)
 }
 
 func BenchmarkSweep(b *testing.B) {

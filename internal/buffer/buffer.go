@@ -1,9 +1,9 @@
 // Package buffer has the large buffers that are read into.
 //
-// They lie on borders of pages, as reads that pass the page cache need, and in
-// huge pages where the system has them: a request to a device is cut where the
-// memory is not contiguous, so that in pages of 4 KiB it may be as short as
-// 512 KiB.
+// They lie on borders of pages, as reads that pass the page cache need, and those
+// of some size in huge pages where the system has them: a request to a device is
+// cut where the memory is not contiguous, so that in pages of 4 KiB it may be as
+// short as 512 KiB.
 package buffer
 
 import (
@@ -40,12 +40,19 @@ func New(size int) *Buffer {
 		return b
 	}
 	pool.Unlock()
-	// In whole huge pages, and one more to begin at the border of one: memory
-	// that is not touched costs nothing.
-	length := (size+hugePage-1)/hugePage*hugePage + hugePage
+	length := size
+	huge := size >= hugePage/4
+	if huge {
+		// In whole huge pages, and one more to begin at the border of one: memory
+		// that is not touched costs nothing.
+		length = (size+hugePage-1)/hugePage*hugePage + hugePage
+	}
 	mapped, err := unix.Mmap(-1, 0, length, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_PRIVATE|unix.MAP_ANON)
 	if err != nil {
 		return &Buffer{Bytes: make([]byte, size)}
+	}
+	if !huge {
+		return &Buffer{Bytes: mapped, mapped: mapped}
 	}
 	// Advice: that it was not taken changes nothing.
 	_ = unix.Madvise(mapped, unix.MADV_HUGEPAGE)

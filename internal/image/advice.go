@@ -6,6 +6,7 @@ import "io"
 type Advice struct {
 	Request int // how many bytes one read should ask for at most
 	Bridge  int // how many bytes that nobody wants cost no more to read than a request does
+	Depth   int // how many small reads at once take no longer than one
 }
 
 // The advice for readers that give none: of files, mostly. A call costs more
@@ -25,5 +26,5 @@ func AdviceOf(r io.ReaderAt) Advice {
 	if a, ok := r.(Adviser); ok {
 		return a.Advice()
 	}
-	return Advice{Request: DefaultRequest, Bridge: DefaultBridge}
+	return Advice{Request: DefaultRequest, Bridge: DefaultBridge, Depth: 1}
 }

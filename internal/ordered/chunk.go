@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"io"
 
+	"golang.org/x/sync/errgroup"
+
 	"e2qcow/internal/buffer"
 	"e2qcow/internal/image"
 )
@@ -97,28 +99,46 @@ type cut struct {
 	n   int
 }
 
-// read fills the spans of c from img.
-func (c *Chunk) read(img image.Image) error {
-	c.Spans = c.Spans[:0]
+// read fills the spans of c from img, with so many reads at once.
+func (c *Chunk) read(img image.Image, depth int) error {
+	var reads errgroup.Group
+	reads.SetLimit(depth)
 	for i := 0; i < len(c.cuts); {
 		first, last := c.cuts[i], c.cuts[i]
 		for i++; i < len(c.cuts) && c.cuts[i].off-first.off == int64(c.cuts[i].pos-first.pos); i++ {
 			last = c.cuts[i]
 		}
 		buf := c.buf[first.pos : last.pos+last.n]
-		known := buf[:min(int64(len(buf)), img.Size()-first.off)]
-		clear(buf[len(known):])
-		if n, err := img.ReadAt(known, first.off); n < len(known) {
-			if err == nil || errors.Is(err, io.EOF) {
-				err = io.ErrUnexpectedEOF
+		if depth == 1 {
+			if err := readFull(img, buf, first.off); err != nil {
+				return err
 			}
-			return err
+			continue
 		}
+		reads.Go(func() error { return readFull(img, buf, first.off) })
 	}
+	if err := reads.Wait(); err != nil {
+		return err
+	}
+	c.Spans = c.Spans[:0]
 	for _, k := range c.cuts {
 		c.Spans = append(c.Spans, Span{Off: k.off, Data: c.buf[k.pos:][:k.n]})
 	}
 	return nil
+}
+
+// readFull fills buf from img; what lies behind its end is zero.
+func readFull(img image.Image, buf []byte, off int64) error {
+	known := buf[:min(int64(len(buf)), img.Size()-off)]
+	clear(buf[len(known):])
+	n, err := img.ReadAt(known, off)
+	if n == len(known) {
+		return nil
+	}
+	if err == nil || errors.Is(err, io.EOF) {
+		err = io.ErrUnexpectedEOF
+	}
+	return fmt.Errorf("image at byte %d: %w", off+int64(n), err)
 }
 
 // A cutter cuts runs into the spans of chunks.

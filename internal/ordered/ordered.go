@@ -66,18 +66,19 @@ func Run(ctx context.Context, img image.Image, opt Options, newWorker func() Wor
 		threads = runtime.GOMAXPROCS(0)
 	}
 
-	p := &pipeline{img: img, cutter: cutter{runs: NewRuns(img, opt.Granule), size: chunkSize, bridge: int64(advice.Bridge)}}
+	workers := workersFor(threads, chunkSize)
+	p := &pipeline{img: img, depth: (advice.Depth + workers - 1) / workers, cutter: cutter{runs: NewRuns(img, opt.Granule), size: chunkSize, bridge: int64(advice.Bridge)}}
 	p.turned.L = &p.mu
 	stop := context.AfterFunc(ctx, func() { p.fail(context.Cause(ctx)) })
 	defer stop()
 	if ctx.Err() != nil {
 		return context.Cause(ctx)
 	}
-	var workers sync.WaitGroup
-	for range workersFor(threads, chunkSize) {
-		workers.Go(func() { p.work(newWorker, chunkSize) })
+	var running sync.WaitGroup
+	for range workers {
+		running.Go(func() { p.work(newWorker, chunkSize) })
 	}
-	workers.Wait()
+	running.Wait()
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.err == nil && ctx.Err() != nil {
@@ -96,7 +97,8 @@ func workersFor(threads, chunkSize int) int {
 
 // A pipeline is the state that the workers of one Run share.
 type pipeline struct {
-	img image.Image
+	img   image.Image
+	depth int // reads at once of one worker
 
 	take    sync.Mutex // held to take the next chunk
 	cutter  cutter
@@ -171,7 +173,7 @@ func (p *pipeline) next(c *Chunk) (int64, error) {
 // put takes c through the stages of w. It returns nil also where another
 // worker's error ended it.
 func (p *pipeline) put(w Worker, c *Chunk, ticket int64) error {
-	if err := c.read(p.img); err != nil {
+	if err := c.read(p.img, p.depth); err != nil {
 		return err
 	}
 	if err := w.Prepare(c); err != nil {

@@ -11,6 +11,8 @@ import (
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"e2qcow/internal/image"
 )
 
 // runs is an image of given runs, whose bytes tell their offset.
@@ -206,5 +208,51 @@ func TestRunShortRead(t *testing.T) {
 	})
 	if !errors.Is(err, io.ErrUnexpectedEOF) {
 		t.Errorf("short read: %v", err)
+	}
+}
+
+// A crowded image notes how many reads of it are under way at once.
+type crowded struct {
+	runs
+	depth        int
+	inside, most *atomic.Int64
+}
+
+func (c crowded) Advice() image.Advice {
+	return image.Advice{Request: 1 << 10, Bridge: 1, Depth: c.depth}
+}
+
+func (c crowded) ReadAt(b []byte, off int64) (int, error) {
+	n := c.inside.Add(1)
+	defer c.inside.Add(-1)
+	for most := c.most.Load(); n > most && !c.most.CompareAndSwap(most, n); most = c.most.Load() {
+	}
+	time.Sleep(time.Millisecond)
+	return c.runs.ReadAt(b, off)
+}
+
+// TestRunDepth reads as much at once as the image says, and the same.
+func TestRunDepth(t *testing.T) {
+	img := crowded{runs: runs{size: 1 << 14}}
+	for off := int64(0); off < img.size; off += 64 {
+		img.list = append(img.list, [2]int64{off, off + 8})
+	}
+	want := make([]byte, img.size)
+	if _, err := img.runs.ReadAt(want, 0); err != nil {
+		t.Fatal(err)
+	}
+	for _, depth := range []int{1, 32} {
+		img.depth, img.inside, img.most = depth, new(atomic.Int64), new(atomic.Int64)
+		var finished atomic.Int64
+		got, next := make([]byte, img.size), int64(0)
+		err := Run(t.Context(), img, Options{Granule: 8, Threads: 2}, func() Worker {
+			return recorder{got: &got, next: &next, finished: &finished, fail: none}
+		})
+		if err != nil || !bytes.Equal(got, want) {
+			t.Fatalf("bytes differ, or %v", err)
+		}
+		if most, want := img.most.Load(), int64(max(depth, 4)); most > want || most < want/2 {
+			t.Errorf("%d reads at once, want %d", most, want)
+		}
 	}
 }

@@ -20,11 +20,15 @@ const (
 	answerBytes = 128 << 10
 )
 
+// How many small reads are asked for at once of what does not turn: it works on
+// them side by side. A disk that turns has one arm, which would go to and fro.
+const solidDepth = 32
+
 // adviceOf says how a device with that queue is best read.
 func adviceOf(q storage.Queue) image.Advice {
-	a := image.Advice{Request: requestOf(q.MaxRequest), Bridge: answerBytes}
+	a := image.Advice{Request: requestOf(q.MaxRequest), Bridge: answerBytes, Depth: solidDepth}
 	if q.Rotational {
-		a.Bridge = seekBytes
+		a.Bridge, a.Depth = seekBytes, 1
 	}
 	return a
 }
