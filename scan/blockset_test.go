@@ -1,8 +1,10 @@
 package scan
 
 import (
+	"fmt"
 	"maps"
 	"math/rand/v2"
+	"runtime"
 	"slices"
 	"testing"
 )
@@ -138,6 +140,32 @@ func TestBlockSetHugeRun(t *testing.T) {
 	x := newRunIndex(s.runs())
 	if start, end, ok := x.next(0); !ok || start != lowSpan/2 || end != 2*lowSpan+lowSpan/2 {
 		t.Errorf("the index has the run as [%d, %d), %v", start, end, ok)
+	}
+}
+
+// BenchmarkBlockSetMemory reports the memory that a million blocks take in a set,
+// and once more in the index of a view.
+func BenchmarkBlockSetMemory(b *testing.B) {
+	const million = 1 << 20
+	for _, run := range []uint64{1, 16, 512} {
+		b.Run(fmt.Sprintf("runs-of-%d", run), func(b *testing.B) {
+			r := rand.New(rand.NewPCG(1, 2))
+			for b.Loop() {
+				var before, after runtime.MemStats
+				runtime.GC()
+				runtime.ReadMemStats(&before)
+				var s blockSet
+				for range million / run {
+					s.add(r.Uint64N(1<<31)/run*run, run)
+				}
+				runtime.GC()
+				runtime.ReadMemStats(&after)
+				x := newRunIndex(s.runs())
+				b.ReportMetric(float64(after.HeapAlloc-before.HeapAlloc), "set-bytes")
+				b.ReportMetric(float64(len(x.data)+16*len(x.checkpoints)), "index-bytes")
+				runtime.KeepAlive(&s)
+			}
+		})
 	}
 }
 
