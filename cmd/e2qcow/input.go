@@ -12,6 +12,7 @@ import (
 	"e2qcow/internal/image"
 	"e2qcow/internal/ordered"
 	"e2qcow/internal/progress"
+	"e2qcow/internal/signature"
 	"e2qcow/internal/source"
 	"e2qcow/internal/storage"
 	"e2qcow/qcow2"
@@ -86,6 +87,28 @@ func (in *input) asItIs(o options) bool {
 // imageAsItIs tells whether no filesystem is looked for in a qcow2 image.
 func (o *options) imageAsItIs() bool {
 	return o.whole || o.mode == toRaw && !o.inside() && !o.scramble.on()
+}
+
+// checkOptions refuses options that mean nothing for what the source is.
+func (in *input) checkOptions(o options) error {
+	name := in.src.Name()
+	switch {
+	case o.whole && in.guest == nil:
+		return usagef("option --%s concerns a qcow2 image; %s is none", flagWhole, name)
+	case o.backing && in.guest == nil:
+		return usagef("option --%s concerns a qcow2 image; %s is none", flagBacking, name)
+	case in.asItIs(o) && o.scanFlag != "":
+		what := signature.QCOW2
+		if in.normal != nil {
+			what = signature.Normal
+		}
+		return usagef("option --%s concerns a filesystem; %s is %s, taken as it is", o.scanFlag, name, what)
+	case in.normal != nil && o.scramble.on():
+		return usagef("option --%s concerns a filesystem; %s is %s, which lacks what names are found by", flagScramble, name, signature.Normal)
+	case o.badMap != "" && in.guest != nil:
+		return usagef("option --%s is of the disk that was rescued; %s is a qcow2 image, whose offsets are others", flagBadMap, name)
+	}
+	return nil
 }
 
 // examine finds out what the source is, and opens the image in it.

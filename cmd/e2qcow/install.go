@@ -47,13 +47,10 @@ func (s *session) install(ctx context.Context, w *work) error {
 		return err
 	}
 	defer w.target.Close()
-	if w.json != "" {
-		if w.record, err = openRecord(ctx, w); err != nil {
-			return err
-		}
-		defer w.record.Close()
-		s.guard(w.record.Close)
+	if err := s.openRecord(ctx, w); err != nil {
+		return err
 	}
+	defer w.record.Close()
 	s.atStake(w.target.Name()+" is as it was", false)
 	switch found, _, err := signature.Find(w.target, w.target.Size()); {
 	case err != nil:

@@ -6,9 +6,11 @@
 //	app     what is asked for            report        what is said about it
 //	convert source ─► image ─► target    record        the same for programs
 //	input   guest, backing: the sources  dump, restore the images
-//	e2image what differs under that name
-//	frozen  while the source is frozen
+//	place   where on source and target   outputs       what is opened to be written
+//	quiet   sources that may change      frozen        while the source is frozen
+//	install an image put back in place   move          a filesystem moved in place
 //	info, check: what looks at images    completion: for shells
+//	e2image what differs under that name
 package main
 
 import (

@@ -61,56 +61,57 @@ func (s *session) move(ctx context.Context, w *work) error {
 	if err != nil {
 		return err
 	}
-	if plan == nil {
-		if err := s.planMove(ctx, w); err != nil {
-			return err
-		}
-		defer w.input.Close()
-		if w.dryRun {
-			return s.finishMove(w)
-		}
-		img := image.Section(w.scan.View(), 0, w.scan.FilesystemSize())
-		if plan, err = move.New(img, w.partStart, w.moveTo()); err != nil {
-			return err
-		}
-	} else {
+	if plan != nil {
 		defer journal.Close()
-		if w.input, err = openMoved(w.source); err != nil {
-			return err
-		}
-		defer w.input.Close()
+		return s.resumeMove(ctx, w, plan, journal)
+	}
+	if err := s.planMove(ctx, w); err != nil {
+		return err
+	}
+	defer w.input.Close()
+	if w.dryRun {
+		return s.finishDryMove(ctx, w)
+	}
+	return s.beginMove(ctx, w)
+}
+
+// beginMove moves what w.scan has found.
+func (s *session) beginMove(ctx context.Context, w *work) error {
+	plan, err := move.New(w.moved(), w.partStart, w.moveTo())
+	if err != nil {
+		return err
 	}
 	if w.target, err = target.OpenInPlace(w.options.target, target.Options{}); err != nil {
 		return err
 	}
 	defer w.target.Close()
-	if journal == nil {
-		if err := w.prepareMove(plan); err != nil {
-			return err
-		}
-		if w.moveJournal != "" {
-			if journal, err = move.Create(w.moveJournal, plan, w.target); err != nil {
-				return err
-			}
-			defer journal.Close()
-		}
-	}
-	if w.json != "" {
-		if w.record, err = openRecord(ctx, w); err != nil {
-			return err
-		}
-		defer w.record.Close()
-	}
-	if err := s.runMove(ctx, w, plan, journal); err != nil {
+	if err := w.prepareMove(plan); err != nil {
 		return err
 	}
-	if journal != nil {
-		journal.Shrink()
-		s.say("%s says that this move is done; it can be removed", w.moveJournal)
+	var journal *move.Journal
+	if w.moveJournal != "" {
+		if journal, err = move.Create(w.moveJournal, plan, w.target); err != nil {
+			return err
+		}
+		defer journal.Close()
 	}
-	w.partStart, w.imageBytes, w.dataBytes = plan.From, plan.Size, plan.Used()
-	w.to = &plan.To
-	return s.finishMove(w)
+	return s.finishMove(ctx, w, plan, journal)
+}
+
+// resumeMove goes on with a move that was begun: on the disk there is nothing
+// to look at.
+func (s *session) resumeMove(ctx context.Context, w *work, plan *move.Plan, journal *move.Journal) error {
+	src, err := source.Open(w.source)
+	if err != nil {
+		return err
+	}
+	w.input = &input{src: src, region: src.Region()}
+	defer w.input.Close()
+	if w.target, err = target.OpenInPlace(w.options.target, target.Options{}); err != nil {
+		return err
+	}
+	defer w.target.Close()
+	return s.finishMove(ctx, w, plan, journal)
 }
 
 // openJournal opens the journal of a move that was begun; there is none where
@@ -140,16 +141,6 @@ func (w *work) openJournal() (*move.Journal, *move.Plan, error) {
 	return j, p, nil
 }
 
-// openMoved opens the disk of a move that was begun, on which there is nothing
-// to look at.
-func openMoved(name string) (*input, error) {
-	src, err := source.Open(name)
-	if err != nil {
-		return nil, err
-	}
-	return &input{src: src, region: src.Region()}, nil
-}
-
 // moveTo returns where the filesystem goes.
 func (w *work) moveTo() int64 {
 	if w.to == nil {
@@ -157,6 +148,9 @@ func (w *work) moveTo() int64 {
 	}
 	return *w.to
 }
+
+// moved returns the filesystem that is moved.
+func (w *work) moved() image.Image { return image.Section(w.scan.View(), 0, w.scan.FilesystemSize()) }
 
 // planMove finds out what of the disk is in use.
 func (s *session) planMove(ctx context.Context, w *work) (err error) {
@@ -186,9 +180,6 @@ func (s *session) planMove(ctx context.Context, w *work) (err error) {
 	}
 	if lost := w.scan.Unreadable(); len(lost) > 0 {
 		return fmt.Errorf("%s %w (the first at byte %d)", w.name, errMoveUnreadable, w.partStart+lost[0].Start)
-	}
-	if w.dryRun {
-		return w.list(ctx, image.Section(w.scan.View(), 0, w.scan.FilesystemSize()))
 	}
 	return nil
 }
@@ -237,26 +228,44 @@ func (s *session) runMove(ctx context.Context, w *work, p *move.Plan, journal *m
 	return err
 }
 
-// finishMove writes the record and says what was done.
-func (s *session) finishMove(w *work) error {
-	if w.dryRun && w.json != "" {
-		var err error
-		if w.record, err = openRecord(context.Background(), w); err != nil {
-			return err
-		}
-		defer w.record.Close()
+// finishMove moves, writes the record and says what was done.
+func (s *session) finishMove(ctx context.Context, w *work, plan *move.Plan, journal *move.Journal) error {
+	if err := s.openRecord(ctx, w); err != nil {
+		return err
 	}
+	defer w.record.Close()
+	if err := s.runMove(ctx, w, plan, journal); err != nil {
+		return err
+	}
+	if journal != nil {
+		journal.Shrink()
+		s.say("%s says that this move is done; it can be removed", w.moveJournal)
+	}
+	w.partStart, w.imageBytes, w.dataBytes = plan.From, plan.Size, plan.Used()
 	if err := w.commit(); err != nil {
 		return err
 	}
 	w.progress.Finish()
-	if w.dryRun {
-		return s.report(*w, time.Since(w.start))
-	}
 	if w.scan != nil {
 		s.sayProblems(w.scan.Problems())
 	}
-	s.say("%s: moved from byte %d to byte %d: filesystem %s, in use %s, %v", w.source, w.partStart, *w.to,
-		humanize.IBytes(uint64(w.imageBytes)), humanize.IBytes(uint64(w.dataBytes)), time.Since(w.start).Round(time.Millisecond))
+	s.say("%s: moved from byte %d to byte %d: filesystem %s, in use %s, %v", w.source, plan.From, plan.To,
+		humanize.IBytes(uint64(plan.Size)), humanize.IBytes(uint64(plan.Used())), time.Since(w.start).Round(time.Millisecond))
 	return nil
+}
+
+// finishDryMove lists what would be moved.
+func (s *session) finishDryMove(ctx context.Context, w *work) error {
+	if err := w.list(ctx, w.moved()); err != nil {
+		return err
+	}
+	if err := s.openRecord(ctx, w); err != nil {
+		return err
+	}
+	defer w.record.Close()
+	if err := w.commit(); err != nil {
+		return err
+	}
+	w.progress.Finish()
+	return s.report(*w, time.Since(w.start))
 }

@@ -18,9 +18,15 @@ import (
 // is whole, or a stream. The zero record is nowhere.
 type record struct{ to *target.Target }
 
-// openRecord opens where the record of w goes.
-func openRecord(ctx context.Context, w *work) (record, error) {
-	return openBeside(ctx, w, flagJSON, w.json)
+// openRecord opens where the record of w goes, if one was asked for.
+func (s *session) openRecord(ctx context.Context, w *work) (err error) {
+	if w.json == "" {
+		return nil
+	}
+	if w.record, err = openBeside(ctx, w, flagJSON, w.json); err == nil {
+		s.guard(w.record.Close)
+	}
+	return err
 }
 
 // openBeside opens the file that a flag names. It is neither the source nor the

@@ -144,7 +144,6 @@ func (s *scrambling) openNames(ctx context.Context, w *work) error {
 		return err
 	}
 	if w.record.to != nil && s.names.to.Is(w.record.to) {
-		s.names.Close()
 		return usagef("option --%s: %s is the record", flagScrambleMap, s.names.to.Name())
 	}
 	return nil
