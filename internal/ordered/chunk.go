@@ -136,9 +136,9 @@ func readFull(img image.Image, buf []byte, off int64) error {
 		return nil
 	}
 	if err == nil || errors.Is(err, io.EOF) {
-		err = io.ErrUnexpectedEOF
+		return fmt.Errorf("image at byte %d: %w", off+int64(n), io.ErrUnexpectedEOF)
 	}
-	return fmt.Errorf("image at byte %d: %w", off+int64(n), err)
+	return err // of an image, which says itself what and where
 }
 
 // A cutter cuts runs into the spans of chunks.
