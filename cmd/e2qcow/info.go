@@ -39,7 +39,7 @@ func openImage(c *cli.Context, command string) (*source.Source, error) {
 	if len(args) != 1 {
 		return nil, usagef("%s needs one image, and nothing else", command)
 	}
-	src, err := source.Open(args[0])
+	src, err := source.Open(c.Context, args[0])
 	if err == nil && src.IsPipe() {
 		if err = src.Spool(c.Context, spool.Options{}, nil); err != nil {
 			src.Close()

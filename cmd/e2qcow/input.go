@@ -30,7 +30,7 @@ type input struct {
 
 // openInput opens the source. The notes on it are said at once.
 func (s *session) openInput(ctx context.Context, o options, report *progress.Reporter) (*input, error) {
-	src, err := source.Open(o.source)
+	src, err := source.Open(ctx, o.source)
 	if err != nil {
 		return nil, err
 	}
@@ -129,6 +129,9 @@ func (s *session) examine(ctx context.Context, in *input, o options, report *pro
 	}
 	if f == formatQCOW2 && !hasMagic(head) {
 		return fmt.Errorf("%s: %w", in.src.Name(), qcow2.ErrNotQcow2)
+	}
+	if in.src.IsPipe() && o.backing {
+		return usagef("option --%s concerns files beside the source, and %s has none", flagBacking, in.src.Name())
 	}
 	inOrder := f == formatQCOW2 && o.imageAsItIs()
 	if in.src.IsPipe() && inOrder {

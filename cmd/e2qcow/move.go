@@ -57,6 +57,9 @@ func (o *options) parseMove(c *cli.Context) error {
 
 // move moves a filesystem on the disk that it lies on, or goes on with that.
 func (s *session) move(ctx context.Context, w *work) error {
+	if source.IsPipe(w.source) {
+		return fmt.Errorf("%s %w", w.source, target.ErrStream)
+	}
 	journal, plan, err := w.openJournal()
 	if err != nil {
 		return err
@@ -101,7 +104,7 @@ func (s *session) beginMove(ctx context.Context, w *work) error {
 // resumeMove goes on with a move that was begun: on the disk there is nothing
 // to look at.
 func (s *session) resumeMove(ctx context.Context, w *work, plan *move.Plan, journal *move.Journal) error {
-	src, err := source.Open(w.source)
+	src, err := source.Open(ctx, w.source)
 	if err != nil {
 		return err
 	}

@@ -51,7 +51,7 @@ func (d badDisk) ReadAt(p []byte, off int64) (int, error) {
 
 // TestUnreadable dumps a filesystem with a bad sector in its inode table.
 func TestUnreadable(t *testing.T) {
-	src, err := source.Open(testfs.Make(t, testfs.Spec{Mke2fs: "-t ext4 -b 4096", Size: 32 << 20}).Path)
+	src, err := source.Open(t.Context(), testfs.Make(t, testfs.Spec{Mke2fs: "-t ext4 -b 4096", Size: 32 << 20}).Path)
 	if err != nil {
 		t.Fatal(err)
 	}

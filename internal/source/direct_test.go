@@ -62,7 +62,7 @@ func sameReads(t *testing.T, s *Source, data []byte) {
 func TestDirectFile(t *testing.T) {
 	name, data := noiseFile(t, 3<<20+777)
 	for _, room := range []int64{0, 1 << 20, 1 << 40} {
-		s, err := Open(name)
+		s, err := Open(t.Context(), name)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -82,7 +82,7 @@ func TestDirectFile(t *testing.T) {
 func TestDirectAuto(t *testing.T) {
 	name, _ := noiseFile(t, 1<<20)
 	for _, mode := range []DirectMode{DirectAuto, DirectOff} {
-		s, err := Open(name)
+		s, err := Open(t.Context(), name)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -107,7 +107,7 @@ func TestDirectDevice(t *testing.T) {
 			}
 			loop := strings.TrimSpace(string(out))
 			defer func() { _ = exec.Command("losetup", "--detach", loop).Run() }()
-			s, err := Open(loop)
+			s, err := Open(t.Context(), loop)
 			if err != nil {
 				t.Fatal(err)
 			}

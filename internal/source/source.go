@@ -1,5 +1,5 @@
-// Package source opens what is read: a file, a block device, or a pipe that is
-// standard input, never for writing.
+// Package source opens what is read: a file, a block device, or a pipe, as
+// standard input, a FIFO or a character device; never for writing.
 //
 //	file, device    ReadAt
 //	pipe            Read, once ── Spool ──► ReadAt
@@ -7,6 +7,7 @@ package source
 
 import (
 	"bufio"
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -59,18 +60,36 @@ func IsStdin(name string) bool {
 	return false
 }
 
-// Open opens the file or block device of that name, or what standard input is.
-// Its errors name it.
-func Open(name string) (*Source, error) {
+// IsPipe reports whether the source of that name would be a pipe, as far as its
+// name tells: standard input may be a file.
+func IsPipe(name string) bool {
 	if IsStdin(name) {
-		return openStdin()
+		return true
 	}
-	// O_NONBLOCK: a FIFO without a writer is to be refused, not waited for.
+	info, err := os.Stat(name)
+	return err == nil && storage.IsStream(info.Mode())
+}
+
+// Open opens the file, block device or pipe of that name, or what standard
+// input is. It waits for the writer of a FIFO, but no longer than ctx lasts. Its
+// errors name the source.
+func Open(ctx context.Context, name string) (*Source, error) {
+	switch {
+	case IsStdin(name):
+		return openStdin()
+	case IsPipe(name):
+		f, err := storage.OpenStream(ctx, name, os.O_RDONLY)
+		if err != nil {
+			return nil, err
+		}
+		return open(f, (*Source).takePipe)
+	}
+	// O_NONBLOCK: what is a FIFO by now is to be refused, not waited for.
 	f, err := os.OpenFile(name, flags, 0)
 	if err != nil {
 		return nil, err
 	}
-	return New(f)
+	return open(f, (*Source).examine)
 }
 
 const flags = os.O_RDONLY | unix.O_NONBLOCK | unix.O_NOCTTY
@@ -82,29 +101,24 @@ func OpenIn(folder *os.Root, name string) (*Source, error) {
 	if err != nil {
 		return nil, err
 	}
-	return New(f)
+	return open(f, (*Source).examine)
 }
 
-// New returns the source that f is, and closes f if it cannot be one.
-func New(f *os.File) (*Source, error) {
+// open returns the source that f is as take finds, and closes f if it cannot be
+// one.
+func open(f *os.File, take func(*Source) error) (*Source, error) {
 	s := &Source{f: f, name: f.Name()}
-	if err := s.examine(); err != nil {
+	if err := take(s); err != nil {
 		f.Close()
 		return nil, err
 	}
 	return s, nil
 }
 
-// pipeBuffer is how much of a pipe can be looked at before it is read.
-const pipeBuffer = 64 << 10
-
 // openStdin takes standard input. A file of which something has been read is
 // read on from there, as a pipe.
 func openStdin() (*Source, error) {
 	s := &Source{f: os.Stdin, name: "standard input"}
-	if term.IsTerminal(int(s.f.Fd())) {
-		return nil, s.refuse(ErrTerminal)
-	}
 	info, err := s.f.Stat()
 	if err != nil {
 		return nil, err
@@ -113,14 +127,26 @@ func openStdin() (*Source, error) {
 	if mode := info.Mode(); mode.IsDir() || err == nil && pos == 0 && (mode.IsRegular() || isBlockDevice(mode)) {
 		return s, s.examine()
 	}
+	return s, s.takePipe()
+}
+
+// pipeBuffer is how much of a pipe can be looked at before it is read.
+const pipeBuffer = 64 << 10
+
+// takePipe takes what is read from its first byte to its last.
+func (s *Source) takePipe() error {
+	if term.IsTerminal(int(s.f.Fd())) {
+		return s.refuse(ErrTerminal)
+	}
 	s.pipe = bufio.NewReaderSize(s.f, pipeBuffer)
 	if _, err := s.pipe.Peek(1); errors.Is(err, io.EOF) {
-		return nil, s.refuse(ErrEmpty)
+		return s.refuse(ErrEmpty)
 	} else if err != nil {
-		return nil, err
+		return err
 	}
+	var err error
 	s.region, err = storage.Of(s.f)
-	return s, err
+	return err
 }
 
 // IsDevice tells whether the source is a block device.

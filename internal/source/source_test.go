@@ -21,7 +21,7 @@ func TestOpen(t *testing.T) {
 	if err := os.WriteFile(name, []byte("something"), 0o400); err != nil {
 		t.Fatal(err)
 	}
-	s, err := Open(name)
+	s, err := Open(t.Context(), name)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -43,27 +43,63 @@ func TestOpen(t *testing.T) {
 
 func TestOpenRefuses(t *testing.T) {
 	dir := t.TempDir()
-	empty, fifo := filepath.Join(dir, "empty"), filepath.Join(dir, "fifo")
+	empty := filepath.Join(dir, "empty")
 	if err := os.WriteFile(empty, nil, 0o600); err != nil {
-		t.Fatal(err)
-	}
-	if err := unix.Mkfifo(fifo, 0o600); err != nil {
 		t.Fatal(err)
 	}
 	for name, want := range map[string]error{
 		dir:                           ErrDirectory,
 		empty:                         ErrEmpty,
-		fifo:                          ErrKind,
-		os.DevNull:                    ErrKind,
+		os.DevNull:                    ErrEmpty,
 		filepath.Join(dir, "nothing"): fs.ErrNotExist,
 	} {
-		s, err := Open(name)
+		s, err := Open(t.Context(), name)
 		if err == nil {
 			s.Close()
 		}
 		if !errors.Is(err, want) || !strings.Contains(err.Error(), name) {
 			t.Errorf("%s: got %v, want %v with the name", name, err, want)
 		}
+	}
+}
+
+// TestFIFO has a FIFO as the source, which is waited for, and as a file behind
+// one, which is not.
+func TestFIFO(t *testing.T) {
+	dir := t.TempDir()
+	name := filepath.Join(dir, "fifo")
+	if err := unix.Mkfifo(name, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	root, err := os.OpenRoot(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer root.Close()
+	if _, err := OpenIn(root, "fifo"); !errors.Is(err, ErrKind) {
+		t.Errorf("below a folder: got %v, want %v", err, ErrKind)
+	}
+	ctx, cancel := context.WithCancelCause(t.Context())
+	why := errors.New("enough")
+	cancel(why)
+	if _, err := Open(ctx, name); !errors.Is(err, why) || !strings.Contains(err.Error(), name) {
+		t.Errorf("nobody writes: got %v, want %v with the name", err, why)
+	}
+	go func() { _ = os.WriteFile(name, []byte("something"), 0) }()
+	s, err := Open(t.Context(), name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	if !s.IsPipe() || !IsPipe(name) {
+		t.Error("it is no pipe")
+	}
+	if err := s.Spool(t.Context(), spool.Options{}, nil); err != nil {
+		t.Fatal(err)
+	}
+	b := make([]byte, 5)
+	if _, err := s.ReadAt(b, 4); err != nil || string(b) != "thing" {
+		t.Errorf("read %q, %v", b, err)
 	}
 }
 
@@ -81,7 +117,7 @@ func piped(t *testing.T, text []byte) *Source {
 		_, _ = w.Write(text)
 		w.Close()
 	}()
-	s, err := Open(Stdin)
+	s, err := Open(t.Context(), Stdin)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -155,7 +191,7 @@ func TestStdinFile(t *testing.T) {
 		}
 		stdin := os.Stdin
 		os.Stdin = f
-		s, err := Open("/dev/stdin")
+		s, err := Open(t.Context(), "/dev/stdin")
 		os.Stdin = stdin
 		if err != nil {
 			t.Fatal(err)
@@ -218,7 +254,7 @@ func TestNextRun(t *testing.T) {
 		t.Fatal(err)
 	}
 	f.Close()
-	s, err := Open(name)
+	s, err := Open(t.Context(), name)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -2,10 +2,11 @@ package target
 
 import (
 	"context"
-	"fmt"
 	"io"
 	"io/fs"
 	"os"
+
+	"e2qcow/internal/storage"
 
 	"golang.org/x/sys/unix"
 	"golang.org/x/term"
@@ -37,31 +38,17 @@ func openStdout(opt Options) (*Target, error) {
 	return t, err
 }
 
-// openStream opens a FIFO or a character device. It waits for the reader of a
-// FIFO, but no longer than ctx lasts.
+// openStream opens a FIFO or a character device, as storage.OpenStream does.
 func openStream(ctx context.Context, name string) (*Target, error) {
-	type result struct {
-		f   *os.File
-		err error
+	f, err := storage.OpenStream(ctx, name, os.O_WRONLY)
+	if err != nil {
+		return nil, err
 	}
-	opened := make(chan result, 1)
-	go func() {
-		f, err := os.OpenFile(name, os.O_WRONLY|unix.O_NOCTTY, 0)
-		opened <- result{f, err}
-	}()
-	select {
-	case r := <-opened:
-		if r.err != nil {
-			return nil, r.err
-		}
-		if term.IsTerminal(int(r.f.Fd())) {
-			r.f.Close()
-			return nil, refuse(name, ErrTerminal)
-		}
-		return &Target{kind: Stream, name: name, f: r.f}, nil
-	case <-ctx.Done():
-		return nil, fmt.Errorf("wait for a reader of %s: %w", name, context.Cause(ctx))
+	if term.IsTerminal(int(f.Fd())) {
+		f.Close()
+		return nil, refuse(name, ErrTerminal)
 	}
+	return &Target{kind: Stream, name: name, f: f}, nil
 }
 
 // A skip writes zeros into the file that is standard output by leaving a hole.
