@@ -9,6 +9,7 @@ import (
 
 	"e2qcow/ext"
 	"e2qcow/internal/buffer"
+	"e2qcow/internal/image"
 )
 
 // markJournalDevice takes in a journal device: its superblock, and the journal
@@ -96,9 +97,9 @@ func (a *readAhead) read(s *scanner, n uint32, block uint64, p []byte) bool {
 			return false
 		}
 		if a.buf == nil {
-			a.buf = buffer.New(s.advice.Request)
+			a.buf = buffer.New(image.AdviceOf(s.dev.r).Request)
 		}
-		a.block, a.data = block, a.buf.Bytes[:min(count, uint64(s.advice.Request)/bs)*bs]
+		a.block, a.data = block, a.buf.Bytes[:min(count, uint64(len(a.buf.Bytes))/bs)*bs]
 		if !s.dev.tryRead(a.data, int64(block*bs)) {
 			a.data = nil
 			return false

@@ -8,7 +8,6 @@ import (
 	"runtime"
 
 	"e2qcow/ext"
-	"e2qcow/internal/image"
 )
 
 // ErrNotExt says that there is no ext2, ext3 or ext4 filesystem: no superblock
@@ -257,7 +256,6 @@ func (r *Result) freeze(blockSize uint32) {
 		slack:     slack,
 		blockSize: int64(blockSize),
 		size:      r.dev.size &^ (sector - 1),
-		bridge:    int64(image.AdviceOf(r.dev.r).Bridge),
 	}
 }
 

@@ -8,7 +8,6 @@ import (
 	"github.com/RoaringBitmap/roaring/v2"
 
 	"e2qcow/ext"
-	"e2qcow/internal/image"
 )
 
 // A scanner goes through a filesystem under one reading of it: one superblock
@@ -30,7 +29,6 @@ type scanner struct {
 	trustFlags   bool      // UNINIT and bg_itable_unused count where the checksum is right
 	descGroup    uint32    // the superblock copy whose descriptors are read
 	threads      int
-	advice       image.Advice
 	journal      JournalMode
 	tablesOnly   bool // inodes are not visited
 	files        bool // contents of files are taken
@@ -87,7 +85,6 @@ func newScanner(rd reading, dev *device, deviceBlocks uint64, out *Map, pr *prob
 		maxRevisits:   maxRevisits,
 		maxValueNodes: maxValueNodes,
 	}
-	s.advice = image.AdviceOf(dev.r)
 	s.end = min(rd.geo.BlocksCount, deviceBlocks)
 	s.first = min(max(uint64(rd.geo.FirstDataBlock), 1), s.end)
 	if rd.sb.HasCompat(ext.CompatOrphanFile) {

@@ -5,6 +5,7 @@ import (
 	"sync"
 
 	"e2qcow/internal/buffer"
+	"e2qcow/internal/image"
 )
 
 // A piece is part of a run of blocks to be swept: count blocks from block, to
@@ -38,7 +39,8 @@ const smallRequest = 64 << 10
 // the number of workers.
 func (s *scanner) sweep(ctx context.Context, n int, run func(i int) (block, count uint64), visit func(b *batch, tag int, block uint64, data []byte)) error {
 	bs := uint64(s.geo.BlockSize)
-	q := newSweepQueue(s.requests(n, run), s.merge, s.threads, s.threads*s.advice.Request, s.advice.Depth)
+	advice := image.AdviceOf(s.dev.r)
+	q := newSweepQueue(s.requests(advice, n, run), s.merge, s.threads, s.threads*advice.Request, advice.Depth)
 	work := func(most int) {
 		var buf *buffer.Buffer
 		var req request
@@ -63,9 +65,9 @@ func (s *scanner) sweep(ctx context.Context, n int, run func(i int) (block, coun
 	}
 	var workers sync.WaitGroup
 	for range s.threads {
-		workers.Go(func() { work(s.advice.Request) })
+		workers.Go(func() { work(advice.Request) })
 	}
-	for range s.advice.Depth - s.threads {
+	for range advice.Depth - s.threads {
 		workers.Go(func() { work(smallRequest) })
 	}
 	workers.Wait()
@@ -204,10 +206,10 @@ func (s *scanner) readPieces(data []byte, req *request) {
 }
 
 // requests returns a function that cuts runs into requests.
-func (s *scanner) requests(n int, run func(i int) (block, count uint64)) func(*request) bool {
+func (s *scanner) requests(advice image.Advice, n int, run func(i int) (block, count uint64)) func(*request) bool {
 	bs := uint64(s.geo.BlockSize)
-	most := uint64(s.advice.Request) / bs // blocks a request
-	gap := uint64(s.advice.Bridge) / bs
+	most := uint64(advice.Request) / bs // blocks a request
+	gap := uint64(advice.Bridge) / bs
 	i := 0
 	var block, count uint64 // what is left of run i
 	if n > 0 {

@@ -74,7 +74,7 @@ func TestRequestsProperty(t *testing.T) {
 					want[i] = append(want[i], start)
 				}
 			}
-			next := s.requests(len(runs), func(i int) (uint64, uint64) { return runs[i].block, runs[i].count })
+			next := s.requests(image.AdviceOf(s.dev.r), len(runs), func(i int) (uint64, uint64) { return runs[i].block, runs[i].count })
 			var req request
 			for next(&req) {
 				checkRequest(t, s, &req)
@@ -127,7 +127,8 @@ func TestSweep(t *testing.T) {
 	r := rand.New(rand.NewPCG(23, 24))
 	fs := newSynthetic(layout{blockSize: bs, blocks: blocks})
 	fs.fill(64*bs, blocks*bs, noise(blocks*bs, 1))
-	s := scannerOf(t, fs, blocks*bs-300) // the last block is cut short
+	disk := &advisedDisk{fs, image.AdviceOf(nil)}
+	s := scannerOf(t, disk, blocks*bs-300) // the last block is cut short
 	want := make([]byte, blocks*bs)
 	if _, err := fs.ReadAt(want, 0); err != nil {
 		t.Fatal(err)
@@ -135,7 +136,7 @@ func TestSweep(t *testing.T) {
 	clear(want[len(want)-300:])
 	for round := range 40 {
 		s.threads = 1 + round%4
-		s.advice.Depth = 1 + round%7
+		disk.advice.Depth = 1 + round%7
 		runs := randomSweep(r, blocks)
 		var mu sync.Mutex
 		visits := make(map[[2]uint64]int) // tag and block
@@ -254,6 +255,33 @@ func TestSweepIsParallel(t *testing.T) {
 	}
 }
 
+// An advisedDisk is to be read as it says.
+type advisedDisk struct {
+	io.ReaderAt
+	advice image.Advice
+}
+
+func (d *advisedDisk) Advice() image.Advice { return d.advice }
+
+// A source may learn how it is best read: each sweep asks it again.
+func TestSweepAsksAgain(t *testing.T) {
+	fs := newSynthetic(layout{blocks: 1 << 16})
+	counting := &countingDisk{ReaderAt: fs}
+	disk := &advisedDisk{counting, image.Advice{Request: 1 << 20, Depth: 1}}
+	s := scannerOf(t, disk, fs.size)
+	for _, c := range []struct {
+		bridge int
+		reads  int64
+	}{{0, 9}, {64 << 10, 1}} {
+		disk.advice.Bridge = c.bridge
+		before := counting.reads.Load()
+		err := s.sweep(context.Background(), 9, func(i int) (uint64, uint64) { return uint64(i) * 16, 1 }, func(*batch, int, uint64, []byte) {})
+		if n := counting.reads.Load() - before; err != nil || n != c.reads {
+			t.Errorf("%d reads with a bridge of %d bytes, want %d: %v", n, c.bridge, c.reads, err)
+		}
+	}
+}
+
 // A crowdedDisk notes how many small reads are under way at once.
 type crowdedDisk struct {
 	slowDisk
@@ -276,8 +304,8 @@ func TestSweepDepth(t *testing.T) {
 	fs := newSynthetic(layout{blocks: 1 << 16})
 	for _, each := range []int{1 << 16, 50} { // every so many runs a large one
 		d := &crowdedDisk{slowDisk: slowDisk{fs}}
-		s := scannerOf(t, d, fs.size)
-		s.threads, s.advice.Depth = 2, 16
+		s := scannerOf(t, &advisedDisk{d, image.Advice{Request: 1 << 20, Depth: 16}}, fs.size)
+		s.threads = 2
 		var visited atomic.Int64
 		count := func(i int) uint64 {
 			if i%each == each-1 {
@@ -298,8 +326,8 @@ func BenchmarkSweepScattered(b *testing.B) {
 	fs := newSynthetic(layout{blocks: 1 << 18})
 	for _, depth := range []int{1, 32} {
 		b.Run(strconv.Itoa(depth), func(b *testing.B) {
-			s := scannerOf(b, lateDisk{fs}, fs.size)
-			s.threads, s.advice.Depth = 2, depth
+			s := scannerOf(b, &advisedDisk{lateDisk{fs}, image.Advice{Request: 1 << 20, Depth: depth}}, fs.size)
+			s.threads = 2
 			const n = 1 << 12
 			for b.Loop() {
 				err := s.sweep(context.Background(), n, func(i int) (uint64, uint64) { return uint64(i) * 64, 1 }, func(*batch, int, uint64, []byte) {})

@@ -15,7 +15,6 @@ type View struct {
 	slack     *slackIndex
 	blockSize int64
 	size      int64
-	bridge    int64 // the longest gap that is read through
 }
 
 // Size returns the virtual size in bytes: the source's length, rounded down
@@ -119,13 +118,13 @@ func (v *View) covered(x *runIndex, off, end int64) (n int64) {
 // short gaps keep apart, in one go, then clears the gaps. It returns where
 // the span ends. p[0] is the byte at off.
 func (v *View) readSpan(p []byte, off, start, stop, end int64) int64 {
-	from := start
+	from, bridge := start, int64(v.Advice().Bridge)
 	type gap struct{ start, end int64 }
 	var buf [64]gap
 	gaps := buf[:0]
 	for stop < end && len(gaps) < cap(gaps) {
 		s, e, err := v.NextRun(stop)
-		if err != nil || s >= end || s-stop > v.bridge {
+		if err != nil || s >= end || s-stop > bridge {
 			break
 		}
 		gaps = append(gaps, gap{stop, s})

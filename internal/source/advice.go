@@ -12,25 +12,19 @@ const (
 	mostRequest  = 2 << 20
 )
 
-// What a request costs, in bytes that could be read meanwhile. A disk that
-// turns needs 8 ms to seek and reads 150 MB a second; what does not turn
-// answers in 0.1 ms and reads 1.2 GB a second.
-const (
-	seekBytes   = 1 << 20
-	answerBytes = 128 << 10
-)
-
 // How many small reads are asked for at once of what does not turn: it works on
 // them side by side. A disk that turns has one arm, which would go to and fro.
 const solidDepth = 32
 
-// adviceOf says how a device with that queue is best read.
-func adviceOf(q storage.Queue) image.Advice {
-	a := image.Advice{Request: requestOf(q.MaxRequest), Bridge: answerBytes, Depth: solidDepth}
+// adviseBy says how a device with that queue is best read, before anything has
+// been measured.
+func (s *Source) adviseBy(q storage.Queue) {
+	s.advice = image.Advice{Request: requestOf(q.MaxRequest), Depth: solidDepth}
+	s.meter = &meter{assumed: solid}
 	if q.Rotational {
-		a.Bridge, a.Depth = seekBytes, 1
+		s.advice.Depth = 1
+		s.meter.assumed = rotational
 	}
-	return a
 }
 
 // requestOf returns the size of reads of a device that takes so many bytes at
@@ -46,12 +40,14 @@ func requestOf(most int64) int {
 	return int((leastRequest + most - 1) / most * most)
 }
 
-// Advice returns how the source is best read.
+// Advice returns how the source is best read, as far as is known by now.
 func (s *Source) Advice() image.Advice {
-	if s.advice == (image.Advice{}) {
+	if s.meter == nil {
 		return image.AdviceOf(nil)
 	}
-	return s.advice
+	a := s.advice
+	a.Bridge = min(max(s.meter.costs().bridge(), image.DefaultBridge), a.Request)
+	return a
 }
 
 var _ image.Adviser = (*Source)(nil)

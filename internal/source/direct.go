@@ -9,6 +9,7 @@ import (
 	"strconv"
 	"strings"
 	"sync/atomic"
+	"time"
 
 	"e2qcow/internal/buffer"
 	"e2qcow/internal/image"
@@ -156,9 +157,9 @@ func (d *direct) passes(p []byte, off int64, use image.Use) bool {
 }
 
 // around is the piece of a device that is read for the sake of a few bytes in
-// it: it costs no more than those, and what they lead to, or what the other
-// end of a tree holds, is often beside them.
-const around = answerBytes
+// it: it costs not much more than those, and what they lead to, or what the
+// other end of a tree holds, is often beside them.
+const around = 128 << 10
 
 // readAround has the kernel read the piece that p lies in, if there is room. Of
 // a device that has failed nothing is read that nobody wants.
@@ -173,6 +174,18 @@ func (s *Source) readAround(p []byte, off int64) {
 
 // ReadFor reads as ReadAt does, through the page cache or past it.
 func (s *Source) ReadFor(p []byte, off int64, use image.Use) (int, error) {
+	if s.meter == nil {
+		return s.readFor(p, off, use)
+	}
+	start := time.Now()
+	n, err := s.readFor(p, off, use)
+	if n == len(p) {
+		s.meter.note(int64(n), start, time.Now())
+	}
+	return n, err
+}
+
+func (s *Source) readFor(p []byte, off int64, use image.Use) (int, error) {
 	d := s.direct
 	if d != nil && use == image.Again {
 		s.readAround(p, off)

@@ -39,7 +39,8 @@ type Source struct {
 	size   int64
 	region storage.Region
 	sparse bool          // a file with holes
-	advice image.Advice  // of a device
+	advice image.Advice  // of a device, but for the bridge
+	meter  *meter        // of a device
 	direct *direct       // nil where all reads go through the page cache
 	pipe   *bufio.Reader // nil where bytes can be read at offsets
 	spool  *spool.Spool  // what came through a pipe, once that is read
@@ -173,7 +174,7 @@ func (s *Source) examine() error {
 		if s.size, err = storage.DeviceSize(s.f); err != nil {
 			return err
 		}
-		s.advice = adviceOf(storage.QueueOf(s.f))
+		s.adviseBy(storage.QueueOf(s.f))
 	default:
 		return s.refuse(ErrKind)
 	}
