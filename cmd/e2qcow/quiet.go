@@ -5,20 +5,22 @@ import (
 	"fmt"
 
 	"e2qcow/internal/storage"
+	"e2qcow/internal/target"
 )
 
 // Why a source is refused without -f: it changes while it is read, or may.
 var (
-	errSourceMounted   = errors.New("is mounted read-write")
-	errSourceElsewhere = errors.New("is mounted read-write")
-	errSourceUsed      = errors.New("is in use")
-	errMountsUnknown   = errors.New("may be mounted")
+	errSourceMounted  = errors.New("is mounted read-write")
+	errSourceUnfrozen = errors.New("is mounted read-write") // and cannot be frozen
+	errSourceUsed     = errors.New("is in use")
+	errMountsUnknown  = errors.New("may be mounted")
 )
 
-// checkQuiet refuses a source that may change, unless told not to. Normal images
-// are made of filesystems in use, every week: that is said only.
+// checkQuiet refuses a source that may change, unless told not to, and one that
+// is in use in any way if it is to be moved. Normal images are made of
+// filesystems in use, every week: that is said only.
 func (s *session) checkQuiet(in *input, o options) error {
-	if o.force {
+	if o.force && (!o.move || o.dryRun) {
 		return nil
 	}
 	uses, err := in.region.Uses()
@@ -26,17 +28,23 @@ func (s *session) checkQuiet(in *input, o options) error {
 		return fmt.Errorf("%s %w: %w", in.src.Name(), errMountsUnknown, err)
 	}
 	for _, u := range uses {
+		var why error
 		switch {
+		case o.move:
+			why = target.ErrMounted
 		case !u.Writable, o.freeze && u.Kind == storage.Mounted:
+			continue
 		case u.Kind == storage.Mounted && o.mode == toNormal:
 			s.say("%s %v (%v): the image may contradict itself", in.src.Name(), errSourceMounted, u)
-		case u.Kind == storage.Elsewhere:
-			return fmt.Errorf("%s %w (%v)", in.src.Name(), errSourceElsewhere, u)
-		case u.Kind == storage.Mounted:
-			return fmt.Errorf("%s %w (%v)", in.src.Name(), errSourceMounted, u)
+			continue
+		case u.Kind == storage.Mounted && o.mode != install:
+			why = errSourceMounted
+		case u.Kind == storage.Mounted || u.Kind == storage.Elsewhere:
+			why = errSourceUnfrozen
 		default:
-			return fmt.Errorf("%s %w (%v)", in.src.Name(), errSourceUsed, u)
+			why = errSourceUsed
 		}
+		return fmt.Errorf("%s %w (%v)", in.src.Name(), why, u)
 	}
 	return nil
 }

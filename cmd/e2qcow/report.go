@@ -147,7 +147,7 @@ var advice = []struct {
 	{freeze.ErrThawed, "nothing usable is left; try again when nobody else freezes it"},
 	{freeze.ErrStalled, "nothing usable is left; see that nothing that takes the image or the messages writes to it"},
 	{freeze.ErrKilled, "nothing usable is left; try again"},
-	{errSourceElsewhere, "unmount it there, or read it all the same with -f: the image may then contradict itself"},
+	{errSourceUnfrozen, "unmount it, or read it all the same with -f: the image may then contradict itself"},
 	{errSourceUsed, "release it, or read it all the same with -f: the image may then contradict itself"},
 	{errMountsUnknown, "if you know that it is not, read it with -f"},
 	{target.ErrSame, "name another target"},
