@@ -49,9 +49,9 @@ func (c *checker) compareOne(cluster uint64, count *uint16, refcount uint64) {
 	switch {
 	case references == countMask && refcount >= countMask:
 	case refcount < references:
-		c.find(Finding{Corruption, off, -1, fmt.Sprintf("cluster %d has refcount %d and %d references", cluster, refcount, references)})
+		c.find(Finding{Corruption, off, -1, fmt.Sprintf("cluster %d has refcount %d, references: %d", cluster, refcount, references)})
 	case refcount > references:
-		c.find(Finding{Leak, off, -1, fmt.Sprintf("cluster %d has refcount %d and %d references", cluster, refcount, references)})
+		c.find(Finding{Leak, off, -1, fmt.Sprintf("cluster %d has refcount %d, references: %d", cluster, refcount, references)})
 	}
 	*count = uint16(min(refcount, 2))
 }

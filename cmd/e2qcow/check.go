@@ -3,7 +3,6 @@ package main
 import (
 	"fmt"
 
-	"github.com/dustin/go-humanize"
 	"github.com/urfave/cli/v2"
 
 	"e2qcow/internal/progress"
@@ -98,7 +97,7 @@ func (s *session) printCheck(name string, size int64, r *qcow2.Report) error {
 		}
 	}
 	if more := r.Corruptions + r.Leaks - int64(len(r.Findings)); more > 0 {
-		if _, err := fmt.Fprintf(s.stdout, "%s more\n", humanize.Comma(more)); err != nil {
+		if _, err := fmt.Fprintf(s.stdout, "%s more\n", comma(more)); err != nil {
 			return err
 		}
 	}
@@ -109,12 +108,12 @@ func (s *session) printCheck(name string, size int64, r *qcow2.Report) error {
 	}
 	verdict := "no errors"
 	if r.Corruptions+r.Leaks > 0 {
-		verdict = fmt.Sprintf("corruptions: %s, leaked clusters: %s", humanize.Comma(r.Corruptions), humanize.Comma(r.Leaks))
+		verdict = fmt.Sprintf("corruptions: %s, leaked clusters: %s", comma(r.Corruptions), comma(r.Leaks))
 	}
 	if r.Unchecked > 0 {
-		verdict += fmt.Sprintf(", not checked: %s", humanize.Comma(r.Unchecked))
+		verdict += fmt.Sprintf(", not checked: %s", comma(r.Unchecked))
 	}
 	_, err := fmt.Fprintf(s.stdout, "%s: %s; clusters in use: %s, compressed: %s\n", printable(name), verdict,
-		humanize.Comma(r.AllocatedClusters), humanize.Comma(r.CompressedClusters))
+		comma(r.AllocatedClusters), comma(r.CompressedClusters))
 	return err
 }

@@ -8,7 +8,6 @@ import (
 	"text/tabwriter"
 	"time"
 
-	"github.com/dustin/go-humanize"
 	"github.com/urfave/cli/v2"
 
 	"e2qcow/ext"
@@ -153,7 +152,7 @@ func (i *jsonInfo) print(out io.Writer) error {
 	line("image", "%s", printable(i.Image))
 	line("file size", "%s", exact(i.FileSize))
 	line("virtual size", "%s", exact(i.VirtualSize))
-	line("format", "qcow2 version %d, compressed clusters %s, refcounts of %d bits", i.Version, i.Compression, i.RefcountBits)
+	line("format", "qcow2 version %d, compressed clusters %s, refcounts of %s", i.Version, i.Compression, count(i.RefcountBits, "bit"))
 	line("cluster size", "%d", i.ClusterSize)
 	if i.ExtendedL2 {
 		line("subclusters", "32 a cluster")
@@ -261,8 +260,3 @@ func (s *session) infoNormal(src *source.Source, asJSON bool) error {
 
 // timeFormat is how times are printed, in UTC.
 const timeFormat = "2006-01-02 15:04:05 MST"
-
-// exact returns a number of bytes for people and as it is.
-func exact(n int64) string {
-	return fmt.Sprintf("%s (%d bytes)", humanize.IBytes(uint64(max(n, 0))), n)
-}

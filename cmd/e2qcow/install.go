@@ -6,10 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"math"
 	"time"
-
-	"github.com/dustin/go-humanize/english"
 
 	"e2qcow/ext"
 	"e2qcow/internal/image"
@@ -71,7 +68,7 @@ func (s *session) install(ctx context.Context, w *work) error {
 		return err
 	}
 	if size.end > w.target.Size() {
-		return fmt.Errorf("%s %w: it has %d bytes, the metadata reaches up to %d", w.target.Name(), target.ErrTooSmall, w.target.Size(), size.end)
+		return fmt.Errorf("%s %w: it has %s, the metadata reaches up to byte %d", w.target.Name(), target.ErrTooSmall, exactBytes(w.target.Size()), size.end)
 	}
 	if err := s.keepUndo(ctx, w, p); err != nil {
 		return err
@@ -125,7 +122,7 @@ func (s *session) patch(ctx context.Context, w *work) (*patch, error) {
 		return nil, fmt.Errorf("%s %w", name, errImageScrambled)
 	}
 	if ok && made.Unreadable > 0 && !w.force {
-		return nil, fmt.Errorf("%s %w (%s)", name, errImageLacks, english.Plural(int(min(made.Unreadable, math.MaxInt32)), "block", ""))
+		return nil, fmt.Errorf("%s %w (%s)", name, errImageLacks, count(made.Unreadable, "block"))
 	}
 	disk := w.input.disk()
 	var err error
@@ -323,14 +320,14 @@ func (s *session) reportInstall(w *work, p *patch, took time.Duration) error {
 		s.sayProblems(w.scan.Problems())
 	}
 	if p.absent > 0 {
-		s.say("%s lacks %d blocks of metadata: left as they are on %s", w.input.src.Name(), p.absent, w.target.Name())
+		s.say("%s lacks %s of metadata: %s keeps what it has there", w.input.src.Name(), count(p.absent, "block"), w.target.Name())
 	}
 	what := "metadata"
 	if p.undo {
 		what = "what was there before"
 	}
 	if !w.quiet {
-		s.say("%s installed on %s: %d bytes of %s, %s", w.input.src.Name(), w.target.Name(), w.dataBytes, what, took.Round(time.Millisecond))
+		s.say("%s installed on %s: %s of %s, %s", w.input.src.Name(), w.target.Name(), exactBytes(w.dataBytes), what, took.Round(time.Millisecond))
 	}
 	switch {
 	case w.undo != "":

@@ -89,7 +89,7 @@ func (w *work) findPart() error {
 		}
 	}
 	if w.partStart >= disk.Size() {
-		return fmt.Errorf("%s: %w; it has %d bytes", w.name, errBeyondEnd, disk.Size())
+		return fmt.Errorf("%s: %w; it has %s", w.name, errBeyondEnd, exactBytes(disk.Size()))
 	}
 	end := w.partEnd
 	if end == 0 {

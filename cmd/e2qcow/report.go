@@ -6,15 +6,10 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
-	"math"
-	"strconv"
 	"strings"
 	"time"
-	"unicode"
-	"unicode/utf8"
 
 	"github.com/dustin/go-humanize"
-	"github.com/dustin/go-humanize/english"
 	"golang.org/x/sys/unix"
 
 	"e2qcow/internal/e2i"
@@ -45,7 +40,7 @@ func (s *session) report(w work, took time.Duration) error {
 		image += fmt.Sprintf(" with %s of data", humanize.IBytes(uint64(w.dataBytes)))
 	}
 	if w.compare && !w.dryRun {
-		image += fmt.Sprintf(" (%s blocks written, %s there already)", humanize.Comma(w.written), humanize.Comma(w.same))
+		image += fmt.Sprintf(" (%s written, %s there already)", count(w.written, "block"), comma(w.same))
 	}
 	parts = append(parts, image, took.Round(time.Millisecond).String())
 	var err error
@@ -54,7 +49,7 @@ func (s *session) report(w work, took time.Duration) error {
 		err = s.sayUnreadable(w.scan.Unreadable())
 	}
 	if i, ok := w.input.guest.info(); ok && i.Unreadable > 0 {
-		s.say("%s lacks what could not be read when it was made, %s: zero in this image", w.input.src.Name(), english.Plural(int(min(i.Unreadable, math.MaxInt32)), "block", ""))
+		s.say("%s lacks what could not be read when it was made, %s: zero in this image", w.input.src.Name(), count(i.Unreadable, "block"))
 	}
 	if w.compare {
 		// As e2image says it, and where.
@@ -64,7 +59,7 @@ func (s *session) report(w work, took time.Duration) error {
 	case w.quiet:
 		return err
 	case w.dryRun:
-		s.say("%s to %s: %s would be written: %s", w.name, w.options.target, english.Plural(int(min(w.written, math.MaxInt32)), "block", ""), strings.Join(parts, ", "))
+		s.say("%s to %s: %s would be written: %s", w.name, w.options.target, count(w.written, "block"), strings.Join(parts, ", "))
 		return err
 	}
 	s.say("%s to %s: %s", w.name, w.target.Name(), strings.Join(parts, ", "))
@@ -79,19 +74,11 @@ func (s *session) report(w work, took time.Duration) error {
 	return err
 }
 
-// size returns n units of bytes for people, without overflow.
-func size(n, unit uint64) string {
-	if unit == 0 || n > (1<<64-1)/unit {
-		return "of impossible size"
-	}
-	return humanize.IBytes(n * unit)
-}
-
 // sayProblems names the damage found, a line for each kind.
 func (s *session) sayProblems(problems []scan.Problem) {
 	for _, p := range problems {
 		if p.Count > 1 {
-			s.say("damage: %s (the first of %s)", problem(p), humanize.Comma(int64(min(p.Count, 1<<62))))
+			s.say("damage: %s (the first of %s)", problem(p), comma(p.Count))
 		} else {
 			s.say("damage: %s", problem(p))
 		}
@@ -250,21 +237,4 @@ func explain(err error) string {
 		return err.Error()
 	}
 	return err.Error() + "; " + text
-}
-
-// printable escapes what would change the line or the terminal rather than
-// show itself, and bytes that are no text.
-func printable(s string) string {
-	var b strings.Builder
-	for len(s) > 0 {
-		r, n := utf8.DecodeRuneInString(s)
-		if r == utf8.RuneError && n == 1 || !unicode.IsPrint(r) {
-			quoted := strconv.Quote(s[:n])
-			b.WriteString(quoted[1 : len(quoted)-1])
-		} else {
-			b.WriteString(s[:n])
-		}
-		s = s[n:]
-	}
-	return b.String()
 }

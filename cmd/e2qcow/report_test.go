@@ -128,33 +128,3 @@ func TestProblems(t *testing.T) {
 		t.Errorf("got  %q\nwant %q", got, want)
 	}
 }
-
-func TestSize(t *testing.T) {
-	for _, test := range []struct {
-		n, unit uint64
-		want    string
-	}{
-		{0, 1024, "0 B"},
-		{1 << 20, 4096, "4.0 GiB"},
-		{1 << 63, 65536, "of impossible size"},
-	} {
-		if got := size(test.n, test.unit); got != test.want {
-			t.Errorf("%d of %d: got %q, want %q", test.n, test.unit, got, test.want)
-		}
-	}
-}
-
-func TestPrintable(t *testing.T) {
-	for text, want := range map[string]string{
-		"plain, Ümlaut, 中":      "plain, Ümlaut, 中",
-		"a\nb\tc\x00":           `a\nb\tc\x00`,
-		"\x1b[31mred\x7f":       `\x1b[31mred\x7f`,
-		"\u202eright to left":   `\u202eright to left`,
-		"\x9bH is not text":     `\x9bH is not text`,
-		`"quoted" and 'quoted'`: `"quoted" and 'quoted'`,
-	} {
-		if got := printable(text); got != want {
-			t.Errorf("%q: got %s, want %s", text, got, want)
-		}
-	}
-}

@@ -10,8 +10,6 @@ import (
 	"strings"
 	"unicode/utf8"
 
-	"github.com/dustin/go-humanize"
-	"github.com/dustin/go-humanize/english"
 	"github.com/urfave/cli/v2"
 
 	"e2qcow/internal/image"
@@ -118,12 +116,9 @@ func (s *scrambling) image(ctx context.Context, res *scan.Result, name string) (
 // summary says what is left of the filesystem's names, and what was given up.
 func (s *scrambling) summary() string {
 	sum := s.view.Summary()
-	count := func(n uint64, what string) string {
-		return humanize.Comma(int64(min(n, 1<<62))) + " " + english.PluralWord(int(min(n, 2)), what, "")
-	}
 	parts := []string{"scrambled: the image holds no names, targets or values of the source, but the shape of its tree, sizes, times and owners"}
 	if sum.Misplaced > 0 {
-		parts = append(parts, fmt.Sprintf("%s of indexed directories could not keep the place (%s did)", count(sum.Misplaced, "name"), humanize.Comma(int64(min(sum.Names, 1<<62)))))
+		parts = append(parts, fmt.Sprintf("%s of indexed directories could not keep the place (%s did)", count(sum.Misplaced, "name"), comma(sum.Names)))
 	}
 	if sum.Overwritten > 0 {
 		parts = append(parts, count(sum.Overwritten, "word")+" stood where damage has numbers, and made room for others")
