@@ -96,7 +96,7 @@ func (s *session) dump(ctx context.Context, w *work) error {
 	if err != nil {
 		return err
 	}
-	if err := w.commit(); err != nil {
+	if err := s.commit(w); err != nil {
 		return err
 	}
 	w.input.drain()

@@ -245,7 +245,7 @@ func (s *session) finishMove(ctx context.Context, w *work, plan *move.Plan, jour
 		s.say("%s says that this move is done; it can be removed", w.moveJournal)
 	}
 	w.partStart, w.imageBytes, w.dataBytes = plan.From, plan.Size, plan.Used()
-	if err := w.commit(); err != nil {
+	if err := s.commit(w); err != nil {
 		return err
 	}
 	w.progress.Finish()
@@ -266,7 +266,7 @@ func (s *session) finishDryMove(ctx context.Context, w *work) error {
 		return err
 	}
 	defer w.record.Close()
-	if err := w.commit(); err != nil {
+	if err := s.commit(w); err != nil {
 		return err
 	}
 	w.progress.Finish()

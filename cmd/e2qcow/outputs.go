@@ -23,6 +23,7 @@ func (s *session) openEach(ctx context.Context, w *work) error {
 	}
 	if w.target != nil {
 		s.guard(w.target.Close)
+		s.stakeTarget(w)
 	}
 	if err := s.openRecord(ctx, w); err != nil {
 		return err
@@ -49,6 +50,24 @@ func (w *work) openTarget(ctx context.Context) (err error) {
 	return err
 }
 
+// stakeTarget has an error say what it leaves of a target that neither appears
+// whole nor not at all.
+func (s *session) stakeTarget(w *work) {
+	t, again := w.target, "the same command"
+	if !t.KeepsPart() {
+		return
+	}
+	if t.Kind() == target.Device && w.mode == toRaw && w.to == nil && !w.compare && !w.overwrite {
+		again += " with --" + flagOverwrite // as there is something by then
+	}
+	s.stakeOn(func() (string, bool) {
+		if !t.Touched() {
+			return t.Name() + " is as it was", false
+		}
+		return fmt.Sprintf("%s holds a part of the image, over what was there: %s writes all of it", t.Name(), again), true
+	})
+}
+
 // close gives up what was opened to be written and not committed.
 func (w *work) close() {
 	if w.target != nil {
@@ -60,7 +79,7 @@ func (w *work) close() {
 
 // commit has the target and the record appear. Both are on the disk before, so
 // that a lack of room for one leaves neither.
-func (w *work) commit() error {
+func (s *session) commit(w *work) error {
 	if err := w.writeRecord(); err != nil {
 		return err
 	}
@@ -76,6 +95,7 @@ func (w *work) commit() error {
 	if err := w.target.Commit(); err != nil {
 		return err
 	}
+	s.release()
 	if err := cmp.Or(w.record.Commit(), w.scramble.names.Commit()); err != nil {
 		return fmt.Errorf("%s is complete, but not its record: %w", w.target.Name(), err)
 	}

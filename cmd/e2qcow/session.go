@@ -46,16 +46,19 @@ func (s *session) guard(f func()) {
 }
 
 // A stake is what the end of a session leaves behind that changes something
-// where it is.
-type stake struct {
-	text    string // what there is then, and what to do
-	touched bool   // something was written
-}
+// where it is. It returns what there is then and what to do, and whether
+// something was written.
+type stake func() (text string, touched bool)
 
 // atStake has an error that ends the session from now on come with what it
 // leaves behind: while nothing is touched, an interruption only, as other
 // errors say what to do themselves.
-func (s *session) atStake(text string, touched bool) { s.stake.Store(&stake{text, touched}) }
+func (s *session) atStake(text string, touched bool) {
+	s.stakeOn(func() (string, bool) { return text, touched })
+}
+
+// stakeOn is atStake with what is known when the session ends.
+func (s *session) stakeOn(left stake) { s.stake.Store(&left) }
 
 // holdOn has the next signal to end do nothing but say text.
 func (s *session) holdOn(text string) { s.hold.Store(&text) }
@@ -69,8 +72,10 @@ func (s *session) release() {
 // left returns what err leaves behind, "" where that goes without saying.
 func (s *session) left(err error) string {
 	var interrupted *interruptedError
-	if st := s.stake.Load(); st != nil && (st.touched || errors.As(err, &interrupted)) {
-		return st.text
+	if st := s.stake.Load(); st != nil {
+		if text, touched := (*st)(); touched || errors.As(err, &interrupted) {
+			return text
+		}
 	}
 	return ""
 }

@@ -118,6 +118,7 @@ func (t *Target) Extend(size int64) error {
 	if t.kind != InPlace {
 		return fmt.Errorf("%s %w: it has %d bytes where %d are to be written", t.name, ErrTooSmall, t.size, size)
 	}
+	t.touched.Store(true)
 	if err := t.f.Truncate(t.base + size); err != nil {
 		return t.named("truncate", err)
 	}
@@ -130,6 +131,7 @@ func (t *Target) Cut(size int64) error {
 	if t.kind != InPlace || size >= t.size {
 		return nil
 	}
+	t.touched.Store(true)
 	t.size = size
 	return t.named("truncate", t.f.Truncate(t.base+size))
 }
@@ -157,6 +159,7 @@ func (t *Target) NextData(off int64) (int64, error) {
 
 // zeroOut has the device or the filesystem of the file make n bytes zero.
 func (t *Target) zeroOut(off, n int64) error {
+	t.touched.Store(true)
 	if t.kind != InPlace {
 		return storage.ZeroOut(t.f, off, n)
 	}

@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
+	"sync/atomic"
 
 	"e2qcow/internal/storage"
 
@@ -31,6 +32,7 @@ type Target struct {
 	start      int64       // of that, its length when it was handed over
 	wrote      int64       // to a stream
 	settled    bool
+	touched    atomic.Bool // see Touched
 
 	mu   sync.Mutex
 	done bool // committed or given up
@@ -45,6 +47,13 @@ func (t *Target) Kind() Kind { return t.kind }
 // Size returns the length in bytes of a device or of a file in place, 0 of
 // anything else.
 func (t *Target) Size() int64 { return t.size }
+
+// KeepsPart reports whether Close leaves what was written so far: to a device, or
+// in place to a file that was there before.
+func (t *Target) KeepsPart() bool { return t.kind == Device || t.kind == InPlace && !t.made }
+
+// Touched reports whether what the target held may have changed.
+func (t *Target) Touched() bool { return t.touched.Load() }
 
 // On reports whether writing to the target writes to the filesystem on the
 // device of that number.
@@ -67,6 +76,7 @@ func (t *Target) ReadAt(p []byte, off int64) (int, error) {
 
 // WriteAt writes to a file or device as io.WriterAt does.
 func (t *Target) WriteAt(p []byte, off int64) (int, error) {
+	t.touched.Store(true)
 	n, err := t.f.WriteAt(p, t.base+off)
 	return n, t.named("write", err)
 }
