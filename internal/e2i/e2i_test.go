@@ -2,6 +2,7 @@ package e2i
 
 import (
 	"bytes"
+	"encoding/binary"
 	"errors"
 	"io"
 	"math/rand/v2"
@@ -120,6 +121,36 @@ func TestShortDisk(t *testing.T) {
 		if got, want := len(write(t, disk[:size], sb, Header{})), len(write(t, disk, sb, Header{})); got != want {
 			t.Errorf("of %d bytes: an image of %d bytes, want %d", size, got, want)
 		}
+	}
+}
+
+// TestSplitCluster has groups that end within a cluster, which belongs to no
+// bitmap: no filesystem has that, and its bitmaps would be a bit too short.
+func TestSplitCluster(t *testing.T) {
+	disk, _ := read(t, small)
+	le := binary.LittleEndian
+	b := disk[ext.SuperblockOffset:]
+	le.PutUint32(b[28:], 1)                         // s_log_cluster_size: two blocks
+	le.PutUint32(b[32:], 257)                       // s_blocks_per_group
+	le.PutUint32(b[100:], le.Uint32(b[100:])|0x200) // s_feature_ro_compat: BIGALLOC
+	sb, err := ext.DecodeSuperblock(b)
+	if err != nil {
+		t.Fatal(err)
+	}
+	geo, err := sb.Geometry()
+	if err != nil {
+		t.Fatal(err)
+	}
+	desc := disk[int64(geo.DescBlock(0, 0))*int64(geo.BlockSize)+int64(geo.DescSize):]
+	le.PutUint32(desc, uint32(geo.GroupFirstBlock(2)-1)) // bg_block_bitmap of group 1
+	le.PutUint16(desc[18:], ext.BgBlockUninit)
+	n, err := New(bytes.NewReader(disk), int64(len(disk)), sb, 0, Header{})
+	if err == nil {
+		_, err = io.Copy(io.Discard, io.NewSectionReader(n, 0, n.Size()))
+	}
+	var damage *CorruptError
+	if !errors.As(err, &damage) {
+		t.Errorf("groups of 257 blocks in clusters of two: %v", err)
 	}
 }
 

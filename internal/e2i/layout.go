@@ -183,6 +183,9 @@ func newLayout(geo *ext.Geometry) (*layout, error) {
 	if clusters == 0 || clusters%8 != 0 || clusters > 8*geo.BlockSize {
 		return nil, corrupt("%d clusters a group", clusters)
 	}
+	if blocks := geo.ClusterSize / geo.BlockSize; geo.BlocksPerGroup%blocks != 0 {
+		return nil, corrupt("%d blocks a group in clusters of %d", geo.BlocksPerGroup, blocks)
+	}
 	if geo.InodesPerGroup%8 != 0 {
 		return nil, corrupt("%d inodes a group", geo.InodesPerGroup)
 	}
