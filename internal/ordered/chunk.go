@@ -1,9 +1,11 @@
 package ordered
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
+	"math"
 
 	"golang.org/x/sync/errgroup"
 
@@ -20,8 +22,7 @@ type Runs struct {
 	start, end int64 // the run found ahead, if start < end
 }
 
-// NewRuns returns a walk of img from its start. The size of img must leave
-// room in an int64 for one granule more.
+// NewRuns returns a walk of img from its start.
 func NewRuns(img image.Image, granule int) *Runs {
 	return &Runs{img: img, granule: int64(granule)}
 }
@@ -67,6 +68,9 @@ func (r *Runs) find() error {
 	r.start = start - start%r.granule
 	r.end = end
 	if rest := end % r.granule; rest != 0 {
+		if end > math.MaxInt64-r.granule {
+			return fmt.Errorf("image run [%d, %d) ends too far out for granules of %d bytes", start, end, r.granule)
+		}
 		r.end += r.granule - rest
 	}
 	return nil
@@ -99,10 +103,12 @@ type cut struct {
 	n   int
 }
 
-// read fills the spans of c from img, with so many reads at once.
+// read fills the spans of c from img, with so many reads at once. Its error is
+// that of the first read that fails.
 func (c *Chunk) read(img image.Image, depth int) error {
 	var reads errgroup.Group
 	reads.SetLimit(depth)
+	errs := make([]error, len(c.cuts)) // of the reads by their last cuts
 	for i := 0; i < len(c.cuts); {
 		first, last := c.cuts[i], c.cuts[i]
 		for i++; i < len(c.cuts) && c.cuts[i].off-first.off == int64(c.cuts[i].pos-first.pos); i++ {
@@ -115,10 +121,14 @@ func (c *Chunk) read(img image.Image, depth int) error {
 			}
 			continue
 		}
-		reads.Go(func() error { return readFull(img, buf, first.off) })
+		err := &errs[i-1]
+		reads.Go(func() error {
+			*err = readFull(img, buf, first.off)
+			return *err
+		})
 	}
-	if err := reads.Wait(); err != nil {
-		return err
+	if reads.Wait() != nil {
+		return cmp.Or(errs...)
 	}
 	c.Spans = c.Spans[:0]
 	for _, k := range c.cuts {

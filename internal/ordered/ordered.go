@@ -53,7 +53,9 @@ const DefaultChunkSize = image.DefaultRequest
 
 // Run cuts the known bytes of img into chunks and puts each through the stages
 // of a worker made by newWorker. The first error of any stage, of the walk or
-// of ctx ends it and is returned, once every worker has stopped.
+// of ctx ends it and is returned, once every worker has stopped. An error of the
+// image, of Prepare or of Commit comes when all chunks before it are committed:
+// of several it is that of the first in the image.
 func Run(ctx context.Context, img image.Image, opt Options, newWorker func() Worker) error {
 	advice := image.AdviceOf(img)
 	chunkSize := opt.ChunkSize
@@ -67,7 +69,11 @@ func Run(ctx context.Context, img image.Image, opt Options, newWorker func() Wor
 	}
 
 	workers := workersFor(threads, chunkSize)
-	p := &pipeline{img: img, depth: (advice.Depth + workers - 1) / workers, cutter: cutter{runs: NewRuns(img, opt.Granule), size: chunkSize, bridge: int64(advice.Bridge)}}
+	p := &pipeline{
+		img:    img,
+		depth:  max(1, (advice.Depth+workers-1)/workers),
+		cutter: cutter{runs: NewRuns(img, opt.Granule), size: chunkSize, bridge: int64(advice.Bridge)},
+	}
 	p.turned.L = &p.mu
 	stop := context.AfterFunc(ctx, func() { p.fail(context.Cause(ctx)) })
 	defer stop()
@@ -149,7 +155,20 @@ func (p *pipeline) work(newWorker func() Worker, chunkSize int) {
 			c.buf = c.memory.Bytes
 		}
 		if err == nil {
-			err = p.put(w, &c, ticket)
+			err = c.read(p.img, p.depth)
+		}
+		if err == nil {
+			err = w.Prepare(&c)
+		}
+		// An error waits too, lest it depends on who is the first to have one.
+		if !p.await(ticket) {
+			return
+		}
+		if err == nil {
+			err = p.commit(w, &c)
+		}
+		if err == nil {
+			err = w.Finish(&c)
 		}
 		if err != nil {
 			p.fail(err)
@@ -158,38 +177,14 @@ func (p *pipeline) work(newWorker func() Worker, chunkSize int) {
 	}
 }
 
-// next fills c with the runs of the next chunk and returns its ticket.
+// next fills c with the runs of the next chunk and returns its ticket, which an
+// error has too.
 func (p *pipeline) next(c *Chunk) (int64, error) {
 	p.take.Lock()
 	defer p.take.Unlock()
-	if err := p.cutter.next(c); err != nil {
-		return 0, err
-	}
 	ticket := p.tickets
 	p.tickets++
-	return ticket, nil
-}
-
-// put takes c through the stages of w. It returns nil also where another
-// worker's error ended it.
-func (p *pipeline) put(w Worker, c *Chunk, ticket int64) error {
-	if err := c.read(p.img, p.depth); err != nil {
-		return err
-	}
-	if err := w.Prepare(c); err != nil {
-		return err
-	}
-	if !p.await(ticket) {
-		return nil
-	}
-	if err := w.Commit(c); err != nil {
-		return err
-	}
-	p.mu.Lock()
-	p.turn++
-	p.mu.Unlock()
-	p.turned.Broadcast()
-	return w.Finish(c)
+	return ticket, p.cutter.next(c)
 }
 
 // await waits for the turn of ticket; false means that something failed.
@@ -200,4 +195,16 @@ func (p *pipeline) await(ticket int64) bool {
 		p.turned.Wait()
 	}
 	return p.err == nil
+}
+
+// commit commits c, whose turn it is, and begins the next turn.
+func (p *pipeline) commit(w Worker, c *Chunk) error {
+	if err := w.Commit(c); err != nil {
+		return err
+	}
+	p.mu.Lock()
+	p.turn++
+	p.mu.Unlock()
+	p.turned.Broadcast()
+	return nil
 }

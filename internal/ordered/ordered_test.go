@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"runtime"
 	"slices"
 	"sync/atomic"
@@ -195,6 +196,85 @@ func TestRunErrors(t *testing.T) {
 	}
 }
 
+// TestRunFirstError has many chunks fail, the later the sooner: the error is
+// that of the first in the image, after all before it were committed.
+func TestRunFirstError(t *testing.T) {
+	sick := func(off int64) error { return fmt.Errorf("sick at %d", off) }
+	for name, img := range map[string]image.Image{
+		"read":        sickFrom{testRuns, 20_000, sick},
+		"reads apart": crowded{runs: apart, depth: 32, sick: sick},
+		"runs":        sickRuns{testRuns, sick},
+		"prepare":     testRuns,
+	} {
+		messages := map[string]bool{}
+		for range 10 {
+			var finished atomic.Int64
+			got, next := make([]byte, testRuns.size+64), int64(0)
+			err := Run(t.Context(), img, Options{Granule: 8, ChunkSize: 700, Threads: 8}, func() Worker {
+				return recorder{got: &got, next: &next, finished: &finished, fail: func(stage string, off int64) error {
+					if name == "prepare" && stage == name && off >= 20_000 {
+						late(off)
+						return sick(off)
+					}
+					return nil
+				}}
+			})
+			messages[fmt.Sprintf("%v, %d bytes are committed", err, next)] = true
+		}
+		if len(messages) != 1 || messages["<nil>"] {
+			t.Errorf("%s: %d errors of one image: %v", name, len(messages), messages)
+		}
+	}
+}
+
+// late waits the longer the further in front off is.
+func late(off int64) { time.Sleep(max(0, time.Duration(30_000-off)) * 50 * time.Nanosecond) }
+
+// A sickFrom image cannot be read from a place on.
+type sickFrom struct {
+	runs
+	from int64
+	sick func(off int64) error
+}
+
+func (s sickFrom) ReadAt(b []byte, off int64) (int, error) {
+	if off+int64(len(b)) > s.from {
+		late(off)
+		return 0, s.sick(off)
+	}
+	return s.runs.ReadAt(b, off)
+}
+
+// A sickRuns image has a run that cannot be found.
+type sickRuns struct {
+	runs
+	sick func(off int64) error
+}
+
+func (s sickRuns) NextRun(off int64) (int64, int64, error) {
+	if off >= 50_000 {
+		return 0, 0, s.sick(off)
+	}
+	return s.runs.NextRun(off)
+}
+
+// apart has a few bytes known in every 64.
+var apart = func() runs {
+	img := runs{size: 1 << 14}
+	for off := int64(0); off < img.size; off += 64 {
+		img.list = append(img.list, [2]int64{off, off + 8})
+	}
+	return img
+}()
+
+// TestRunsEnd has a run end where an int64 does not reach to its granule's end.
+func TestRunsEnd(t *testing.T) {
+	size := int64(math.MaxInt64 - 511)
+	if start, end, err := NewRuns(runs{size, [][2]int64{{size - 10, size}}}, 4096).Next(); err == nil {
+		t.Errorf("a run from %d to %d", start, end)
+	}
+}
+
 // short is an image whose ReadAt ends early.
 type short struct{ runs }
 
@@ -215,7 +295,8 @@ func TestRunShortRead(t *testing.T) {
 type crowded struct {
 	runs
 	depth        int
-	inside, most *atomic.Int64
+	inside, most *atomic.Int64         // nil where nobody asks
+	sick         func(off int64) error // what reads fail with, if not nil
 }
 
 func (c crowded) Advice() image.Advice {
@@ -223,6 +304,10 @@ func (c crowded) Advice() image.Advice {
 }
 
 func (c crowded) ReadAt(b []byte, off int64) (int, error) {
+	if c.sick != nil {
+		late(off * 2)
+		return 0, c.sick(off)
+	}
 	n := c.inside.Add(1)
 	defer c.inside.Add(-1)
 	for most := c.most.Load(); n > most && !c.most.CompareAndSwap(most, n); most = c.most.Load() {
@@ -233,15 +318,12 @@ func (c crowded) ReadAt(b []byte, off int64) (int, error) {
 
 // TestRunDepth reads as much at once as the image says, and the same.
 func TestRunDepth(t *testing.T) {
-	img := crowded{runs: runs{size: 1 << 14}}
-	for off := int64(0); off < img.size; off += 64 {
-		img.list = append(img.list, [2]int64{off, off + 8})
-	}
+	img := crowded{runs: apart}
 	want := make([]byte, img.size)
 	if _, err := img.runs.ReadAt(want, 0); err != nil {
 		t.Fatal(err)
 	}
-	for _, depth := range []int{1, 32} {
+	for _, depth := range []int{0, 1, 32} {
 		img.depth, img.inside, img.most = depth, new(atomic.Int64), new(atomic.Int64)
 		var finished atomic.Int64
 		got, next := make([]byte, img.size), int64(0)
