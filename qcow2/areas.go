@@ -2,49 +2,41 @@ package qcow2
 
 import (
 	"cmp"
-	"encoding/binary"
-	"fmt"
 	"slices"
 	"sort"
 )
 
-// areas are the parts of a file that header and tables fill, ascending, merged
-// where they touch.
+// areas are the parts of a file where the reader finds what is where: header,
+// L1 table and L2 tables, ascending, merged where they touch. Refcounts are not
+// among them: where they are damaged, the data is still right.
 type areas []area
 
 type area struct{ start, end int64 }
 
-// readAreas returns where header, L1 table, L2 tables, refcount table and refcount
-// blocks are, as far as they are aligned and within the file: what is wrong
-// with the others is told where they are used, if they are.
-func (m *Image) readAreas() (areas, error) {
-	h := m.header
-	size := h.ClusterSize()
+// tableAreas returns the areas of the image, as far as they are aligned and
+// within the file: what is wrong with the others is told where they are used,
+// if they are.
+func (m *Image) tableAreas() areas {
+	size := m.header.ClusterSize()
 	list := areas{{0, size}}
 	add := func(off uint64, n int64) {
-		if n > 0 && off != 0 && off%uint64(size) == 0 && off < uint64(m.fileSize) {
-			list = append(list, area{int64(off), int64(off) + min(n, m.fileSize-int64(off))})
+		if n == 0 || off == 0 || off%uint64(size) != 0 || off >= uint64(m.fileSize) {
+			return
 		}
+		start := int64(off)
+		end := start + min(n, m.fileSize-start)
+		// Tables mostly lie one behind the other.
+		if last := &list[len(list)-1]; start >= last.start && start <= last.end {
+			last.end = max(last.end, end)
+			return
+		}
+		list = append(list, area{start, end})
 	}
-	add(h.L1Offset, int64(h.L1Entries)*8)
+	add(m.header.L1Offset, int64(m.header.L1Entries)*8)
 	for _, entry := range m.l1 {
 		add(entry&entryOffset, size)
 	}
-	tableLen := int64(h.RefcountTableLength) * size
-	add(h.RefcountTableOffset, tableLen)
-	const reserved = 1<<9 - 1
-	end := min(int64(h.RefcountTableOffset)+tableLen, m.fileSize)
-	buf := make([]byte, max(0, min(end-int64(h.RefcountTableOffset), 64<<10)))
-	for off := int64(h.RefcountTableOffset); off < end; off += int64(len(buf)) {
-		b := buf[:min(int64(len(buf)), end-off)]
-		if n, err := m.r.ReadAt(b, off); n < len(b) {
-			return nil, fmt.Errorf("read qcow2 refcount table at %#x: %w", off, unexpectedEOF(err))
-		}
-		for ; len(b) >= 8; b = b[8:] {
-			add(binary.BigEndian.Uint64(b)&^reserved, size)
-		}
-	}
-	return list.merge(), nil
+	return list.merge()
 }
 
 // merge sorts the list and joins what overlaps or touches.

@@ -60,9 +60,7 @@ func Open(r io.ReaderAt, size int64, opt OpenOptions) (*Image, error) {
 	if err := m.readL1(); err != nil {
 		return nil, err
 	}
-	if m.tables, err = m.readAreas(); err != nil {
-		return nil, err
-	}
+	m.tables = m.tableAreas()
 	if h.BackingFile != "" {
 		if m.backing, err = opt.Backing(h.BackingFile, h.BackingFormat); err != nil {
 			return nil, fmt.Errorf("backing file %q: %w", h.BackingFile, err)
@@ -429,7 +427,7 @@ func (m *Image) readPart(b []byte, off int64, p part) error {
 	return nil
 }
 
-var errOverlap = errors.New("it overlaps the header or a table")
+var errOverlap = errors.New("it overlaps the header, the L1 table or an L2 table")
 
 // readData reads the clusters at host in the file.
 func (m *Image) readData(b []byte, off, host int64) error {
