@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"slices"
+	"sync"
 
 	"e2qcow/internal/image"
 	"e2qcow/internal/zero"
@@ -38,6 +39,8 @@ type Image struct {
 	unpacked *clusterCache
 	tables   areas // nil for a stream, of which all data lies behind them
 	backing  image.Image
+
+	backingRun backingRun // the last one that was asked for
 }
 
 var _ image.Image = (*Image)(nil)
@@ -178,10 +181,8 @@ func (m *Image) find(off, limit int64) (part, error) {
 	}
 	for p.n < limit && p.kind != mapPacked {
 		next, err := m.step(off+p.n, limit-p.n)
-		if err != nil {
-			return part{}, err
-		}
-		if next.kind != p.kind || p.kind == mapData && next.host != p.host+p.n {
+		// An error is found again by who comes to it.
+		if err != nil || next.kind != p.kind || p.kind == mapData && next.host != p.host+p.n {
 			break
 		}
 		p.n += next.n
@@ -359,35 +360,50 @@ func (m *Image) NextRun(off int64) (start, end int64, err error) {
 // nextKnown returns a run like NextRun, but one that may go on behind its end.
 func (m *Image) nextKnown(off int64) (start, end int64, err error) {
 	for off < m.Size() {
-		p, err := m.find(off, m.Size()-off)
+		start, end, err := m.nextBacking(off)
+		if err != nil {
+			return 0, 0, err
+		}
+		if start <= off {
+			return off, min(end, m.Size()), nil
+		}
+		p, err := m.find(off, start-off)
 		if err != nil {
 			return 0, 0, err
 		}
 		if p.kind != mapHole {
 			return off, off + p.n, nil
 		}
-		start, end, err := m.nextBacking(off)
-		if err != nil {
-			return 0, 0, err
-		}
-		if start < off+p.n {
-			return start, min(end, off+p.n), nil
-		}
 		off += p.n
 	}
 	return 0, 0, io.EOF
 }
 
+// A backingRun is the first run of a backing file at or after from.
+type backingRun struct {
+	mu               sync.Mutex
+	from, start, end int64
+}
+
 // nextBacking returns the next run of the backing file, or a run behind all.
+// It keeps the run, since this image may cut a long one into many.
 func (m *Image) nextBacking(off int64) (start, end int64, err error) {
 	if m.backing == nil || off >= m.backing.Size() {
 		return m.Size(), m.Size(), nil
 	}
-	start, end, err = m.backing.NextRun(off)
-	if errors.Is(err, io.EOF) {
-		return m.Size(), m.Size(), nil
+	r := &m.backingRun
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if off < r.from || off >= r.end {
+		start, end, err = m.backing.NextRun(off)
+		if errors.Is(err, io.EOF) {
+			start, end = m.Size(), m.Size()
+		} else if err != nil {
+			return 0, 0, err
+		}
+		r.from, r.start, r.end = off, start, end
 	}
-	return start, end, err
+	return max(off, r.start), r.end, nil
 }
 
 // ReadAt reads the virtual disk.

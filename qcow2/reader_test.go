@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"e2qcow/internal/image"
 )
@@ -300,7 +301,103 @@ func TestReadSharedTable(t *testing.T) {
 	}
 }
 
-// TestReadOverlap points data at the header and at each kind of table.
+// TestReadAcross reads from a good L2 table into a damaged one: what comes
+// before the damage is read, and known.
+func TestReadAcross(t *testing.T) {
+	d := &disk{size: 8 << 20, runs: []diskRun{{1 << 20, bytes.Repeat([]byte{7}, 2<<20)}}}
+	file, _ := writeTemp(t, d, WriteOptions{ClusterSize: 4096})
+	b, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	h := openTemp(t, file, OpenOptions{}).Header()
+	b[h.L1Offset+8+6] ^= 2 // no longer aligned
+	m, err := Open(bytes.NewReader(b), int64(len(b)), OpenOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	const bad = 2 << 20
+	got := make([]byte, 1<<20)
+	n, err := m.ReadAt(got, bad-4096-100)
+	var damage *CorruptError
+	if !errors.As(err, &damage) || damage.Guest != bad || n != 4196 || !bytes.Equal(got[:n], d.runs[0].data[:n]) {
+		t.Errorf("read %d bytes before the damage: %v", n, err)
+	}
+}
+
+// A countedDisk counts how often it is asked for its runs.
+type countedDisk struct {
+	*disk
+	asked int
+}
+
+func (d *countedDisk) NextRun(off int64) (int64, int64, error) {
+	d.asked++
+	return d.disk.NextRun(off)
+}
+
+// countRuns walks the runs of an image.
+func countRuns(t *testing.T, m *Image) int {
+	t.Helper()
+	n := 0
+	for off := int64(0); ; n++ {
+		_, end, err := m.NextRun(off)
+		if err == io.EOF {
+			return n
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		off = end
+	}
+}
+
+// TestRunsOfOverlay has an image and its backing file cut the runs of each
+// other in pieces: the time is that of walking both once.
+func TestRunsOfOverlay(t *testing.T) {
+	const clusters, size = 2000, 2000 * 512
+	noise := func(n int) []byte { return bytes.Repeat([]byte{1}, n) }
+	comb := &disk{size: size}
+	for i := range int64(clusters / 2) {
+		comb.runs = append(comb.runs, diskRun{i * 1024, noise(512)})
+	}
+	file, _ := writeTemp(t, comb, WriteOptions{ClusterSize: 512})
+	for _, c := range []struct {
+		backing diskRun
+		runs    int
+	}{
+		{diskRun{0, noise(size)}, 1},
+		{diskRun{size - 512, noise(512)}, clusters / 2},
+		{diskRun{size, nil}, clusters / 2},
+	} {
+		m := openTemp(t, file, OpenOptions{})
+		backing := &countedDisk{disk: &disk{size: size, runs: []diskRun{c.backing}}}
+		m.backing = backing
+		if n := countRuns(t, m); n != c.runs || backing.asked > 3 {
+			t.Errorf("a run of the backing file at %d: %d runs, want %d; it was asked %d times", c.backing.off, n, c.runs, backing.asked)
+		}
+	}
+
+	const gap = 1 << 20
+	empty := &disk{size: 20_000 * gap}
+	sparse, _ := writeTemp(t, empty, WriteOptions{ClusterSize: 512})
+	m := openTemp(t, sparse, OpenOptions{})
+	backing := &disk{size: empty.size}
+	for off := int64(0); off < empty.size; off += gap {
+		backing.runs = append(backing.runs, diskRun{off, noise(512)})
+	}
+	m.backing = backing
+	start := time.Now()
+	if n := countRuns(t, m); n != len(backing.runs) {
+		t.Errorf("%d runs, want %d", n, len(backing.runs))
+	}
+	if took := time.Since(start); took > time.Second {
+		t.Errorf("it took %v to walk an empty image", took)
+	}
+}
+
+// TestReadOverlap points data at the header and at each kind of table. Where
+// there are refcounts, what is there is data for the reader, as for qemu.
 func TestReadOverlap(t *testing.T) {
 	for _, opt := range []WriteOptions{{ClusterSize: 4096}, {ClusterSize: 4096, Compression: Zlib}} {
 		d := &disk{size: 8 << 20, runs: []diskRun{{0, bytes.Repeat([]byte{7}, 4096)}, {4 << 20, bytes.Repeat([]byte{9}, 4096)}}}
