@@ -158,6 +158,7 @@ var advice = []struct {
 	{target.ErrOffset, "name a file or a device"},
 	{source.ErrTerminal, "send an image through a pipe"},
 	{target.ErrTerminal, "send it to a file or another program"},
+	{target.ErrClosed, "redirect it to a file or a program, or name the target"},
 	{errTargetIsImage, "name the device first, then the image"},
 	{errNoFilesystem, "see that it is the right device; -f installs the image all the same"},
 	{errOtherUUID, "see that it is the right device; -f installs the image all the same"},
