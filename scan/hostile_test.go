@@ -94,3 +94,20 @@ func TestDirectoryClaimsEverything(t *testing.T) {
 		t.Error("what was left out is not told")
 	}
 }
+
+// The inode tables of all groups in one place, each inode of it a directory
+// with as many blocks as it can name.
+func TestTablesInOnePlace(t *testing.T) {
+	fs := newSynthetic(layout{blocks: 1 << 18, perGroup: 128, inodesPerGroup: 2048, inodeSize: 128})
+	for g := range fs.groups {
+		fs.setDesc(g, fs.table-2, fs.table-1, fs.table)
+	}
+	in := make([]byte, fs.inodeSize)
+	le.PutUint16(in, modeDir)
+	le.PutUint16(in[0x1A:], 1)
+	for n := range ext.NDirBlocks {
+		le.PutUint32(in[ext.IBlockOffset+4*n:], uint32(fs.free)+uint32(n))
+	}
+	fs.fill(int64(fs.table)*4096, int64(fs.free)*4096, in)
+	scanBounded(t, fs, fs.size, Options{})
+}

@@ -210,6 +210,9 @@ func (s *scanner) requests(advice image.Advice, n int, run func(i int) (block, c
 	bs := uint64(s.geo.BlockSize)
 	most := uint64(advice.Request) / bs // blocks a request
 	gap := uint64(advice.Bridge) / bs
+	// Runs that overlap, as damage has it, are visited each: of one request no
+	// more blocks than this, as what is found in them all goes into one batch.
+	mostVisits := 4 * most
 	i := 0
 	var block, count uint64 // what is left of run i
 	if n > 0 {
@@ -231,13 +234,15 @@ func (s *scanner) requests(advice image.Advice, n int, run func(i int) (block, c
 		}
 		first := block
 		end := block // of the request
+		visits := uint64(0)
 		req.pieces = req.pieces[:0]
 		for {
 			take := min(count, first+most-block)
 			req.pieces = append(req.pieces, piece{block, uint32(take), i})
 			end = max(end, block+take)
+			visits += take
 			block, count = block+take, count-take
-			if !advance() || block < first || block >= first+most || block > end+gap {
+			if !advance() || block < first || block >= first+most || block > end+gap || visits >= mostVisits {
 				break
 			}
 		}

@@ -106,7 +106,9 @@ func checkRequest(t *testing.T, s *scanner, req *request) {
 		t.Fatalf("a request of %d bytes, %d pieces", req.length, len(req.pieces))
 	}
 	covered := req.off
+	visits := int64(0)
 	for _, p := range req.pieces {
+		visits += int64(p.count) * bs
 		start, end := int64(p.block)*bs, (int64(p.block)+int64(p.count))*bs
 		if p.count == 0 || start < req.off || end > req.off+int64(req.length) {
 			t.Fatalf("piece %v lies outside its request, %d bytes at %d", p, req.length, req.off)
@@ -118,6 +120,9 @@ func checkRequest(t *testing.T, s *scanner, req *request) {
 	}
 	if covered != req.off+int64(req.length) {
 		t.Fatalf("a request ends at %d, its pieces at %d", req.off+int64(req.length), covered)
+	}
+	if visits >= 5*requestSize {
+		t.Fatalf("a request of which %d bytes are visited", visits)
 	}
 }
 
