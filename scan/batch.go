@@ -122,29 +122,38 @@ func (s *scanner) claim(items []item) {
 			s.pending = append(s.pending, it) // what is looked for depends on the inode
 			continue
 		}
-		seen := &s.visited[it.role][it.content]
-		if it.count == 1 {
-			if seen.addNew(it.block) {
-				s.pending = append(s.pending, it)
-			}
-			continue
+		s.claimItem(it)
+	}
+}
+
+// claimItem gathers what of an item has not been visited in its role, and
+// returns how many blocks that is.
+func (s *scanner) claimItem(it item) (fresh int) {
+	seen := &s.visited[it.role][it.content]
+	if it.count == 1 {
+		if !seen.addNew(it.block) {
+			return 0
 		}
-		run := it
-		run.count = 0
-		seen.claim(it.block, uint64(it.count), func(block uint64) {
-			if run.count > 0 && run.block+uint64(run.count) == block {
-				run.count++
-				return
-			}
-			if run.count > 0 {
-				s.pending = append(s.pending, run)
-			}
-			run.block, run.count = block, 1
-		})
+		s.pending = append(s.pending, it)
+		return 1
+	}
+	run := it
+	run.count = 0
+	seen.claim(it.block, uint64(it.count), func(block uint64) {
+		fresh++
+		if run.count > 0 && run.block+uint64(run.count) == block {
+			run.count++
+			return
+		}
 		if run.count > 0 {
 			s.pending = append(s.pending, run)
 		}
+		run.block, run.count = block, 1
+	})
+	if run.count > 0 {
+		s.pending = append(s.pending, run)
 	}
+	return fresh
 }
 
 // suspectSlice is how many bytes of suspects are read before what they turn
@@ -162,23 +171,29 @@ func (s *scanner) claimSuspects() {
 		s.problems.add(Problem{Kind: Unbounded, What: fmt.Sprintf("damaged trees claim more than %d bytes as structure: not followed further", int64(maxClaimed)), Inode: list[0].ino, Block: list[0].block})
 		return
 	}
+	var ends [roles][contents]uint64 // of the runs that were claimed
 	left := suspectSlice / int(s.geo.BlockSize)
-	for i := range list {
-		if left == 0 {
-			s.suspects = list[i:]
-			return
-		}
-		first := list[i]
-		first.count = uint16(min(int(first.count), left))
-		s.claim([]item{first})
-		left -= int(first.count)
-		if list[i].count > first.count {
-			list[i].block += uint64(first.count)
-			list[i].count -= first.count
-			s.suspects = list[i:]
-			return
+	for len(list) > 0 && left > 0 {
+		it := &list[0]
+		// Runs overlap where damage claims a block often: each is looked at once.
+		end := &ends[it.role][it.content]
+		it.skip(min(max(*end, it.block)-it.block, uint64(it.count)))
+		part := *it
+		part.count = uint16(min(int(it.count), left))
+		left -= s.claimItem(part)
+		it.skip(uint64(part.count))
+		*end = max(*end, it.block)
+		if it.count == 0 {
+			list = list[1:]
 		}
 	}
+	s.suspects = list
+}
+
+// skip takes the first n blocks off an item.
+func (it *item) skip(n uint64) {
+	it.block += n
+	it.count -= uint16(n)
 }
 
 // maxSuspects is how many suspects are kept.

@@ -111,3 +111,28 @@ func TestTablesInOnePlace(t *testing.T) {
 	fs.fill(int64(fs.table)*4096, int64(fs.free)*4096, in)
 	scanBounded(t, fs, fs.size, Options{})
 }
+
+// Directories that claim the same blocks in long runs, each from another one on.
+func TestDirectoriesOverlap(t *testing.T) {
+	const first, end = 8192, 8192 + 1<<16
+	fs := newSynthetic(layout{blocks: end, perGroup: 32768, inodesPerGroup: 2048})
+	at := uint64(first)
+	for ino := uint32(12); ino < 800; ino++ {
+		var extents []entry
+		for range 340 {
+			at = first + (at-first+257)%(end-first-32768)
+			extents = append(extents, entry{len: 32768, block: at})
+		}
+		leaf := fs.block(extentNode(4096, 0, extents...))
+		fs.inode(ino, modeDir, ext.FlagExtents, 4096, extentNode(ext.IBlockSize, 1, entry{block: leaf}))
+	}
+	dir := make([]byte, 4096)
+	le.PutUint32(dir, 2)
+	le.PutUint16(dir[4:], 4096)
+	dir[6], dir[8] = 1, '.'
+	fs.fill(first*4096, fs.size, dir)
+	res := scanBounded(t, fs, fs.size, Options{})
+	if n := res.Map.Blocks(Directory); n < 1<<15 {
+		t.Errorf("only %d blocks of directories", n)
+	}
+}

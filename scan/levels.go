@@ -61,8 +61,8 @@ func (s *scanner) scanLevels(ctx context.Context) error {
 	var levels [][]item // the last is being read
 	for {
 		for len(levels) == 0 && len(s.pending) == 0 {
-			if len(s.suspects) == 0 {
-				return nil
+			if len(s.suspects) == 0 || ctx.Err() != nil {
+				return ctx.Err()
 			}
 			s.claimSuspects()
 		}
