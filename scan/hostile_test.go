@@ -136,3 +136,11 @@ func TestDirectoriesOverlap(t *testing.T) {
 		t.Errorf("only %d blocks of directories", n)
 	}
 }
+
+// A copy of the superblock in each of many tiny groups, and all descriptors in
+// metablock groups.
+func TestManyCopiesOfMetaGroups(t *testing.T) {
+	fs := newSynthetic(layout{blocks: 1 << 21 / raceShrink, perGroup: 8, inodesPerGroup: 16, roCompat: 1 << 31,
+		incompat: ext.IncompatFiletype | ext.IncompatExtents | ext.Incompat64bit | ext.IncompatFlexBg | ext.IncompatMetaBg})
+	scanBounded(t, fs, fs.size, Options{Backups: BackupsAll})
+}

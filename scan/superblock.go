@@ -308,9 +308,10 @@ func (s *scanner) markCopies(opt Options) {
 			}
 		}
 		if take {
-			s.markDescs(g)
+			s.markLinearDescs(g)
 		}
 	}
+	// The backups of metablock groups belong to all copies of the superblock.
 	for i := s.geo.LinearDescBlocks(); i < s.descBlocks(); i++ {
 		for n, block := range s.geo.MetaDescCopies(i) {
 			if n < 2 || opt.Backups == BackupsAll {
@@ -332,21 +333,27 @@ func (s *scanner) descBlocks() uint32 {
 const maxClaimedDescs = 256
 
 // markDescs takes in the descriptor blocks that belong to a superblock copy.
+func (s *scanner) markDescs(group uint32) {
+	s.markLinearDescs(group)
+	for i := s.geo.LinearDescBlocks(); i < s.descBlocks(); i++ {
+		s.markDesc(s.geo.DescBlock(group, i), 1)
+	}
+}
+
+// markLinearDescs takes in the descriptor blocks behind a superblock copy.
 // e2fsck reads a linear table as long as the superblock says that it is; the
 // first blocks too many are enough for it to turn to a backup.
-func (s *scanner) markDescs(group uint32) {
-	n := s.descBlocks()
-	if linear := s.geo.LinearDescBlocks(); linear > 0 {
-		start := s.geo.DescBlock(group, 0)
-		s.markDesc(start, uint64(min(n, linear)))
-		if linear > n {
-			if start, count, ok := s.validRun(start+uint64(n), uint64(min(linear-n, maxClaimedDescs))); ok {
-				s.out.add(Claimed, start, count)
-			}
-		}
+func (s *scanner) markLinearDescs(group uint32) {
+	linear, n := s.geo.LinearDescBlocks(), s.descBlocks()
+	if linear == 0 {
+		return
 	}
-	for i := s.geo.LinearDescBlocks(); i < n; i++ {
-		s.markDesc(s.geo.DescBlock(group, i), 1)
+	start := s.geo.DescBlock(group, 0)
+	s.markDesc(start, uint64(min(n, linear)))
+	if linear > n {
+		if start, count, ok := s.validRun(start+uint64(n), uint64(min(linear-n, maxClaimedDescs))); ok {
+			s.out.add(Claimed, start, count)
+		}
 	}
 }
 
