@@ -53,8 +53,8 @@ type Report struct {
 	// Unchecked is how many clusters have a refcount that cannot be read, for
 	// its block cannot be found.
 	Unchecked int64
-	// BeyondEnd is how many references lead behind the end of the file, as in
-	// one that is cut short.
+	// BeyondEnd is how many references lead to, or over, the end of the file,
+	// as in one that is cut short.
 	BeyondEnd int64
 
 	FileClusters       int64 // the length of the file
@@ -90,8 +90,9 @@ const (
 
 // Check checks an image as qemu-img does: that every cluster has as many
 // references as its refcount says, that none lies behind the end of the file
-// or is two things at once, and that the flags of the tables are right. It
-// decompresses every compressed cluster. An error means that the image could
+// or is two things at once, and that the flags of the tables are right. Beyond
+// that, it decompresses every compressed cluster, and finds what the file holds
+// in part only, which qemu reads as zero from there on. An error means that the image could
 // not be checked. Memory is bounded: 64 MiB of counts, a few clusters a thread.
 //
 // progress, if not nil, is called with parts of the work, from one goroutine.

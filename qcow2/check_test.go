@@ -206,11 +206,13 @@ func TestCheckLikeQemu(t *testing.T) {
 }
 
 // onlyOurs reports whether all corruptions are of kinds that qemu-img does not
-// look for: clusters that do not decompress, zero flags in version 2, and
-// structures on top of each other whose refcounts agree.
+// look for: clusters that do not decompress, or that the file does not hold
+// whole, zero flags in version 2, and structures on top of each other whose
+// refcounts agree.
 func onlyOurs(r *Report) bool {
 	for _, f := range r.Findings {
 		if f.Severity == Corruption && !strings.HasPrefix(f.What, "compressed cluster: ") &&
+			!strings.HasSuffix(f.What, "is cut short by the end of the file") &&
 			!strings.Contains(f.What, "zero flag in version 2") && !strings.Contains(f.What, "overlaps") {
 			return false
 		}
@@ -237,6 +239,52 @@ func TestCheckUndecodable(t *testing.T) {
 			t.Errorf("%v: %+v, %v", c, r, err)
 		}
 		tool(t, 1, "qemu-img", "convert", "-f", "qcow2", "-O", "raw", file, file+".raw")
+	}
+}
+
+// TestCheckCutShort cuts the last byte, and more, off images of all kinds: what
+// Image refuses to read, Check finds, and where it reads all, Check finds nothing.
+func TestCheckCutShort(t *testing.T) {
+	var files []string
+	d := randomDisk(5, 3<<20, 512, 20)
+	d.runs = append(d.runs, diskRun{3<<20 - 512, bytes.Repeat([]byte("end "), 128)})
+	for _, opt := range []WriteOptions{{}, {ClusterSize: 512}, {Version: 3}, {Compression: Zlib}, {Compression: Zstd}} {
+		file, _ := writeTemp(t, d, opt)
+		files = append(files, file)
+	}
+	d.size += 512 // the last cluster reaches beyond the disk
+	raw := writeRaw(t, d)
+	for _, options := range []string{"cluster_size=65536", "compat=0.10", "extended_l2=on", "preallocation=metadata"} {
+		file := filepath.Join(t.TempDir(), "qemu.qcow2")
+		tool(t, 0, "qemu-img", "convert", "-f", "raw", "-O", "qcow2", "-o", options, raw, file)
+		files = append(files, file)
+	}
+	refused := 0
+	for _, file := range files {
+		whole, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, less := range []int{0, 1, 511, 512, 4095, 4096, 40000, 65535, 65537} {
+			b := whole[:len(whole)-less]
+			m, err := Open(bytes.NewReader(b), int64(len(b)), OpenOptions{})
+			if err == nil {
+				_, err = m.ReadAt(make([]byte, m.Size()), 0)
+			}
+			r, checkErr := checkBytes(b)
+			if (err != nil) != (class(r, checkErr) == 2) {
+				t.Errorf("%s without %d bytes: read: %v, check: %+v %v", file, less, err, r, checkErr)
+			}
+			if err != nil && r != nil && len(r.Findings) > 0 && r.BeyondEnd == 0 && !strings.HasPrefix(r.Findings[0].What, "compressed cluster") {
+				t.Errorf("%s without %d bytes: nothing is said to lie beyond the end: %+v", file, less, r.Findings)
+			}
+			if err != nil {
+				refused++
+			}
+		}
+	}
+	if refused == 0 {
+		t.Error("nothing is refused")
 	}
 }
 

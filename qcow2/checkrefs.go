@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"math/bits"
 
 	"e2qcow/internal/zero"
 )
@@ -42,6 +43,20 @@ func (c *checker) refer(offset, n uint64, only bool, at, guest int64, what strin
 			*v |= exclusive
 		}
 	}
+}
+
+// needWhole notes a reference to what begins in the file and ends behind it:
+// n bytes that Image reads. qemu takes what is missing for zeros, and so an
+// image that did not come whole for one that did.
+func (c *checker) needWhole(offset, n uint64, at, guest int64, what string) {
+	size, cluster := uint64(c.size), uint64(c.h.ClusterSize())
+	if offset >= size || offset+n <= size || offset+n >= size+cluster { // beyond that, refer has said so
+		return
+	}
+	if c.first {
+		c.report.BeyondEnd++
+	}
+	c.corrupt(at, guest, "%s at %#x is cut short by the end of the file", what, offset)
 }
 
 // overlaps reports whether one more reference to a cluster is one too many.
@@ -165,6 +180,9 @@ func (c *checker) countL2(e l2Entry, active bool) error {
 		return nil
 	}
 	c.refer(off, uint64(c.h.ClusterSize()), false, e.at, e.guest, "L2 table")
+	if e.guest >= 0 && e.guest < c.h.Size {
+		c.needWhole(off, uint64(c.h.ClusterSize()), e.at, e.guest, "L2 table")
+	}
 	if off%uint64(c.h.ClusterSize()) != 0 {
 		c.corrupt(e.at, e.guest, "L2 table at %#x is not aligned", off)
 	}
@@ -237,6 +255,22 @@ func (c *checker) countCluster(e l2Entry, active bool) {
 		c.report.AllocatedClusters++
 	}
 	c.refer(off, size, false, e.at, e.guest, "data cluster")
+	if !isZero {
+		c.needWhole(off, c.needed(e), e.at, e.guest, "data cluster")
+	}
+}
+
+// needed returns how many bytes of a data cluster the disk has: up to the end
+// of the disk, or of the last subcluster that is allocated.
+func (c *checker) needed(e l2Entry) uint64 {
+	if e.guest < 0 || e.guest >= c.h.Size {
+		return 0
+	}
+	n := min(c.h.ClusterSize(), c.h.Size-e.guest)
+	if c.h.ExtendedL2() {
+		n = min(n, int64(bits.Len32(uint32(e.bitmap)))*(c.h.ClusterSize()/32))
+	}
+	return uint64(n)
 }
 
 func (c *checker) countCompressed(e l2Entry, active bool) {

@@ -10,9 +10,10 @@ import (
 )
 
 const checkHelp = `Usage: e2qcow check IMAGE [--json]
-Check the tables and refcounts of a qcow2 image, and that every compressed
-cluster can be decompressed. Exits with 0 if all is well, 1 if the image cannot
-be checked, 2 if it is damaged, 3 if only space in it is lost.
+Check the tables and refcounts of a qcow2 image, that every compressed cluster
+can be decompressed, and that every other is whole. Exits with 0 if all is well,
+1 if the image cannot be checked, 2 if it is damaged, 3 if only space in it is
+lost.
 
 %s`
 
