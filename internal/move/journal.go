@@ -77,31 +77,72 @@ func Create(name string, p *Plan, d io.ReaderAt) (*Journal, error) {
 	if err != nil {
 		return nil, err
 	}
-	// A name that nobody has: whatever is beside the journal, as the disk that is
-	// moved, stays as it is.
-	f, err := os.CreateTemp(filepath.Dir(name), "."+filepath.Base(name)+".*")
+	f, err := newDraft(name)
 	if err != nil {
 		return nil, err
 	}
-	temp := f.Name()
-	j := &Journal{f: f, name: name, anchor: anchor}
+	j := &Journal{f: f.File, name: name, anchor: anchor}
 	runs := p.encode()
 	j.lay(p, int64(len(runs)))
-	if err = j.takeRoom(f); err == nil {
+	if err = j.takeRoom(f.File); err == nil {
 		err = j.begin(p, runs)
 	}
 	if err == nil {
-		err = os.Rename(temp, name)
+		err = f.appear(name)
 	}
 	if err == nil {
 		err = target.SyncFolder(filepath.Dir(name))
 	}
 	if err != nil {
-		os.Remove(temp)
-		f.Close()
+		f.discard()
 		return nil, err
 	}
 	return j, nil
+}
+
+// A draft is a file that is to appear under a name when it is whole. Till then
+// it has none, so that nothing is left of it however its process ends, or, where
+// the filesystem knows no such file, one that nobody has: what is beside it, as
+// the disk that is moved, stays as it is.
+type draft struct {
+	*os.File
+	temp string // "" where it has no name
+}
+
+func newDraft(name string) (*draft, error) {
+	folder := filepath.Dir(name)
+	fd, err := unix.Open(folder, unix.O_TMPFILE|unix.O_RDWR|unix.O_CLOEXEC, 0o600)
+	switch {
+	case err == nil:
+		return &draft{File: os.NewFile(uintptr(fd), name)}, nil
+	case !errors.Is(err, unix.EOPNOTSUPP):
+		return nil, &os.PathError{Op: "create", Path: name, Err: err}
+	}
+	f, err := os.CreateTemp(folder, "."+filepath.Base(name)+".*")
+	if err != nil {
+		return nil, err
+	}
+	return &draft{f, f.Name()}, nil
+}
+
+// appear gives the file its name.
+func (d *draft) appear(name string) error {
+	if d.temp != "" {
+		return os.Rename(d.temp, name)
+	}
+	err := unix.Linkat(unix.AT_FDCWD, fmt.Sprintf("/proc/self/fd/%d", d.Fd()), unix.AT_FDCWD, name, unix.AT_SYMLINK_FOLLOW)
+	if err != nil {
+		return &os.PathError{Op: "create", Path: name, Err: err}
+	}
+	return nil
+}
+
+// discard gives the file up.
+func (d *draft) discard() {
+	if d.temp != "" {
+		os.Remove(d.temp)
+	}
+	d.Close()
 }
 
 // takeRoom gives f all the room that the journal will need, lest it is lacking
