@@ -61,6 +61,9 @@ func (w *work) writeQCOW2(ctx context.Context, img image.Image) error {
 	opt := w.qcow2
 	opt.BlockSize = w.blockSize()
 	opt.Dense = w.target.Kind() == target.Device
+	if err := w.checkRoom(ctx, img, opt); err != nil {
+		return err
+	}
 	opt.Progress = w.copying()
 	opt.Info = w.info
 	var (
