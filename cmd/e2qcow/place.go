@@ -25,11 +25,17 @@ type place struct {
 	to        *int64 // bytes; nil where it is not given
 }
 
+// placeUnit is what the places of filesystems are multiples of.
+const placeUnit = 512
+
 // parsePlace parses the offsets.
 func parsePlace(c *cli.Context) (place, error) {
 	var p place
 	for name, to := range map[string]**int64{flagOffset: &p.offset, flagTargetOffset: &p.to} {
 		n, err := sizeOf(c, name, 0, math.MaxInt64)
+		if err == nil && n%placeUnit != 0 {
+			err = usagef("option --%[1]s: %[2]s is bytes, not a multiple of %[3]d; %[2]ss is sectors", name, c.String(name), placeUnit)
+		}
 		if err != nil {
 			return p, err
 		}
