@@ -14,7 +14,6 @@ import (
 
 	"e2qcow/internal/image"
 	"e2qcow/internal/move"
-	"e2qcow/internal/partition"
 	"e2qcow/internal/progress"
 	"e2qcow/internal/signature"
 	"e2qcow/internal/source"
@@ -189,7 +188,7 @@ func (s *session) planMove(ctx context.Context, w *work) (err error) {
 
 // prepareMove refuses to write over something else, and makes room.
 func (w *work) prepareMove(p *move.Plan) error {
-	if err := w.checkPartitions(p.To, p.Size, func(there partition.Partition) bool { return there.Overlaps(p.From, p.Size) }); err != nil {
+	if err := w.checkPartitions(p.To, p.Size, true, func(off, n int64) bool { return off < p.From+p.Size && p.From < off+n }); err != nil {
 		return err
 	}
 	outside := p.To < p.From || p.To >= p.From+p.Size

@@ -74,7 +74,8 @@ func (w *work) findPart() error {
 	if !w.inside() {
 		return nil
 	}
-	list, err := partition.Read(disk, disk.Size(), w.input.src.SectorSize())
+	table, err := partition.Read(disk, disk.Size(), w.input.src.SectorSize())
+	list := table.Partitions
 	if w.partition != 0 {
 		i := slices.IndexFunc(list, func(p partition.Partition) bool { return p.Number == w.partition })
 		if i < 0 && err != nil {
@@ -137,13 +138,13 @@ func shifted(ranges []scan.Range, start int64) []scan.Range {
 // extPartitions says which partitions of a disk hold an ext filesystem; ""
 // where there is no table.
 func extPartitions(disk image.Image, sectorSize int64) string {
-	list, err := partition.Read(disk, disk.Size(), sectorSize)
+	table, err := partition.Read(disk, disk.Size(), sectorSize)
 	if errors.Is(err, partition.ErrNone) {
 		return ""
 	}
 	const most = 16
 	var found []string
-	for _, p := range list {
+	for _, p := range table.Partitions {
 		if len(found) < most && superblockAt(io.NewSectionReader(disk, p.Start, p.Size)) != nil {
 			found = append(found, fmt.Sprintf("%d (%s at byte %d)", p.Number, humanize.IBytes(uint64(p.Size)), p.Start))
 		}
@@ -158,19 +159,24 @@ func extPartitions(disk image.Image, sectorSize int64) string {
 	return text
 }
 
-// checkPartitions refuses to write n bytes from off of the target into a
-// partition that does not begin there, unless told to or known says that it may
-// be written to.
-func (w *work) checkPartitions(off, n int64, known func(partition.Partition) bool) error {
+// checkPartitions refuses to write n bytes from off of the target over its
+// partition table or, on a disk, into a partition that does not begin there,
+// unless told to or known says that those n bytes from off may be written to.
+func (w *work) checkPartitions(off, n int64, disk bool, known func(off, n int64) bool) error {
 	if w.overwrite {
 		return nil
 	}
-	list, err := w.target.Partitions()
+	table, err := w.target.Table()
 	if err != nil {
 		return err
 	}
-	for _, p := range list {
-		if p.Start != off && p.Overlaps(off, n) && !known(p) {
+	for _, a := range table.Areas {
+		if a.Overlaps(off, n) && !known(a.Start, a.Size) {
+			return fmt.Errorf("%s %w: the %s of its partition table would be written over", w.target.Name(), target.ErrHoldsFilesystem, a.What)
+		}
+	}
+	for _, p := range table.Partitions {
+		if disk && p.Start != off && p.Overlaps(off, n) && !known(p.Start, p.Size) {
 			return fmt.Errorf("%s %w: partition %d would be written over", w.target.Name(), target.ErrHoldsFilesystem, p.Number)
 		}
 	}

@@ -6,7 +6,6 @@ import (
 
 	"e2qcow/ext"
 	"e2qcow/internal/image"
-	"e2qcow/internal/partition"
 	"e2qcow/internal/raw"
 	"e2qcow/internal/target"
 )
@@ -19,8 +18,8 @@ func (w *work) writeRaw(ctx context.Context, img image.Image) error {
 		err   error
 	)
 	kind := w.target.Kind()
-	if kind == target.Device && w.to != nil {
-		if err := w.checkPartitions(0, img.Size(), func(partition.Partition) bool { return false }); err != nil {
+	if w.to != nil {
+		if err := w.checkPartitions(0, img.Size(), kind == target.Device, func(int64, int64) bool { return false }); err != nil {
 			return err
 		}
 	}

@@ -18,7 +18,8 @@
 //
 // Numbers are those of Linux. What a table says is bounded: a chain ends after
 // maxLogical links or where it comes back, the entries of a GPT fill at most
-// maxEntries, and no partition reaches beyond the disk.
+// maxEntries, and no partition reaches beyond the disk. Of a GPT both copies
+// count as the table, also where one of them is damaged.
 package partition
 
 import (
@@ -29,6 +30,12 @@ import (
 	"io"
 )
 
+// A Table is what a partition table says, and where it lies itself.
+type Table struct {
+	Partitions []Partition
+	Areas      []Area // they may overlap
+}
+
 // A Partition is a part of a disk.
 type Partition struct {
 	Number      int
@@ -36,9 +43,18 @@ type Partition struct {
 }
 
 // Overlaps tells whether n bytes from off lie in the partition, or some of them.
-func (p Partition) Overlaps(off, n int64) bool {
-	return p.Start < off+n && off < p.Start+p.Size
+func (p Partition) Overlaps(off, n int64) bool { return overlap(p.Start, p.Size, off, n) }
+
+// An Area is a part of a disk that a partition table lies in.
+type Area struct {
+	What        string // MBR, EBR, GPT header, GPT entries
+	Start, Size int64  // bytes
 }
+
+// Overlaps tells whether n bytes from off lie in the area, or some of them.
+func (a Area) Overlaps(off, n int64) bool { return overlap(a.Start, a.Size, off, n) }
+
+func overlap(start, size, off, n int64) bool { return start < off+n && off < start+size }
 
 // Why there are no partitions, for errors.Is.
 var (
@@ -53,19 +69,29 @@ const (
 	maxEntries = 256 << 10 // bytes; 16 KiB are usual
 )
 
-// Read returns the partitions of a disk of size bytes whose logical sectors,
-// which MBRs count in, have sectorSize bytes; 0 stands for 512. A GPT tells by
-// its place what it counts in.
-func Read(r io.ReaderAt, size, sectorSize int64) ([]Partition, error) {
-	d := disk{r, size, sectorSize}
+// Read returns the partition table of a disk of size bytes whose logical
+// sectors, which MBRs count in, have sectorSize bytes; 0 stands for 512. A GPT
+// tells by its place what it counts in. Of a table that is damaged it returns,
+// beside ErrDamaged, what it could make out.
+func Read(r io.ReaderAt, size, sectorSize int64) (Table, error) {
+	d := disk{r: r, size: size, sector: sectorSize}
 	if d.sector == 0 {
 		d.sector = minSector
 	}
+	list, err := d.partitions()
+	return Table{list, d.areas}, err
+}
+
+// partitions returns the partitions of the disk.
+func (d *disk) partitions() ([]Partition, error) {
 	head := make([]byte, minSector)
 	if err := d.read(head, 0); err != nil {
 		return nil, err
 	}
 	mbr, protective := entriesOf(head)
+	if len(mbr) > 0 {
+		d.take("MBR", 0, minSector)
+	}
 	if protective || len(mbr) == 0 {
 		list, err := d.gpt()
 		if err == nil || protective || !errors.Is(err, ErrNone) {
@@ -82,6 +108,16 @@ func Read(r io.ReaderAt, size, sectorSize int64) ([]Partition, error) {
 type disk struct {
 	r            io.ReaderAt
 	size, sector int64
+	areas        []Area // that the table lies in
+}
+
+// take notes that the table lies in n bytes from off, as far as the disk has
+// them.
+func (d *disk) take(what string, off, n int64) {
+	off, end := max(off, 0), min(off+n, d.size)
+	if off < end {
+		d.areas = append(d.areas, Area{what, off, end - off})
+	}
 }
 
 // read fills b from off; what lies beyond the disk makes it ErrNone.
@@ -180,6 +216,7 @@ func (d *disk) chain(extended mbrEntry, number int) ([]Partition, error) {
 		if err != nil {
 			return list, err
 		}
+		d.take("EBR", int64(at)*d.sector, minSector)
 		next := uint64(0)
 		entries, _ := entriesOf(b)
 		for _, e := range entries {
@@ -204,57 +241,97 @@ func (d *disk) chain(extended mbrEntry, number int) ([]Partition, error) {
 func (d *disk) gpt() ([]Partition, error) {
 	none := ErrNone
 	for sector := int64(minSector); sector <= maxSector; sector *= 2 {
-		d := disk{d.r, d.size, sector}
-		for _, lba := range [...]int64{1, d.size/sector - 1} {
-			list, err := d.gptAt(lba)
-			if err == nil {
-				return list, nil
-			}
-			if !errors.Is(err, ErrNone) {
-				none = err
-			}
+		g := disk{r: d.r, size: d.size, sector: sector}
+		list, err := g.copies()
+		d.areas = append(d.areas, g.areas...)
+		if err == nil {
+			return list, nil
+		}
+		if !errors.Is(err, ErrNone) {
+			none = err
 		}
 	}
 	return nil, none
 }
 
-// gptAt returns the partitions of the GPT whose header is in sector lba.
-func (d *disk) gptAt(lba int64) ([]Partition, error) {
+// copies returns the partitions of the GPT in sectors of one size: of the copy
+// at the start or, where that is damaged, of that at the end. A damaged copy
+// lies where the other says, and its entries beside its header as usual.
+func (d *disk) copies() ([]Partition, error) {
+	first, last := int64(1), d.size/d.sector-1
+	primary, list, err := d.gptAt(first)
+	if err == nil {
+		last = primary.other
+	}
+	backup, copied, copyErr := d.gptAt(last)
+	switch {
+	case err == nil && copyErr != nil && last < d.size/d.sector:
+		d.takeGPT(last, last-primary.sectors, primary.sectors)
+	case err != nil && copyErr == nil:
+		d.takeGPT(first, first+1, backup.sectors)
+		return copied, nil
+	case err != nil && !errors.Is(copyErr, ErrNone):
+		err = copyErr
+	}
+	return list, err
+}
+
+// A gptHeader is what counts of one, in sectors.
+type gptHeader struct {
+	other   int64 // where it says that the other copy's is, at most the disk's end
+	sectors int64 // that the entries fill
+}
+
+// takeGPT notes where a copy lies: the header, and n sectors of entries.
+func (d *disk) takeGPT(header, entries, n int64) {
+	d.take("GPT header", header*d.sector, d.sector)
+	d.take("GPT entries", entries*d.sector, n*d.sector)
+}
+
+// gptAt returns the header in sector lba, and the partitions that its entries
+// are.
+func (d *disk) gptAt(lba int64) (h gptHeader, list []Partition, err error) {
 	// The fields of the header, in bytes.
 	const (
 		headerSize, headerCRC = 12, 16
-		myLBA, entriesLBA     = 24, 72
-		count, entrySize      = 80, 84
-		entriesCRC, least     = 88, 92
+		myLBA, otherLBA       = 24, 32
+		entriesLBA, count     = 72, 80
+		entrySize, entriesCRC = 84, 88
+		least                 = 92
 	)
-	h := make([]byte, d.sector)
-	if err := d.read(h, lba*d.sector); err != nil {
-		return nil, err
+	b := make([]byte, d.sector)
+	if lba < 0 || lba >= d.size/d.sector {
+		return h, nil, ErrNone
 	}
-	if string(h[:8]) != "EFI PART" {
-		return nil, ErrNone
+	if err := d.read(b, lba*d.sector); err != nil {
+		return h, nil, err
 	}
+	if string(b[:8]) != "EFI PART" {
+		return h, nil, ErrNone
+	}
+	d.take("GPT header", lba*d.sector, d.sector)
 	le := binary.LittleEndian
-	length := int64(le.Uint32(h[headerSize:]))
-	if length < least || length > d.sector || le.Uint64(h[myLBA:]) != uint64(lba) {
-		return nil, fmt.Errorf("%w: impossible GPT header in sector %d", ErrDamaged, lba)
+	length := int64(le.Uint32(b[headerSize:]))
+	if length < least || length > d.sector || le.Uint64(b[myLBA:]) != uint64(lba) {
+		return h, nil, fmt.Errorf("%w: impossible GPT header in sector %d", ErrDamaged, lba)
 	}
-	sum := le.Uint32(h[headerCRC:])
-	clear(h[headerCRC:][:4])
-	if crc32.ChecksumIEEE(h[:length]) != sum {
-		return nil, fmt.Errorf("%w: wrong checksum of the GPT header in sector %d", ErrDamaged, lba)
+	sum := le.Uint32(b[headerCRC:])
+	clear(b[headerCRC:][:4])
+	if crc32.ChecksumIEEE(b[:length]) != sum {
+		return h, nil, fmt.Errorf("%w: wrong checksum of the GPT header in sector %d", ErrDamaged, lba)
 	}
-	n, size, first := int64(le.Uint32(h[count:])), int64(le.Uint32(h[entrySize:])), le.Uint64(h[entriesLBA:])
+	n, size, first := int64(le.Uint32(b[count:])), int64(le.Uint32(b[entrySize:])), le.Uint64(b[entriesLBA:])
 	if size < 128 || size > maxSector || n > maxEntries/size || first >= uint64(d.size/d.sector) {
-		return nil, fmt.Errorf("%w: impossible GPT header in sector %d", ErrDamaged, lba)
+		return h, nil, fmt.Errorf("%w: impossible GPT header in sector %d", ErrDamaged, lba)
 	}
 	table := make([]byte, n*size)
 	if err := d.read(table, int64(first)*d.sector); err != nil && !errors.Is(err, ErrNone) {
-		return nil, err
-	} else if err != nil || crc32.ChecksumIEEE(table) != le.Uint32(h[entriesCRC:]) {
-		return nil, fmt.Errorf("%w: wrong checksum of the entries of the GPT in sector %d", ErrDamaged, lba)
+		return h, nil, err
+	} else if err != nil || crc32.ChecksumIEEE(table) != le.Uint32(b[entriesCRC:]) {
+		return h, nil, fmt.Errorf("%w: wrong checksum of the entries of the GPT in sector %d", ErrDamaged, lba)
 	}
-	var list []Partition
+	h = gptHeader{int64(min(le.Uint64(b[otherLBA:]), uint64(d.size/d.sector))), (n*size + d.sector - 1) / d.sector}
+	d.take("GPT entries", int64(first)*d.sector, n*size)
 	for i := range n {
 		e := table[i*size:][:size]
 		first, last := le.Uint64(e[32:]), le.Uint64(e[40:])
@@ -263,5 +340,5 @@ func (d *disk) gptAt(lba int64) ([]Partition, error) {
 		}
 		list = d.add(list, int(i)+1, first, last-first+1)
 	}
-	return list, nil
+	return h, list, nil
 }

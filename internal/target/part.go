@@ -89,24 +89,35 @@ func (t *Target) checkPart(known func(r io.ReaderAt) bool) error {
 	return err
 }
 
-// Partitions returns those of the disk that the target is, as far as its table
-// can be believed, at offsets of the target: what begins before it is negative.
-func (t *Target) Partitions() ([]partition.Partition, error) {
-	sector := int64(0)
-	if t.kind == Device {
+// Table returns the partition table of the disk that the target is, as far as
+// it can be believed, at offsets of the target: what begins before it is
+// negative.
+func (t *Target) Table() (partition.Table, error) {
+	size, sector := t.base+t.size, int64(0)
+	switch t.kind {
+	case Device:
 		var err error
 		if sector, err = storage.SectorSize(t.f); err != nil {
-			return nil, err
+			return partition.Table{}, err
 		}
+	case InPlace: // which may end before base
+		info, err := t.f.Stat()
+		if err != nil {
+			return partition.Table{}, err
+		}
+		size = info.Size()
 	}
-	list, err := partition.Read(t.f, t.base+t.size, sector)
+	table, err := partition.Read(t.f, size, sector)
 	if errors.Is(err, partition.ErrNone) || errors.Is(err, partition.ErrDamaged) {
 		err = nil
 	}
-	for i := range list {
-		list[i].Start -= t.base
+	for i := range table.Partitions {
+		table.Partitions[i].Start -= t.base
 	}
-	return list, err
+	for i := range table.Areas {
+		table.Areas[i].Start -= t.base
+	}
+	return table, err
 }
 
 // Extend makes room for size bytes: a file in place grows if it has to. What
