@@ -288,6 +288,86 @@ func TestCheckCutShort(t *testing.T) {
 	}
 }
 
+// TestCheckCut cuts an image of compressed clusters short: each that is gone is
+// found once.
+func TestCheckCut(t *testing.T) {
+	d := &disk{size: 16 << 20, runs: []diskRun{{0, make([]byte, 16<<20)}}}
+	rnd := rand.New(rand.NewPCG(3, 4))
+	for i := range d.runs[0].data {
+		d.runs[0].data[i] = "0123"[rnd.IntN(4)]
+	}
+	file, stats := writeTemp(t, d, WriteOptions{ClusterSize: 65536, Compression: Zlib})
+	b, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r, err := checkBytes(b[:stats.FileSize*2/3])
+	if err != nil {
+		t.Fatal(err)
+	}
+	found := map[int64]int{}
+	for _, f := range r.Findings {
+		if strings.Contains(f.What, "beyond the end of the file") {
+			found[f.Guest]++
+		}
+	}
+	for guest, n := range found {
+		if n != 1 {
+			t.Errorf("the cluster of guest offset %#x is found %d times", guest, n)
+		}
+	}
+	if int64(len(found)) < r.BeyondEnd || r.BeyondEnd < 50 {
+		t.Errorf("%d clusters are beyond the end, %d are found", r.BeyondEnd, len(found))
+	}
+}
+
+// A longFile is zero behind its first bytes, and tells of each read.
+type longFile struct {
+	head []byte
+	read func(off int64, n int)
+}
+
+func (f *longFile) ReadAt(b []byte, off int64) (int, error) {
+	f.read(off, len(b))
+	n := copy(b, f.head[min(off, int64(len(f.head))):])
+	clear(b[n:])
+	return len(b), nil
+}
+
+// TestCheckCancel cancels a check at the first of many L1 tables that are long
+// and empty.
+func TestCheckCancel(t *testing.T) {
+	file, _ := writeTemp(t, &disk{size: 1 << 20}, WriteOptions{})
+	b, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	const snapshots, n, l1 = 1 << 20, 10_000, 2 << 20
+	be := binary.BigEndian
+	head := make([]byte, l1)
+	copy(head, b)
+	be.PutUint32(head[60:], n)
+	be.PutUint64(head[64:], snapshots)
+	for i := range n {
+		be.PutUint64(head[snapshots+40*i:], l1)
+		be.PutUint32(head[snapshots+40*i+8:], maxL1Size/8)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	after := 0
+	f := &longFile{head, func(off int64, n int) {
+		if off >= l1 {
+			cancel()
+			after += n
+		}
+	}}
+	if _, err := Check(ctx, f, 1<<36, nil); !errors.Is(err, context.Canceled) {
+		t.Error(err)
+	}
+	if after > maxL1Size {
+		t.Errorf("%d bytes were read after that", after)
+	}
+}
+
 // TestCheckErrors checks what cannot be checked.
 func TestCheckErrors(t *testing.T) {
 	if _, err := checkBytes([]byte("no image")); !errors.Is(err, ErrNotQcow2) {

@@ -10,11 +10,12 @@ import (
 	"e2qcow/internal/zero"
 )
 
-// refer counts a reference to n bytes of the file. Those that nothing else may
-// refer to are only. at and guest say where the reference is.
-func (c *checker) refer(offset, n uint64, only bool, at, guest int64, what string) {
+// refer counts a reference to n bytes of the file, and reports whether they are
+// in it. Those that nothing else may refer to are only. at and guest say where
+// the reference is.
+func (c *checker) refer(offset, n uint64, only bool, at, guest int64, what string) bool {
 	if n == 0 {
-		return
+		return true
 	}
 	cluster := uint64(c.h.ClusterSize())
 	// The last cluster of the file may be cut short.
@@ -23,7 +24,7 @@ func (c *checker) refer(offset, n uint64, only bool, at, guest int64, what strin
 			c.report.BeyondEnd++
 		}
 		c.corrupt(at, guest, "%s at %#x lies beyond the end of the file", what, offset)
-		return
+		return false
 	}
 	for i := offset / cluster; i <= (offset+n-1)/cluster; i++ {
 		if c.first {
@@ -43,6 +44,7 @@ func (c *checker) refer(offset, n uint64, only bool, at, guest int64, what strin
 			*v |= exclusive
 		}
 	}
+	return true
 }
 
 // needWhole notes a reference to what begins in the file and ends behind it:
@@ -117,8 +119,11 @@ const (
 var errTooMany = errors.New("more references to tables than the file can hold")
 
 // walk counts n bytes of tables that are read, which snapshots may share, but
-// not without end.
+// not without end. It stops where nobody waits any more.
 func (c *checker) walk(n int64) error {
+	if c.ctx.Err() != nil {
+		return context.Cause(c.ctx)
+	}
 	if c.walked += n; c.walked/16 > c.size+4<<20 {
 		return errTooMany
 	}
@@ -153,9 +158,6 @@ func (c *checker) walkL1(offset uint64, n uint32, f func(e l2Entry, active bool)
 			entry := binary.BigEndian.Uint64(b[pos:])
 			if entry == 0 {
 				continue
-			}
-			if c.ctx.Err() != nil {
-				return context.Cause(c.ctx)
 			}
 			guest := int64(-1)
 			if active {
@@ -281,10 +283,12 @@ func (c *checker) countCompressed(e l2Entry, active bool) {
 		c.corrupt(e.at, e.guest, "compressed cluster has subclusters")
 	}
 	off, n := packedPlace(e.entry, c.h.ClusterBits)
-	c.refer(uint64(off), uint64(n), false, e.at, e.guest, "compressed cluster")
+	within := c.refer(uint64(off), uint64(n), false, e.at, e.guest, "compressed cluster")
 	if c.first && active {
 		c.report.AllocatedClusters++
 		c.report.CompressedClusters++
-		c.unpack.add(e, n)
+		if within {
+			c.unpack.add(e, n)
+		}
 	}
 }
