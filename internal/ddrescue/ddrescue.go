@@ -73,7 +73,10 @@ func Bad(r io.Reader) ([]Area, error) {
 	if p.areas == 0 {
 		return nil, &SyntaxError{p.line, "the map ends before its first area"}
 	}
-	return p.bad, p.add(p.end, math.MaxInt64)
+	if err := p.add(p.end, math.MaxInt64); err != nil {
+		return nil, err
+	}
+	return p.bad, nil
 }
 
 // A parser is the state of Bad.
