@@ -145,23 +145,6 @@ func TestWriteFaults(t *testing.T) {
 	}
 }
 
-// shortWriter writes less than asked, without an error.
-type shortWriter struct{}
-
-func (shortWriter) Write(b []byte) (int, error)              { return len(b) - 1, nil }
-func (shortWriter) WriteAt(b []byte, off int64) (int, error) { return len(b) - 1, nil }
-func (shortWriter) Truncate(int64) error                     { return nil }
-
-func TestWriteShort(t *testing.T) {
-	d := randomDisk(2, 1<<20, 4096, 3)
-	if _, err := WriteStream(context.Background(), shortWriter{}, d, WriteOptions{}); !errors.Is(err, io.ErrShortWrite) {
-		t.Errorf("stream: %v", err)
-	}
-	if _, err := WriteFile(context.Background(), shortWriter{}, d, WriteOptions{}); !errors.Is(err, io.ErrShortWrite) {
-		t.Errorf("file: %v", err)
-	}
-}
-
 // TestWritePipe closes the reading end of a real pipe.
 func TestWritePipe(t *testing.T) {
 	r, w, err := os.Pipe()

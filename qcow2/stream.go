@@ -26,15 +26,14 @@ func WriteStream(ctx context.Context, w io.Writer, src image.Image, opt WriteOpt
 	s := spool.New(opt.Spool)
 	defer s.Close()
 	dataOffset := q.layout.dataOffset
-	err = q.writeData(ctx, func(b []byte, off int64) error { return writeAt(s, b, off-dataOffset) })
-	if err != nil {
+	if err := q.writeData(ctx, putTo(s, dataOffset)); err != nil {
 		return Stats{}, err
 	}
 	header, err := q.header()
 	if err != nil {
 		return Stats{}, err
 	}
-	out := &checkedWriter{ctx: ctx, w: w}
+	out := &countedWriter{ctx: ctx, w: w}
 	if err := out.write(header); err != nil {
 		return Stats{}, err
 	}
@@ -54,21 +53,18 @@ func WriteStream(ctx context.Context, w io.Writer, src image.Image, opt WriteOpt
 	return q.stats(), nil
 }
 
-// A checkedWriter counts what it writes, and stops when ctx is done.
-type checkedWriter struct {
+// A countedWriter counts what it writes, and stops when ctx is done.
+type countedWriter struct {
 	ctx context.Context
 	w   io.Writer
 	n   int64
 }
 
-func (c *checkedWriter) write(b []byte) error {
+func (c *countedWriter) write(b []byte) error {
 	if c.ctx.Err() != nil {
 		return context.Cause(c.ctx)
 	}
 	n, err := c.w.Write(b)
 	c.n += int64(n)
-	if err == nil && n < len(b) {
-		err = io.ErrShortWrite
-	}
 	return err
 }

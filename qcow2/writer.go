@@ -81,14 +81,14 @@ func WriteFile(ctx context.Context, f File, src image.Image, opt WriteOptions) (
 		return Stats{}, err
 	}
 	w.fillPads = opt.Dense
+	put := putTo(f, 0)
 	header := make([]byte, w.layout.clusterSize())
 	if opt.Dense {
 		// The header of an older image must not outlive its tables.
-		if err := writeAt(f, header, 0); err != nil {
+		if err := put(header, 0); err != nil {
 			return Stats{}, err
 		}
 	}
-	put := func(b []byte, off int64) error { return writeAt(f, b, off) }
 	if err := w.writeData(ctx, put); err != nil {
 		return Stats{}, err
 	}
@@ -113,13 +113,12 @@ func WriteFile(ctx context.Context, f File, src image.Image, opt WriteOptions) (
 	return w.stats(), nil
 }
 
-// writeAt writes b and returns an error also for a short write without one.
-func writeAt(w io.WriterAt, b []byte, off int64) error {
-	n, err := w.WriteAt(b, off)
-	if err == nil && n < len(b) {
-		err = io.ErrShortWrite
+// putTo returns what writes to w the bytes of the image from base on.
+func putTo(w io.WriterAt, base int64) func(b []byte, off int64) error {
+	return func(b []byte, off int64) error {
+		_, err := w.WriteAt(b, off-base)
+		return err
 	}
-	return err
 }
 
 // A writer is the state of one image being written.

@@ -159,10 +159,7 @@ func (s *sink) advance(n int64) {
 func (s *sink) within(b []byte, off int64) []byte { return b[:min(int64(len(b)), s.size-off)] }
 
 func (s *sink) writeAt(b []byte, off int64) error {
-	n, err := s.w.WriteAt(b, off)
-	if err == nil && n < len(b) {
-		err = io.ErrShortWrite
-	}
+	_, err := s.w.WriteAt(b, off)
 	return err
 }
 

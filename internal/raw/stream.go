@@ -91,14 +91,10 @@ func (s *stream) data(b []byte) error {
 }
 
 func (s *stream) write(b []byte) error {
-	n, err := s.w.Write(b)
-	if err == nil && n < len(b) {
-		err = io.ErrShortWrite
-	}
-	if err != nil {
+	if _, err := s.w.Write(b); err != nil {
 		return err
 	}
-	return s.advance(int64(n))
+	return s.advance(int64(len(b)))
 }
 
 // A streamWorker writes chunks when it is their turn.
