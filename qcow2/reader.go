@@ -181,8 +181,10 @@ func (m *Image) find(off, limit int64) (part, error) {
 	}
 	for p.n < limit && p.kind != mapPacked {
 		next, err := m.step(off+p.n, limit-p.n)
-		// An error is found again by who comes to it.
-		if err != nil || next.kind != p.kind || p.kind == mapData && next.host != p.host+p.n {
+		if err != nil {
+			return p, nil //nolint:nilerr // it is found again by who comes to it
+		}
+		if next.kind != p.kind || p.kind == mapData && next.host != p.host+p.n {
 			break
 		}
 		p.n += next.n

@@ -228,7 +228,7 @@ func TestRunFirstError(t *testing.T) {
 }
 
 // late waits the longer the further in front off is.
-func late(off int64) { time.Sleep(max(0, time.Duration(30_000-off)) * 50 * time.Nanosecond) }
+func late(off int64) { time.Sleep(time.Duration(max(0, 30_000-off) * 50)) }
 
 // A sickFrom image cannot be read from a place on.
 type sickFrom struct {
