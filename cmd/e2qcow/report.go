@@ -50,6 +50,9 @@ func (s *session) report(w work, took time.Duration) error {
 	}
 	if i, ok := w.input.guest.info(); ok && i.Unreadable > 0 {
 		s.say("%s lacks what could not be read when it was made, %s: zero in this image", w.input.src.Name(), count(i.Unreadable, "block"))
+		if w.scan != nil {
+			err = errUnreadable // what a dump is to have
+		}
 	}
 	if w.compare {
 		// As e2image says it, and where.
