@@ -23,7 +23,7 @@ func (s *session) openRecord(ctx context.Context, w *work) (err error) {
 	if w.json == "" {
 		return nil
 	}
-	if w.record, err = openBeside(ctx, w, flagJSON, w.json); err == nil {
+	if w.record, err = openBeside(ctx, w, flagJSON, w.json, target.Options{Format: target.JSON}); err == nil {
 		s.guard(w.record.Close)
 	}
 	return err
@@ -31,8 +31,9 @@ func (s *session) openRecord(ctx context.Context, w *work) (err error) {
 
 // openBeside opens the file that a flag names. It is neither the source nor the
 // target.
-func openBeside(ctx context.Context, w *work, flag, name string) (record, error) {
-	t, err := target.Open(ctx, name, target.Options{Source: w.input.region, Format: target.JSON})
+func openBeside(ctx context.Context, w *work, flag, name string, opt target.Options) (record, error) {
+	opt.Source = w.input.region
+	t, err := target.Open(ctx, name, opt)
 	if err != nil {
 		return record{}, err
 	}

@@ -144,6 +144,7 @@ var advice = []struct {
 	{target.ErrMounted, "unmount or release it first"},
 	{target.ErrHoldsFilesystem, "see that source and target are not swapped; --overwrite writes over it"},
 	{target.ErrExists, "see that source and target are not swapped; --overwrite replaces it"},
+	{target.ErrOnlyCopy, "name another file"},
 	{errAmbiguous, "say which it is with --source-format=raw or --source-format=qcow2"},
 	{errAmbiguousNormal, "say which it is with --source-format=raw or --source-format=e2image"},
 	{e2i.ErrTooLarge, "write a qcow2 image with -Q, which has no such bound"},

@@ -13,6 +13,7 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"e2qcow/internal/image"
+	"e2qcow/internal/target"
 	"e2qcow/scan"
 	"e2qcow/scan/scrub"
 )
@@ -135,7 +136,7 @@ func (s *scrambling) openNames(ctx context.Context, w *work) error {
 		return nil
 	}
 	var err error
-	if s.names, err = openBeside(ctx, w, flagScrambleMap, s.mapFile); err != nil {
+	if s.names, err = openBeside(ctx, w, flagScrambleMap, s.mapFile, target.Options{Format: target.Names, Overwrite: w.overwrite}); err != nil {
 		return err
 	}
 	if w.record.to != nil && s.names.to.Is(w.record.to) {

@@ -30,6 +30,7 @@ var (
 	ErrMounted         = errors.New("is mounted or in use")
 	ErrHoldsFilesystem = errors.New("holds data")
 	ErrExists          = errors.New("exists")
+	ErrOnlyCopy        = errors.New("exists, and may be the only copy")
 	ErrTooSmall        = errors.New("is too small")
 	ErrDirectory       = errors.New("is a directory")
 	ErrTerminal        = errors.New("is a terminal")
@@ -60,13 +61,14 @@ const (
 	JSON                 // not over a file that is something else, nor to a device
 	Normal               // of e2image; not over a file that is something else
 	Undo                 // a file, not over any other: it may be the only copy
+	Names                // that were replaced; as Undo, but to a stream too
 )
 
 // Options say what may be opened.
 type Options struct {
 	Source    storage.Region // is not written to, by any name
 	Format    Format
-	Overwrite bool // lifts ErrHoldsFilesystem and ErrExists
+	Overwrite bool // lifts ErrHoldsFilesystem, ErrExists and ErrOnlyCopy
 }
 
 // OpenInPlace checks and opens a file or block device that there is, to change
@@ -186,8 +188,8 @@ func checkContent(f *os.File, name string, size int64, opt Options) error {
 	switch opt.Format {
 	case JSON:
 		return checkJSON(f, name)
-	case Undo:
-		return refuse(name, ErrExists)
+	case Undo, Names:
+		return refuse(name, ErrOnlyCopy)
 	}
 	image := known && (s.Name == signature.QCOW2 || s.Name == signature.Normal)
 	own, isImage := map[Format]string{QCOW2: signature.QCOW2, Normal: signature.Normal}[opt.Format]
@@ -221,7 +223,7 @@ func checkJSON(f *os.File, name string) error {
 // openDevice opens a block device under path, for this process alone: the
 // kernel refuses what is mounted or held in any way, wherever that is seen.
 func openDevice(path, name string, opt Options) (*Target, error) {
-	if opt.Format == JSON || opt.Format == Undo {
+	if opt.Format == JSON || opt.Format == Undo || opt.Format == Names {
 		return nil, refuse(name, ErrDevice)
 	}
 	probe, err := os.OpenFile(path, os.O_RDONLY|unix.O_NONBLOCK, 0)

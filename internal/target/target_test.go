@@ -250,6 +250,9 @@ func TestRefusals(t *testing.T) {
 		{"qcow2 for JSON", qcow2, Options{Format: JSON}, ErrNotJSON},
 		{"JSON for JSON", json, Options{Format: JSON}, nil},
 		{"empty for JSON", empty, Options{Format: JSON}, nil},
+		{"JSON for names", json, Options{Format: Names}, ErrOnlyCopy},
+		{"JSON for names, allowed", json, Options{Format: Names, Overwrite: true}, nil},
+		{"empty for names", empty, Options{Format: Names}, nil},
 		{"new", filepath.Join(dir, "new"), Options{}, nil},
 		{"the source", text, Options{Source: textRegion, Overwrite: true}, ErrSame},
 		{"a folder", dir, Options{}, ErrDirectory},
@@ -389,7 +392,7 @@ func TestOpenUndo(t *testing.T) {
 		t.Fatal(err)
 	}
 	opt := Options{Format: Undo}
-	for name, want := range map[string]error{path: ErrExists, "-": ErrStream, "/dev/null": ErrStream, dir: ErrDirectory} {
+	for name, want := range map[string]error{path: ErrOnlyCopy, "-": ErrStream, "/dev/null": ErrStream, dir: ErrDirectory} {
 		if _, err := Open(context.Background(), name, opt); !errors.Is(err, want) {
 			t.Errorf("%s: %v, want %v", name, err, want)
 		}
