@@ -12,6 +12,8 @@ const (
 	extentHeaderSize = int(unsafe.Sizeof(ext4.ExtentHeaderNode{}))
 	extentSize       = int(unsafe.Sizeof(ext4.ExtentLeafNode{}))
 
+	extentTailSize = 4 // et_checksum
+
 	maxInitExtent = 32768 // a longer ee_len says uninitialised
 )
 
@@ -100,12 +102,13 @@ func (n ExtentNode) Extent(i int) Extent {
 	return x
 }
 
-// Unused returns what lies behind the entries in use and before the room for
-// entries ends: before the checksum, in a block.
-func (n ExtentNode) Unused() []byte {
+// Unused returns what of a block no entry in use and no checksum takes up:
+// before the checksum, which lies where eh_max puts it, and behind it.
+func (n ExtentNode) Unused() (room, rest []byte) {
 	_, count := n.Count()
-	start := extentHeaderSize + count*extentSize
-	return n[start:max(start, min(extentHeaderSize+n.Max()*extentSize, len(n)))]
+	used := extentHeaderSize + count*extentSize
+	end := max(used, min(extentHeaderSize+n.Max()*extentSize, len(n)))
+	return n[used:end], n[min(end+extentTailSize, len(n)):]
 }
 
 // ExtentChecksumField returns et_checksum of a block for which

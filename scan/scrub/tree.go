@@ -133,7 +133,9 @@ func validText(b []byte) bool {
 
 // extentNode scrubs a node of an extent tree.
 func (s *scrubber) extentNode(node ext.ExtentNode) {
-	clear(node.Unused())
+	room, rest := node.Unused()
+	clear(room)
+	clear(rest)
 }
 
 // extentBlock scrubs the block of an extent tree's node.
