@@ -68,6 +68,10 @@ func DecodeIndexNode(block []byte) (IndexBlock, bool) {
 // HashVersion returns hash_version of a root.
 func (x IndexBlock) HashVersion() DirHash { return DirHash(x.block[2*direntMinLen+4]) }
 
+// Gap returns what lies between the parameters of a root and its entries, where
+// the length of the parameters is not theirs.
+func (x IndexBlock) Gap() []byte { return x.block[min(dxRootStart, x.start):x.start] }
+
 // Limit returns how many entries the block says that it has room for.
 func (x IndexBlock) Limit() int { return int(binary.LittleEndian.Uint16(x.block[x.start:])) }
 

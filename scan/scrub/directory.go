@@ -47,6 +47,7 @@ func (l layout) walkBlock(block []byte, v dirVisitor) (sound bool) {
 			v.entry(block[dot:dot+min(int(block[6]), 4)], 0)
 			v.entry(block[dotdot:dotdot+min(int(block[direntTail+6]), 4)], 0)
 			v.root(x)
+			v.junk(x.Gap())
 			walkIndex(x, v)
 			return true
 		}

@@ -108,6 +108,25 @@ func TestShortNames(t *testing.T) {
 	}
 }
 
+// What a root has between its parameters and its entries, which begin where it
+// says, is nobody's.
+func TestIndexRootGap(t *testing.T) {
+	const start = 32 + 40
+	block := make([]byte, 1024)
+	copy(block, "\x02\x00\x00\x00\x0c\x00\x01\x02.\x00\x00\x00\x02\x00\x00\x00\xf4\x03\x02\x02..\x00\x00")
+	block[29] = start - 24
+	copy(block[32:start], "what was in this block before, a name ...")
+	le.PutUint16(block[start:], (1024-start)/8)
+	le.PutUint16(block[start+2:], 1)
+	x := NewIndex(Options{})
+	x.dirs[0] = &directory{indexed: true, fresh: []uint32{0}, bounds: []uint32{0}}
+	s := &scrubber{shape: shape{blockSize: 1024, inodes: 1000}, keys: x.keys, words: x.words, index: x}
+	s.directoryBlock(x.keys.get(), 7, block)
+	if left := block[32:start]; !allZero(left) {
+		t.Errorf("%q is left", left)
+	}
+}
+
 // FuzzWalkBlock has directory blocks of any bytes walked and scrubbed.
 func FuzzWalkBlock(f *testing.F) {
 	f.Add(make([]byte, 1024), true)
