@@ -4,6 +4,7 @@
 //
 //	main    signals, exit codes          argv, flags   the command line
 //	app     what is asked for            report        what is said about it
+//	advice  what to do about an error    words         numbers and text for people
 //	convert source ─► image ─► target    record        the same for programs
 //	input   guest, backing: the sources  dump, restore the images
 //	place   where on source and target   outputs       what is opened to be written

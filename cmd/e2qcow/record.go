@@ -3,6 +3,7 @@ package main
 import (
 	"bufio"
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/hex"
 	"encoding/json"
@@ -138,6 +139,21 @@ func (w *work) writeRecord() error {
 	if w.record.to == nil {
 		return nil
 	}
+	b := bufio.NewWriter(w.record.to)
+	var object bytes.Buffer
+	err := encodeJSON(&object, w.done())
+	switch {
+	case err != nil:
+	case w.dryRun:
+		err = writeRuns(b, object.Bytes(), w.runs())
+	default:
+		_, err = object.WriteTo(b)
+	}
+	return cmp.Or(err, b.Flush())
+}
+
+// done returns what was found and done.
+func (w *work) done() jsonRecord {
 	r := jsonRecord{
 		Format:    1,
 		Tool:      toolName(),
@@ -171,21 +187,7 @@ func (w *work) writeRecord() error {
 	} else if ok && (i.Mode == infoMetadata || i.Mode == infoScrambled || i.Mode == infoUndo) {
 		r.Mode = i.Mode
 	}
-	b := bufio.NewWriter(w.record.to)
-	if w.dryRun {
-		var object bytes.Buffer
-		if err := encodeJSON(&object, r); err != nil {
-			return err
-		}
-		if err := writeRuns(b, object.Bytes(), w.runs()); err != nil {
-			return err
-		}
-		return b.Flush()
-	}
-	if err := encodeJSON(b, r); err != nil {
-		return err
-	}
-	return b.Flush()
+	return r
 }
 
 // encodeJSON writes v for people too.

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"strings"
 	"time"
 
 	"github.com/dustin/go-humanize"
@@ -29,7 +30,11 @@ func (u Unit) format(n int64) string {
 	if u == Bytes {
 		return humanize.IBytes(uint64(max(n, 0)))
 	}
-	return humanize.Comma(n) + " " + u.name()
+	name := u.name()
+	if n == 1 {
+		name = strings.TrimSuffix(name, "s")
+	}
+	return humanize.Comma(n) + " " + name
 }
 
 // name returns what is counted.

@@ -23,6 +23,8 @@ func TestLines(t *testing.T) {
 	r.Finish()
 	r.Phase("scan", Groups)(1500, 2000)
 	r.Finish()
+	r.Phase("scan", Groups)(1, 1)
+	r.Finish()
 	want := `scan: 0 B of 20 MiB (0%)
 scan: 5.0 MiB of 20 MiB (25%), 1.0 MiB/s, 15s left
 scan: 10 MiB of 20 MiB (50%), 1.0 MiB/s, 10s left
@@ -30,6 +32,7 @@ scan: 15 MiB of 20 MiB (75%), 1.0 MiB/s, 5s left
 scan: 20 MiB of 20 MiB (100%), 1.0 MiB/s
 copy: 4.0 EiB of 8.0 EiB (50%)
 scan: 1,500 groups of 2,000 groups (75%)
+scan: 1 group of 1 group (100%)
 `
 	if got := out.String(); got != want {
 		t.Errorf("got\n%s\nwant\n%s", got, want)

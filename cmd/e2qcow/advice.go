@@ -1,0 +1,139 @@
+package main
+
+import (
+	"cmp"
+	"errors"
+	"io"
+	"io/fs"
+	"slices"
+
+	"golang.org/x/sys/unix"
+
+	"e2qcow/internal/e2i"
+	"e2qcow/internal/freeze"
+	"e2qcow/internal/move"
+	"e2qcow/internal/signature"
+	"e2qcow/internal/source"
+	"e2qcow/internal/spool"
+	"e2qcow/internal/target"
+	"e2qcow/qcow2"
+	"e2qcow/scan"
+)
+
+// advice says what to do about errors, the first that fits.
+var advice = []struct {
+	errs []error
+	text string
+}{
+	{[]error{errSourceMounted}, "unmount it, or freeze it with --freeze, or read it all the same with -f: the image may then contradict itself"},
+	{[]error{errOnFrozen}, "put it elsewhere, or send it through a pipe to who writes elsewhere"},
+	{[]error{errSeveral}, "name the device of one of them"},
+	{[]error{freeze.ErrFrozen}, "thaw it (fsfreeze --unfreeze), or read it as it is with -f"},
+	{[]error{freeze.ErrUnsupported, errSourceUnfrozen}, "unmount it, or read it all the same with -f: the image may then contradict itself"},
+	{[]error{freeze.ErrHidden}, "unmount what hides it"},
+	{[]error{freeze.ErrThawed}, "nothing usable is left; try again when nobody else freezes it"},
+	{[]error{freeze.ErrStalled}, "nothing usable is left; see that nothing that takes the image or the messages writes to it"},
+	{[]error{freeze.ErrKilled}, "nothing usable is left; try again"},
+	{[]error{errSourceUsed}, "release it, or read it all the same with -f: the image may then contradict itself"},
+	{[]error{errMountsUnknown}, "if you know that it is not, read it with -f"},
+	{[]error{target.ErrSame}, "name another target"},
+	{[]error{target.ErrMounted}, "unmount or release it first"},
+	{[]error{target.ErrHoldsFilesystem}, "see that source and target are not swapped; --overwrite writes over it"},
+	{[]error{target.ErrExists}, "see that source and target are not swapped; --overwrite replaces it"},
+	{[]error{errAmbiguous}, "say which it is with --source-format=raw or --source-format=qcow2"},
+	{[]error{errAmbiguousNormal}, "say which it is with --source-format=raw or --source-format=e2image"},
+	{[]error{e2i.ErrTooLarge}, "write a qcow2 image with -Q, which has no such bound"},
+	{[]error{e2i.ErrNoTables}, "write a qcow2 image with -Q"},
+	{[]error{errNoSuperblock}, "write a qcow2 image with -Q, which takes what there is"},
+	{[]error{errBackingOutside}, "copy it there, or make one image of both with qemu-img convert"},
+	{[]error{errBackingDeep}, "make one image of all with qemu-img convert"},
+	{[]error{target.ErrNotJSON}, "name another file, or remove it first"},
+	{[]error{target.ErrOnlyCopy}, "name another file"},
+	{[]error{target.ErrDevice, target.ErrDirectory}, "name a file"},
+	{[]error{errMoveImage}, "name a device or a raw file"},
+	{[]error{errMoveUnreadable}, "rescue what can be rescued with ddrescue first"},
+	{[]error{errMoveOther, move.ErrNotJournal}, "name another file for the journal"},
+	{[]error{move.ErrOther}, "name the disk that was being moved on"},
+	{[]error{target.ErrOffset}, "name a file or a device"},
+	{[]error{source.ErrTerminal}, "send an image through a pipe"},
+	{[]error{target.ErrTerminal}, "send it to a file or another program"},
+	{[]error{target.ErrClosed}, "redirect it to a file or a program, or name the target"},
+	{[]error{errTargetIsImage}, "name the device first, then the image"},
+	{[]error{errNoFilesystem, errOtherUUID, errOtherSize}, "see that it is the right device; -f installs the image all the same"},
+	{[]error{errTargetIsFile}, "the device to install on comes first, the image behind it; -f installs it all the same"},
+	{[]error{errImageLacks}, "-f installs it all the same"},
+	{[]error{errSourceLacks}, "-f installs the rest, and leaves there what the device has"},
+	{[]error{target.ErrStream}, "name a file or a block device"},
+	{[]error{target.ErrTooSmall}, "name a larger target"},
+	{[]error{source.ErrDirectory, source.ErrKind, source.ErrEmpty}, "name a device or a file that holds a filesystem"},
+	{[]error{unix.ENOSPC, unix.EDQUOT}, "nothing usable is left there; make room or name another target"},
+	{[]error{unix.EFBIG}, "nothing usable is left there; name a target on another filesystem"},
+	{[]error{unix.EPIPE}, "whoever read it went away before the end"},
+	{[]error{io.ErrUnexpectedEOF}, "it is damaged or cut short; get it again"},
+	{[]error{fs.ErrPermission}, "check its permissions, or run as root"},
+}
+
+// looks says what to do about what was found in place of a filesystem.
+var looks = map[string]string{
+	signature.PartitionTable:   "name a partition of it with --partition",
+	"a LUKS container":         "open it with cryptsetup and name the device that appears",
+	"an LVM physical volume":   "name a logical volume of it",
+	"a member of a RAID array": "name the array",
+	"gzip data":                "decompress it first",
+	"xz data":                  "decompress it first",
+	"zstd data":                "decompress it first",
+	"bzip2 data":               "decompress it first",
+	"a zip archive":            "extract it first",
+	"a tar archive":            "extract it first",
+	"a VMDK image":             "convert it with qemu-img first",
+	"a VHDX image":             "convert it with qemu-img first",
+	"a VDI image":              "convert it with qemu-img first",
+	signature.QCOW2:            "restore it with -r first",
+	signature.Normal:           "it is read as one without --source-format=raw",
+}
+
+// explain returns err in one line with what to do about it.
+func explain(err error) string {
+	var (
+		notExt      *notExtError
+		unread      *scan.ReadError
+		corrupt     *qcow2.CorruptError
+		normal      *e2i.CorruptError
+		unsupported *qcow2.UnsupportedError
+		interrupted *interruptedError
+		spooled     *spool.Error
+	)
+	text := ""
+	switch {
+	case errors.As(err, &interrupted):
+		return interrupted.Error() + "; nothing usable is left"
+	case errors.As(err, &notExt):
+		text = cmp.Or(notExt.partitions, looks[notExt.found.Name])
+	case errors.As(err, &unread):
+		text = "if there is a copy of the superblock elsewhere, name its block with -b and the block size with -B"
+	case errors.As(err, &corrupt) || errors.As(err, &normal):
+		text = "the image is damaged or cut short; get it again"
+	case errors.As(err, &spooled):
+		text = "name another folder with --spool-dir or TMPDIR"
+	case errors.As(err, &unsupported) && unsupported.BackingFile != "":
+		text = "it is opened with --backing only, and only in the folder of the image"
+	case errors.As(err, &unsupported):
+		text = "convert it with qemu-img convert first"
+	default:
+		text = adviceOn(err)
+	}
+	if text == "" {
+		return err.Error()
+	}
+	return err.Error() + "; " + text
+}
+
+// adviceOn returns the advice on err, "" where there is none.
+func adviceOn(err error) string {
+	for _, a := range advice {
+		if slices.ContainsFunc(a.errs, func(known error) bool { return errors.Is(err, known) }) {
+			return a.text
+		}
+	}
+	return ""
+}
