@@ -73,6 +73,10 @@ func (s *session) install(ctx context.Context, w *work) error {
 	if err := s.keepUndo(ctx, w, p); err != nil {
 		return err
 	}
+	if w.undo == "" && !p.undo {
+		w.progress.Finish()
+		s.say("what is written over on %s is not kept: --%s does that", w.target.Name(), flagUndo)
+	}
 	if err := s.writePatch(ctx, w, p.img, size.bytes); err != nil {
 		return err
 	}
@@ -329,11 +333,8 @@ func (s *session) reportInstall(w *work, p *patch, took time.Duration) error {
 	if !w.quiet {
 		s.say("%s installed on %s: %s of %s, %s", w.input.src.Name(), w.target.Name(), exactBytes(w.dataBytes), what, took.Round(time.Millisecond))
 	}
-	switch {
-	case w.undo != "":
+	if w.undo != "" {
 		s.say("%s holds what was there: %s -I %s %s puts it back", w.undo, name, w.target.Name(), w.undo)
-	case !p.undo:
-		s.say("what was there is not kept: --%s does that", flagUndo)
 	}
 	if !p.undo && !w.quiet {
 		s.say("run e2fsck -f %s before it is mounted", w.target.Name())
