@@ -99,18 +99,22 @@ func (v *View) ReadAt(p []byte, off int64) (n int, err error) {
 
 // verify searches scrubbed blocks, the bytes of the image from off, for words
 // that are left. Damage can have put them where nothing but numbers stands:
-// there they are overwritten, and counted.
+// there they are overwritten, and counted, and all that are left in the same
+// block with them, as what is overwritten may be what told what the rest is.
 func (v *View) verify(d *drawer, p []byte, off int64) error {
+	damaged := int64(-1) // the block
 	for from := 0; ; {
 		at, n, ok := v.s.words.find(p[from:])
 		if !ok {
 			return nil
 		}
 		at += from
-		inBlock := int((off + int64(at)) % v.blockSize)
-		if !v.s.numeric(uint64((off+int64(at))/v.blockSize), p[max(at-inBlock, 0):], min(inBlock, at)) {
+		block := (off + int64(at)) / v.blockSize
+		start := int(max(block*v.blockSize-off, 0))
+		if block != damaged && !v.s.numeric(uint64(block), p[start:], at-start) {
 			return &LeakError{off + int64(at), n}
 		}
+		damaged = block
 		v.s.overwrite(d, p[at:at+n])
 		v.overwritten.Add(1)
 		from = max(at-maxWord+1, 0) // what was drawn may end another word
