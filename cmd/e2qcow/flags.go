@@ -83,7 +83,7 @@ func flags() []cli.Flag {
 		&cli.StringFlag{Name: flagOffset, Aliases: []string{"o"}, Usage: "the filesystem begins `OFF` into the source: 1M, 2048s"},
 		&cli.StringFlag{Name: flagPartition, Usage: "the filesystem is on partition `N` of the source"},
 		&cli.StringFlag{Name: flagTargetOffset, Aliases: []string{"O"}, Usage: "with -r, write in place, `OFF` into the target"},
-		&cli.BoolFlag{Name: flagForce, Aliases: []string{"f"}, Usage: "read a source in use; with -I, despite size or UUID"},
+		&cli.BoolFlag{Name: flagForce, Aliases: []string{"f"}, Usage: "go on despite use, size or UUID (-I), damage (move)"},
 		&cli.BoolFlag{Name: flagFreeze, Usage: "freeze a mounted filesystem while it is read"},
 		&cli.BoolFlag{Name: flagProgress, Aliases: []string{"p"}, Usage: "show progress though stderr is no terminal"},
 		&cli.StringFlag{Name: flagSuperblock, Aliases: []string{"b"}, Usage: "believe the superblock in `BLOCK`"},

@@ -24,6 +24,7 @@ import (
 var (
 	errMoveImage      = errors.New("is an image: only what lies on a disk can be moved")
 	errMoveUnreadable = errors.New("cannot be read whole: what is lost would be lost for good")
+	errMoveDamaged    = errors.New("is damaged: what that hides would be lost for good")
 	errMoveOther      = errors.New("is of another move")
 )
 
@@ -90,6 +91,7 @@ func (s *session) beginMove(ctx context.Context, w *work) error {
 	if err := w.prepareMove(plan); err != nil {
 		return err
 	}
+	s.sayProblems(w.scan.Problems())
 	var journal *move.Journal
 	if w.moveJournal != "" {
 		if journal, err = move.Create(w.moveJournal, plan, w.target); err != nil {
@@ -183,6 +185,10 @@ func (s *session) planMove(ctx context.Context, w *work) (err error) {
 	if lost := w.scan.Unreadable(); len(lost) > 0 {
 		return fmt.Errorf("%s %w (the first at byte %d)", w.name, errMoveUnreadable, w.partStart+lost[0].Start)
 	}
+	if damage := w.scan.Problems(); len(damage) > 0 && !w.force {
+		s.sayProblems(damage)
+		return fmt.Errorf("%s %w", w.name, errMoveDamaged)
+	}
 	return nil
 }
 
@@ -248,9 +254,6 @@ func (s *session) finishMove(ctx context.Context, w *work, plan *move.Plan, jour
 		return err
 	}
 	w.progress.Finish()
-	if w.scan != nil {
-		s.sayProblems(w.scan.Problems())
-	}
 	s.say("%s: moved from byte %d to byte %d: filesystem %s, in use %s, %v", w.source, plan.From, plan.To,
 		humanize.IBytes(uint64(plan.Size)), humanize.IBytes(uint64(plan.Used())), time.Since(w.start).Round(time.Millisecond))
 	return nil
