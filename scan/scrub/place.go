@@ -2,6 +2,7 @@ package scrub
 
 import (
 	"cmp"
+	"context"
 	"math"
 	"runtime"
 	"slices"
@@ -52,8 +53,9 @@ func (p *Placed) add(o Placed) {
 	p.Misplaced += o.Misplaced
 }
 
-// place finds a word for each name of the indexed directories.
-func (x *Index) place(threads int) (Placed, error) {
+// place finds a word for each name of the indexed directories. The only error
+// is that of ctx.
+func (x *Index) place(ctx context.Context, threads int) (Placed, error) {
 	var list []*directory
 	for _, d := range x.dirs {
 		if d.unknown {
@@ -81,8 +83,9 @@ func (x *Index) place(threads int) (Placed, error) {
 			if x.opt.UUID {
 				d.freshSeed = dr.hashSeed(d.seed)
 			}
-			results[i] = d.place(dr, x.words)
-			return nil
+			var err error
+			results[i], err = d.place(ctx, dr, x.words)
+			return err
 		})
 	}
 	err := group.Wait()
@@ -93,10 +96,23 @@ func (x *Index) place(threads int) (Placed, error) {
 	return sum, err
 }
 
+// A directory whose names are evenly hashed needs some 25 draws for each border,
+// once for each length, and one for each name. Where damage, or somebody, has
+// put many names between two of many borders, that would be their product:
+// names for which these draws do not do are misplaced.
+const (
+	fewDraws       = 1 << 20
+	drawsPerName   = 512
+	drawsPerBorder = 256
+)
+
 // place finds the words of one directory.
-func (d *directory) place(dr *drawer, seen *words) Placed {
+func (d *directory) place(ctx context.Context, dr *drawer, seen *words) (Placed, error) {
 	d.drawBounds(dr)
-	p := placer{dir: d, dr: dr, seen: seen, words: map[[maxShort]byte]struct{}{}, placed: Placed{Indexed: 1}}
+	p := placer{
+		ctx: ctx, dir: d, dr: dr, seen: seen, words: map[[maxShort]byte]struct{}{}, placed: Placed{Indexed: 1},
+		draws: fewDraws + drawsPerName*int64(len(d.names)) + drawsPerBorder*int64(len(d.bounds)),
+	}
 	d.sortNames()
 	// By length, then cell, then place in names: all in one number.
 	const indexBits, cellBits = 28, 28
@@ -116,7 +132,10 @@ func (d *directory) place(dr *drawer, seen *words) Placed {
 		order = order[n:]
 	}
 	p.placeOdds()
-	return p.placed
+	if ctx.Err() != nil {
+		return Placed{}, context.Cause(ctx)
+	}
+	return p.placed, nil
 }
 
 // maxNames is how many names of a directory are given a place: more than a
@@ -227,13 +246,25 @@ func (d *directory) freshHash(dr *drawer, old uint32) uint32 {
 
 // A placer finds words for the names of one directory.
 type placer struct {
+	ctx    context.Context
 	dir    *directory
 	dr     *drawer
 	seen   *words
 	words  map[[maxShort]byte]struct{} // taken, of the length at hand
 	buf    []byte
 	word   [maxName]byte
+	draws  int64 // that are left
 	placed Placed
+}
+
+// draw takes one of the draws that are left; false where there is none, or
+// where nothing more is wanted.
+func (p *placer) draw() bool {
+	const often = 1 << 12
+	if p.draws--; p.draws%often == 0 && p.ctx.Err() != nil {
+		p.draws = 0
+	}
+	return p.draws > 0
 }
 
 // take tells whether a word is free, and takes it.
@@ -280,7 +311,7 @@ func (p *placer) fill(order []uint64, cells []uint32) {
 	limit := uint32(min(16*uint64(len(d.fresh))*(uint64(most)+32), maxPool))
 	try := func(from, limit uint32) {
 		for i := range limit {
-			if left == 0 {
+			if left == 0 || !p.draw() {
 				return
 			}
 			word := p.word[:length]
@@ -324,7 +355,11 @@ func (p *placer) misplace(names, starts, ends []uint32) {
 					i |= wide
 				}
 				word := p.word[:n.length]
-				if p.dir.candidate(p.dr, word, i); p.take(word) || tries >= 1<<16 {
+				most := 1 << 16
+				if !p.draw() {
+					most = 1 << 4
+				}
+				if p.dir.candidate(p.dr, word, i); p.take(word) || tries >= most {
 					n.hash = i
 					i++
 					break
@@ -347,6 +382,9 @@ func (p *placer) placeOdds() {
 		name := slices.Clone(o.name)
 		o.hash = 0
 		for try := range uint32(maxOddTries) {
+			if try == 0 && p.ctx.Err() != nil {
+				break
+			}
 			copy(name, o.name)
 			p.dr.word(name, alphabetOf(d.folds), o.id, try)
 			if h, _ := d.hash(&p.buf, name); d.freshCell(h) == want && !p.seen.has(name) {
@@ -392,7 +430,7 @@ func (d *directory) lookup(id uint64) *placedName {
 }
 
 // spread gives names of other directories whose words are the same a later
-// try. It returns how many names it could not.
+// try.
 func (x *Index) spread() {
 	slices.SortFunc(x.shorts, func(a, b shortName) int {
 		return cmp.Or(cmp.Compare(a.ino, b.ino), cmp.Compare(a.length, b.length), slices.Compare(a.word[:], b.word[:]), cmp.Compare(a.id, b.id))
@@ -427,21 +465,26 @@ func (x *Index) spreadNames(dr *drawer, names []shortName) {
 	for i := range names {
 		taken[names[i].word] = struct{}{}
 	}
+	alphabet := alphabetOf(d.folds)
+	room := 1 // how many words there are, as far as it is less than enough
+	for range names[0].length {
+		room = min(room*len(alphabet), 4*len(names))
+	}
 	for i := 1; i < len(names); i++ {
 		n := &names[i]
 		if n.word != names[i-1].word {
 			continue
 		}
-		for k := uint32(1); k < maxOddTries; k++ {
-			try, alphabet := k, alphabetOf(d.folds)
-			if k > maxOddTries/2 && !d.folds {
-				try, alphabet = k|wide, anyByte
-			}
+		mark := uint32(0)
+		if len(taken) > room/2 && !d.folds {
+			mark, alphabet = wide, anyByte
+		}
+		for k := uint32(1); k < maxOddTries && (mark != 0 || len(taken) < room); k++ {
 			var word [maxShort]byte
-			dr.draw(word[:n.length], alphabet, domainName, n.id, try)
+			dr.draw(word[:n.length], alphabet, domainName, n.id, k|mark)
 			if _, ok := taken[word]; !ok && !keptName(word[:n.length]) {
 				taken[word] = struct{}{}
-				d.names = append(d.names, placedName{id: n.id, hash: try, length: n.length})
+				d.names = append(d.names, placedName{id: n.id, hash: k | mark, length: n.length})
 				break
 			}
 		}

@@ -1,6 +1,8 @@
 package scrub
 
 import (
+	"context"
+	"errors"
 	"fmt"
 	"testing"
 
@@ -28,7 +30,10 @@ func TestPlace(t *testing.T) {
 				d.bounds = append(d.bounds, h)
 			}
 		}
-		placed := d.place(dr, newWords())
+		placed, err := d.place(context.Background(), dr, newWords())
+		if err != nil {
+			t.Fatal(err)
+		}
 		if placed.Names != uint64(len(names)) || placed.Misplaced != 0 {
 			t.Errorf("hash %d: %+v", version, placed)
 		}
@@ -55,6 +60,45 @@ func TestPlace(t *testing.T) {
 				t.Fatalf("hash %d: border %#x became %#x", version, b|1, got)
 			}
 		}
+	}
+}
+
+// crowded returns a directory with all names behind the last of many borders.
+func crowded(dr *drawer) *directory {
+	d := &directory{ino: 12, indexed: true, version: ext.DirHashHalfMD4}
+	for i := range uint32(1 << 14) {
+		d.bounds = append(d.bounds, 2*i)
+	}
+	for length := 10; length < 40; length++ {
+		for i := range 300 {
+			name := fmt.Appendf(nil, "%0*d", length, i)
+			h, _, _ := d.version.Hash(name, d.seed)
+			d.names = append(d.names, placedName{id: dr.nameID(name), hash: h, length: uint8(length)})
+		}
+	}
+	return d
+}
+
+// Names between two of many borders take no more time than others: some of
+// them are misplaced.
+func TestPlaceCrowded(t *testing.T) {
+	dr := newKeyring([KeySize]byte{1}).get()
+	d := crowded(dr)
+	n := uint64(len(d.names))
+	placed, err := d.place(context.Background(), dr, newWords())
+	if err != nil || placed.Names+placed.Misplaced != n || placed.Misplaced == 0 {
+		t.Errorf("%+v of %d, %v", placed, n, err)
+	}
+}
+
+// Placing ends with its context.
+func TestPlaceEnds(t *testing.T) {
+	x := NewIndex(Options{})
+	x.dirs[12] = crowded(x.keys.get())
+	ctx, cancel := context.WithCancel(context.Background())
+	cancel()
+	if _, err := x.place(ctx, 1); !errors.Is(err, context.Canceled) {
+		t.Error(err)
 	}
 }
 
@@ -159,7 +203,9 @@ func BenchmarkPlace(b *testing.B) {
 				d.bounds = append(d.bounds, h)
 			}
 		}
-		d.place(dr, newWords())
+		if _, err := d.place(context.Background(), dr, newWords()); err != nil {
+			b.Fatal(err)
+		}
 	}
 	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/names, "ns/name")
 }

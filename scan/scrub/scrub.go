@@ -81,7 +81,7 @@ func (x *Index) View(ctx context.Context, res *scan.Result) (*View, error) {
 		return nil, err
 	}
 	x.words.freeze(res.MetadataBytes())
-	placed, err := x.place(x.opt.Threads)
+	placed, err := x.place(ctx, x.opt.Threads)
 	if err != nil {
 		return nil, err
 	}
