@@ -88,6 +88,12 @@ func (r *Reading) ReadInode(ino uint32) (ext.Inode, bool) {
 	return in, true
 }
 
+// ReadBlock fills p, of the size of a block, with a block as the reading has
+// it. What cannot be read is zero.
+func (r *Reading) ReadBlock(n uint64, p []byte) {
+	r.scanner.dev.read(p, int64(n)*int64(len(p)))
+}
+
 // MapFile returns where the blocks of a file lie, in the order of the file, as
 // far as nodes nodes of its tree say.
 func (r *Reading) MapFile(in ext.Inode, nodes int) []ext.Extent {

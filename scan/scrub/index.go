@@ -44,11 +44,12 @@ type directory struct {
 	indexed   bool
 	encrypted bool
 	folds     bool // case is ignored
-	rooted    bool // version is that of its root
-	mixed     bool // some names were hashed by another version
+	rooted    bool // version is that of its root; of several the least
+	mixed     bool // a root has another version than was assumed
 	again     bool // which are being gathered again
 	unknown   bool // by a hash that nobody knows
 	version   ext.DirHash
+	assumed   ext.DirHash // the version before a root was shown
 	unsigned  bool
 	seed      [4]uint32
 	freshSeed [4]uint32 // that the index is to have
@@ -123,7 +124,8 @@ type visitor struct {
 func (v *visitor) directory(ino uint32) *directory {
 	d := v.x.dirs[ino]
 	if d == nil {
-		d = &directory{ino: ino, version: v.sb.DefaultHash(), unsigned: v.sb.UnsignedHash(), seed: v.sb.HashSeed()}
+		version := v.sb.DefaultHash()
+		d = &directory{ino: ino, version: version, assumed: version, unsigned: v.sb.UnsignedHash(), seed: v.sb.HashSeed()}
 		v.x.dirs[ino] = d
 	}
 	return d
@@ -239,11 +241,14 @@ func (v *visitor) finish(c *collector, o owner) {
 	}
 	if len(c.names)+len(c.odds)+len(c.bounds) > 0 || c.rooted {
 		d := v.directory(c.ino)
-		if c.rooted && !d.rooted {
-			d.mixed = d.mixed || d.version != c.version && len(d.names)+len(d.odds) > 0
-			d.rooted, d.version = true, c.version
+		if c.rooted {
+			// Whether names were shown before depends on the order of work, so
+			// it does not matter here.
+			d.mixed = d.mixed || c.version != d.assumed
+			if !d.rooted || c.version < d.version {
+				d.rooted, d.version = true, c.version
+			}
 		}
-		d.mixed = d.mixed || d.version != c.version
 		d.unknown = d.unknown || c.unknown
 		d.names = append(d.names, c.names...)
 		d.odds = append(d.odds, c.odds...)
@@ -251,7 +256,7 @@ func (v *visitor) finish(c *collector, o owner) {
 	}
 	x.shorts = append(x.shorts, c.shorts...)
 	x.numbers = append(x.numbers, c.numbers...)
-	if c.lost != 0 {
+	if c.lost != 0 && (x.lost == 0 || c.lost < x.lost) {
 		x.lost = c.lost
 	}
 	x.mu.Unlock()

@@ -1,8 +1,8 @@
 package scrub
 
 import (
+	"bytes"
 	"context"
-	"slices"
 
 	"e2qcow/ext"
 	"e2qcow/scan"
@@ -92,15 +92,16 @@ func (x *Index) View(ctx context.Context, res *scan.Result) (*View, error) {
 	return &View{base: res.View(), s: s, blockSize: int64(s.blockSize), summary: Summary{Placed: placed}}, nil
 }
 
-// rehash gathers the names of directories once more that were shown before
-// the root of their index was, if that hashes otherwise than most.
+// rehash gathers the names of directories once more where the root of an index
+// hashes otherwise than was assumed of names shown before it.
 func (x *Index) rehash(ctx context.Context, res *scan.Result) error {
-	readings := res.Readings()
-	if len(readings) == 0 || !slices.ContainsFunc(x.owners, func(o owner) bool { d := x.dirs[o.ino]; return d != nil && d.mixed }) {
-		return nil
+	var readings []scan.Reading
+	for _, r := range res.Readings() {
+		if r.Geometry.BlockSize == res.BlockSize() {
+			readings = append(readings, r)
+		}
 	}
-	v := &visitor{shape: shapeOf(readings[0].Super, readings[0].Geometry), x: x, sb: readings[0].Super}
-	block := make([]byte, res.BlockSize())
+	block, last := make([]byte, res.BlockSize()), make([]byte, res.BlockSize())
 	for _, o := range x.owners {
 		d := x.dirs[o.ino]
 		if d == nil || !d.mixed {
@@ -110,15 +111,20 @@ func (x *Index) rehash(ctx context.Context, res *scan.Result) error {
 			return context.Cause(ctx)
 		}
 		if !d.again {
-			d.again, d.names, d.odds, d.bounds = true, nil, nil, nil
+			d.again, d.unknown, d.names, d.odds, d.bounds = true, false, nil, nil, nil
 		}
 		for i := range uint64(o.count) {
-			if _, err := res.View().ReadAt(block, int64(o.start+i)*int64(len(block))); err != nil {
-				return err
+			for k := range readings {
+				readings[k].ReadBlock(o.start+i, block)
+				if k > 0 && bytes.Equal(block, last) {
+					continue
+				}
+				copy(last, block)
+				v := &visitor{shape: shapeOf(readings[k].Super, readings[k].Geometry), x: x, sb: readings[k].Super}
+				c := v.collector(o.ino)
+				c.layout(v).walkBlock(block, c)
+				v.finish(c, owner{})
 			}
-			c := v.collector(o.ino)
-			c.layout(v).walkBlock(block, c)
-			v.finish(c, owner{})
 		}
 	}
 	return nil
