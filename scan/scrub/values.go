@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"io"
+	"maps"
+	"slices"
 
 	"e2qcow/ext"
 	"e2qcow/scan"
@@ -13,22 +15,30 @@ import (
 // largest that a scan takes.
 const maxValue = 1 << 24
 
+// sparseValues is how many bytes of values are read beyond what values have of
+// blocks.
+const sparseValues = 64 << 20
+
 // readValues reads the values of attributes that have inodes of their own, for
 // their words and for how their hashes change. A value is drawn block by block.
+// No two values have a block in common and none has holes, unless damaged: of
+// such no more is read than twice what there can be.
 func (s *scrubber) readValues(ctx context.Context, res *scan.Result) error {
 	s.values = valueHashes{}
 	d := s.keys.get()
 	defer s.keys.put(d)
 	old, block := make([]byte, s.blockSize), make([]byte, s.blockSize)
-	for ino := range s.index.values {
+	left := 2*s.m.Blocks(scan.XattrValue)*uint64(s.blockSize) + sparseValues
+	for _, ino := range slices.Sorted(maps.Keys(s.index.values)) {
 		if ctx.Err() != nil {
 			return context.Cause(ctx)
 		}
 		for _, r := range res.Readings() {
 			in, ok := r.ReadInode(ino)
-			if !ok || in.Size() > maxValue || int(r.Geometry.BlockSize) != s.blockSize {
+			if !ok || in.Size() > min(maxValue, left) || int(r.Geometry.BlockSize) != s.blockSize {
 				continue
 			}
+			left -= in.Size()
 			before, after, err := s.readValue(d, res, &r, in, old, block)
 			if err != nil {
 				return err
