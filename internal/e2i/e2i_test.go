@@ -7,6 +7,7 @@ import (
 	"io"
 	"math/rand/v2"
 	"os"
+	"runtime"
 	"strings"
 	"testing"
 	"time"
@@ -151,6 +152,72 @@ func TestSplitCluster(t *testing.T) {
 	var damage *CorruptError
 	if !errors.As(err, &damage) {
 		t.Errorf("groups of 257 blocks in clusters of two: %v", err)
+	}
+}
+
+// A crowd is the normal image of a filesystem of groups of eight blocks, each of
+// which has its bitmaps and its table apart from one another.
+type crowd struct {
+	head   []byte
+	descs  int64 // where the descriptors begin
+	groups uint32
+}
+
+func (c *crowd) ReadAt(b []byte, off int64) (int, error) {
+	clear(b)
+	if off < int64(len(c.head)) {
+		return copy(b, c.head[off:]), nil
+	}
+	g := uint32((off - c.descs) / 32)
+	for i := 0; i+32 <= len(b) && off >= c.descs && g < c.groups; i += 32 {
+		for k := range uint32(3) {
+			binary.LittleEndian.PutUint32(b[i+4*int(k):], 2+8*g+2*k)
+		}
+		g++
+	}
+	return len(b), nil
+}
+
+// TestCrowd opens an image of as many pieces as its size allows for: what is
+// allocated for each is little.
+func TestCrowd(t *testing.T) {
+	_, sb := read(t, small)
+	b := bytes.Clone(sb.Bytes())
+	le := binary.LittleEndian
+	const groups = 100_000
+	le.PutUint32(b[0:], 8*groups)   // s_inodes_count
+	le.PutUint32(b[4:], 8*groups+1) // s_blocks_count_lo
+	le.PutUint32(b[32:], 8)         // s_blocks_per_group
+	le.PutUint32(b[36:], 8)         // s_clusters_per_group
+	le.PutUint32(b[40:], 8)         // s_inodes_per_group
+	le.PutUint16(b[88:], 128)       // s_inode_size
+	le.PutUint32(b[96:], 2)         // s_feature_incompat: FILETYPE
+	le.PutUint32(b[100:], 1)        // s_feature_ro_compat: SPARSE_SUPER
+	sb, err := ext.DecodeSuperblock(b)
+	if err != nil {
+		t.Fatal(err)
+	}
+	geo, err := sb.Geometry()
+	if err != nil {
+		t.Fatal(err)
+	}
+	l, err := newLayout(geo)
+	if err != nil {
+		t.Fatal(err)
+	}
+	head := make([]byte, 2*ext.MinBlockSize)
+	copy(head, Header{}.encode(l, sb.UUID()))
+	copy(head[ext.MinBlockSize:], b)
+	var before, after runtime.MemStats
+	runtime.ReadMemStats(&before)
+	m, err := Open(&crowd{head, l.descs, groups}, l.size)
+	if err != nil {
+		t.Fatal(err)
+	}
+	runtime.ReadMemStats(&after)
+	each := (after.TotalAlloc - before.TotalAlloc) / uint64(len(m.pieces))
+	if len(m.pieces) < 3*groups || each > 128 {
+		t.Errorf("%d pieces, %d bytes allocated for each", len(m.pieces), each)
 	}
 }
 

@@ -108,7 +108,9 @@ func (m *Image) readSuperblock(header []byte) error {
 // descriptors have it, then bitmaps, then the first of the tables.
 func (m *Image) findPieces() error {
 	top := []piece{{disk: ext.SuperblockOffset, n: ext.SuperblockSize, file: m.super}}
-	var bitmaps, tables []piece
+	// The file has room for a table of each group: so many there are.
+	bitmaps := make([]piece, 0, 2*m.geo.GroupCount)
+	tables := make([]piece, 0, m.geo.GroupCount)
 	buf := make([]byte, m.blockSize)
 	per := m.geo.DescsPerBlock()
 	for i := range m.geo.DescBlocks {
@@ -131,7 +133,8 @@ func (m *Image) findPieces() error {
 			}
 		}
 	}
-	m.pieces = overlay(overlay(settle(top), settle(bitmaps)), settle(tables))
+	top = overlay(settle(top), settle(bitmaps))
+	m.pieces = overlay(top, settle(tables))
 	return nil
 }
 
@@ -173,7 +176,7 @@ func (p piece) from(off int64) piece {
 
 // overlay returns the pieces of high and, where it has none, those of low.
 func overlay(high, low []piece) []piece {
-	var out []piece
+	out := make([]piece, 0, len(high)+len(low))
 	first := 0 // of high, those before it end before p
 	for _, p := range low {
 		for first < len(high) && high[first].end() <= p.disk {
