@@ -237,17 +237,16 @@ func (j *Journal) load(size int64) (*Plan, error) {
 		return nil, ErrNotJournal
 	}
 	field := func(at int) int64 { return int64(le.Uint64(h[at:])) }
-	p := &Plan{From: field(fromAt), To: field(toAt), Size: field(sizeAt), window: field(windowAt), near: field(nearAt) != 0}
-	count, length := field(countAt), field(lengthAt)
+	p := &Plan{From: field(fromAt), To: field(toAt), Size: field(sizeAt)}
+	length := field(lengthAt)
 	const most = 1 << 62
 	switch {
 	case p.From < 0, p.To < 0, p.Size <= 0, p.From > most, p.To > most, p.Size > most:
 		return nil, ErrNotJournal
-	case count < 0, length < 0, length > maxRuns, length > size-block:
+	case length < 0, length > maxRuns, length > size-block:
 		return nil, ErrNotJournal
 	}
-	laid := Plan{From: p.From, To: p.To, Size: p.Size}
-	if laid.lay(); laid.window != p.window || laid.near != p.near {
+	if p.lay(); p.window != field(windowAt) || p.near != (field(nearAt) != 0) {
 		return nil, ErrNotJournal
 	}
 	j.anchor = uint32(field(anchorAt))
@@ -255,26 +254,32 @@ func (j *Journal) load(size int64) (*Plan, error) {
 	if _, err := j.f.ReadAt(runs, block); err != nil {
 		return nil, err
 	}
-	if int64(crc32.Checksum(runs, castagnoli)) != field(runsSumAt) {
+	if int64(crc32.Checksum(runs, castagnoli)) != field(runsSumAt) || !p.decode(runs, field(countAt)) {
 		return nil, ErrNotJournal
-	}
-	at := int64(0)
-	for range count {
-		gap, n := binary.Uvarint(runs)
-		length, m := binary.Uvarint(runs[max(n, 0):])
-		if n <= 0 || m <= 0 || gap > uint64(p.Size-at) || length == 0 || length > uint64(p.Size-at)-gap {
-			return nil, ErrNotJournal
-		}
-		runs = runs[n+m:]
-		start := at + int64(gap)
-		at = start + int64(length)
-		p.runs = append(p.runs, run{start, at})
 	}
 	j.lay(p, length)
 	if size < j.slots+2*j.room {
 		return nil, ErrNotJournal
 	}
 	return p, nil
+}
+
+// decode appends count runs as encode wrote them; false means that there are
+// none such.
+func (p *Plan) decode(runs []byte, count int64) bool {
+	at := int64(0)
+	for range count {
+		gap, n := binary.Uvarint(runs)
+		length, m := binary.Uvarint(runs[max(n, 0):])
+		if n <= 0 || m <= 0 || gap > uint64(p.Size-at) || length == 0 || length > uint64(p.Size-at)-gap {
+			return false
+		}
+		runs = runs[n+m:]
+		start := at + int64(gap)
+		at = start + int64(length)
+		p.runs = append(p.runs, run{start, at})
+	}
+	return count >= 0
 }
 
 // A slot is what the journal says of how far a move is.

@@ -169,15 +169,6 @@ func (p *Plan) write(d io.WriterAt, k int64, b []byte) error {
 	})
 }
 
-// A StoppedError is a move that ended midway.
-type StoppedError struct {
-	Begun bool // the old place is written over: the filesystem is in two pieces
-	Err   error
-}
-
-func (e *StoppedError) Error() string { return fmt.Sprintf("the move stopped midway: %v", e.Err) }
-func (e *StoppedError) Unwrap() error { return e.Err }
-
 // ErrOther says that a journal is not of the filesystem on this disk.
 var ErrOther = errors.New("does not hold what the journal says was moved")
 
@@ -190,74 +181,93 @@ type Options struct {
 	Progress func(done, total int64, destroying bool)
 }
 
-// Run moves the filesystem. When ctx ends it stops between two windows; its
-// error is then, as that of any failure, a *StoppedError.
+// Run moves the filesystem. When ctx ends it stops between two windows; an
+// error from the first of them on says that the move stopped midway.
 func (p *Plan) Run(ctx context.Context, d Disk, opt Options) error {
-	j := opt.Journal
-	var next int64
-	var sum uint32
-	if j != nil {
+	m := &mover{Plan: p, disk: d, Options: opt, total: p.Used()}
+	next := int64(0)
+	if j := opt.Journal; j != nil {
 		var err error
-		if next, sum, err = p.resume(d, j); err != nil {
+		if next, m.sum, err = p.resume(d, j); err != nil {
 			return err
 		}
 		if j.done {
 			return nil
 		}
 	}
-	total, done := p.Used(), int64(0)
-	for k := range next {
-		done += p.bytes(k)
-	}
-	begun := next > 0 && p.destroys(next-1)
-	stopped := func(err error) error { return &StoppedError{Begun: begun, Err: err} }
-	buf := make([]byte, 0, min(p.window, p.Size))
-	for k := next; k < p.windows(); k++ {
-		if ctx.Err() != nil {
-			return stopped(context.Cause(ctx))
-		}
-		var err error
-		if buf, err = p.read(d, p.From, k, buf[:0]); err != nil {
-			return stopped(err)
-		}
-		if j != nil && p.near {
-			if err := j.put(k, sum, buf); err != nil {
-				return stopped(err)
-			}
-		}
-		begun = begun || p.destroys(k)
-		if opt.Progress != nil {
-			opt.Progress(done, total, begun)
-		}
-		if err := p.write(d, k, buf); err != nil {
-			return stopped(err)
-		}
-		sum = crc32.Checksum(buf, castagnoli)
-		if j != nil {
-			if err := d.Sync(); err != nil {
-				return stopped(err)
-			}
-		}
-		if j != nil && !p.near {
-			if err := j.put(k+1, sum, nil); err != nil {
-				return stopped(err)
-			}
-		}
-		done += int64(len(buf))
-	}
-	if opt.Progress != nil {
-		opt.Progress(done, total, begun)
-	}
-	if err := d.Sync(); err != nil {
-		return stopped(err)
-	}
-	if j != nil {
-		if err := j.put(p.windows(), sum, nil); err != nil {
-			return stopped(err)
-		}
-		j.done = true
+	if err := m.run(ctx, next); err != nil {
+		return fmt.Errorf("the move stopped midway: %w", err)
 	}
 	return nil
+}
+
+// A mover is the state of a move.
+type mover struct {
+	*Plan
+	disk Disk
+	Options
+	done, total int64  // bytes
+	destroying  bool   // the old place is written over
+	sum         uint32 // of the window before
+	buf         []byte // holds a window
+}
+
+// run moves the windows from next on.
+func (m *mover) run(ctx context.Context, next int64) error {
+	for k := range next {
+		m.done += m.bytes(k)
+	}
+	m.destroying = next > 0 && m.destroys(next-1)
+	m.buf = make([]byte, 0, min(m.window, m.Size))
+	for k := next; k < m.windows(); k++ {
+		if ctx.Err() != nil {
+			return context.Cause(ctx)
+		}
+		if err := m.move(k); err != nil {
+			return err
+		}
+	}
+	m.report()
+	if err := m.disk.Sync(); err != nil || m.Journal == nil {
+		return err
+	}
+	if err := m.Journal.put(m.windows(), m.sum, nil); err != nil {
+		return err
+	}
+	m.Journal.done = true
+	return nil
+}
+
+// move moves the k-th window, in the order that the package comment draws.
+func (m *mover) move(k int64) (err error) {
+	if m.buf, err = m.read(m.disk, m.From, k, m.buf[:0]); err != nil {
+		return err
+	}
+	if m.Journal != nil && m.near {
+		if err := m.Journal.put(k, m.sum, m.buf); err != nil {
+			return err
+		}
+	}
+	m.destroying = m.destroying || m.destroys(k)
+	m.report()
+	if err := m.write(m.disk, k, m.buf); err != nil {
+		return err
+	}
+	m.sum = crc32.Checksum(m.buf, castagnoli)
+	m.done += int64(len(m.buf))
+	if m.Journal == nil {
+		return nil
+	}
+	if err := m.disk.Sync(); err != nil || m.near {
+		return err
+	}
+	return m.Journal.put(k+1, m.sum, nil)
+}
+
+func (m *mover) report() {
+	if m.Progress != nil {
+		m.Progress(m.done, m.total, m.destroying)
+	}
 }
 
 // bytes returns how many bytes of the k-th window are in use.
