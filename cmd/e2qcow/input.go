@@ -113,48 +113,67 @@ func (in *input) checkOptions(o options) error {
 
 // examine finds out what the source is, and opens the image in it.
 func (s *session) examine(ctx context.Context, in *input, o options, report *progress.Reporter) error {
+	f, err := in.format(o.format)
+	if err != nil {
+		return err
+	}
+	if !in.src.IsPipe() {
+		return in.open(f, o)
+	}
+	if o.backing {
+		return usagef("option --%s concerns files beside the source, and %s has none", flagBacking, in.src.Name())
+	}
+	if f == formatQCOW2 && o.imageAsItIs() {
+		return in.openStream(o)
+	}
+	s.say("%s is read to its end first, into memory and a temporary file in %s", in.src.Name(), o.spool.Folder())
+	if err := in.src.Spool(ctx, o.spool, report.Phase("spool", progress.Bytes)); err != nil {
+		return err
+	}
+	return in.open(f, o)
+}
+
+// format finds out by its first bytes what the source is, if asked says nothing.
+func (in *input) format(asked format) (format, error) {
 	head, err := in.src.Head(headSize)
-	f := o.format
+	f := asked
 	switch {
 	case err != nil && (in.src.IsPipe() || f == formatQCOW2 || f == formatNormal || hasMagic(head) || e2i.Is(head)):
-		return err
+		return f, err
 	case err != nil && f == formatAny:
 		// A dying disk: the scan makes the most of it.
 		f = formatRaw
 		in.notes = append(in.notes, fmt.Sprintf("its start cannot be read, so it is taken for a disk: %v", err))
 	case f == formatAny:
 		if f, err = formatOf(head); err != nil {
-			return fmt.Errorf("%s %w", in.src.Name(), err)
+			return f, fmt.Errorf("%s %w", in.src.Name(), err)
 		}
 	}
 	if f == formatQCOW2 && !hasMagic(head) {
-		return fmt.Errorf("%s: %w", in.src.Name(), qcow2.ErrNotQcow2)
+		return f, fmt.Errorf("%s: %w", in.src.Name(), qcow2.ErrNotQcow2)
 	}
-	if in.src.IsPipe() && o.backing {
-		return usagef("option --%s concerns files beside the source, and %s has none", flagBacking, in.src.Name())
-	}
-	inOrder := f == formatQCOW2 && o.imageAsItIs()
-	if in.src.IsPipe() && inOrder {
-		return s.openStream(in, o)
-	}
-	if in.src.IsPipe() {
-		s.say("%s is read to its end first, into memory and a temporary file in %s", in.src.Name(), o.spool.Folder())
-		if err := in.src.Spool(ctx, o.spool, report.Phase("spool", progress.Bytes)); err != nil {
-			return err
-		}
-	}
+	return f, nil
+}
+
+// open opens the image of that format that the source is.
+func (in *input) open(f format, o options) error {
 	switch f {
-	case formatRaw:
-		return nil
 	case formatNormal:
+		var err error
 		if in.normal, err = e2i.Open(in.src, in.src.Size()); err != nil {
 			return fmt.Errorf("%s: %w", in.src.Name(), err)
 		}
-		return nil
+	case formatQCOW2:
+		return in.openQCOW2(o)
 	}
+	return nil
+}
+
+func (in *input) openQCOW2(o options) error {
+	name := in.src.Name()
 	opt := qcow2.OpenOptions{}
 	if o.backing {
-		folder, err := openFolder(in.src.Name())
+		folder, err := openFolder(name)
 		if err != nil {
 			return err
 		}
@@ -163,15 +182,15 @@ func (s *session) examine(ctx context.Context, in *input, o options, report *pro
 	}
 	img, err := qcow2.Open(in.src, in.src.Size(), opt)
 	if err != nil {
-		return fmt.Errorf("%s: %w", in.src.Name(), err)
+		return fmt.Errorf("%s: %w", name, err)
 	}
 	in.notes = append(in.notes, img.Notes()...)
-	in.guest = &guest{Image: img, name: in.src.Name()}
+	in.guest = &guest{Image: img, name: name}
 	return nil
 }
 
 // openStream opens the image that comes through a pipe.
-func (s *session) openStream(in *input, o options) error {
+func (in *input) openStream(o options) error {
 	r := &endSeen{r: in.src}
 	img, err := qcow2.OpenStream(r, qcow2.OpenOptions{
 		Window: int64(o.threads) * 4 * ordered.DefaultChunkSize,
