@@ -152,7 +152,8 @@ func (i *jsonInfo) print(out io.Writer) error {
 	line("image", "%s", printable(i.Image))
 	line("file size", "%s", exact(i.FileSize))
 	line("virtual size", "%s", exact(i.VirtualSize))
-	line("format", "qcow2 version %d, compressed clusters %s, refcounts of %s", i.Version, i.Compression, count(i.RefcountBits, "bit"))
+	line("format", "qcow2 version %d, refcounts of %s", i.Version, count(i.RefcountBits, "bit"))
+	line("compression", "%s, of clusters that are compressed", i.Compression)
 	line("cluster size", "%d", i.ClusterSize)
 	if i.ExtendedL2 {
 		line("subclusters", "32 a cluster")
@@ -186,6 +187,9 @@ func (i *jsonInfo) print(out io.Writer) error {
 			line("block size", "%d", m.BlockSize)
 		}
 		line("unreadable blocks", "%d", m.Unreadable)
+		if m.UUID != "" {
+			line("installed UUID", "%q", m.UUID)
+		}
 		if !m.Time.IsZero() {
 			line("made at", "%s", m.Time.UTC().Format(timeFormat))
 		}
