@@ -60,12 +60,15 @@ func (s *session) run(ctx context.Context, args []string) error {
 			break
 		}
 	}
-	rest, err := normalise(args, cmd.flags)
+	rest, hint, err := normalise(args, cmd.flags)
 	if err == nil {
 		err = s.app(cmd).RunContext(ctx, append([]string{name}, rest...))
 	}
 	var usage *usageError
 	if errors.As(err, &usage) {
+		if hint != nil {
+			hint(usage)
+		}
 		usage.command = cmd.name
 	}
 	var part *raw.PartialError

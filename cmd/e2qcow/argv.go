@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"unicode/utf8"
 
@@ -10,9 +11,10 @@ import (
 
 // A usageError is a command line that makes no sense.
 type usageError struct {
-	what    string
-	command string // that was called; "" for the usual one
-	getopt  string // the same as getopt(3) says it; "" where it has no word for it
+	what     string
+	command  string // that was called; "" for the usual one
+	getopt   string // the same as getopt(3) says it; "" where it has no word for it
+	operands int    // how many there are too many, or too few if negative; else 0
 }
 
 func (e *usageError) Error() string { return e.what }
@@ -23,6 +25,7 @@ func usagef(format string, args ...any) error { return &usageError{what: fmt.Spr
 // value is only ever attached, as --name=value: a word that follows is not it.
 type implied interface {
 	ImpliedValue() string
+	Values() []string // that it can have
 }
 
 // An option is what argv needs to know of a flag.
@@ -30,6 +33,7 @@ type option struct {
 	name       string // the first long one, which stands for all
 	takesValue bool
 	implied    *string // the value where none is given; nil if there must be one
+	values     []string
 }
 
 // optionTable returns the flags by every name, without dashes.
@@ -42,7 +46,7 @@ func optionTable(flags []cli.Flag) map[string]option {
 		}
 		if i, ok := f.(implied); ok {
 			value := i.ImpliedValue()
-			o.implied = &value
+			o.implied, o.values = &value, i.Values()
 		}
 		for _, name := range f.Names() {
 			table[name] = o
@@ -56,8 +60,11 @@ func optionTable(flags []cli.Flag) map[string]option {
 // its value attached, then "--", then the operands.
 //
 //	-Qf dev -b8193 out   →   --qcow2 --force --superblock=8193 -- dev out
-func normalise(args []string, flags []cli.Flag) ([]string, error) {
-	p := parser{table: optionTable(flags), rest: args}
+//
+// hint adds to the error of a command line that was taken, but has too few
+// operands or too many, what options have to do with that.
+func normalise(args []string, flags []cli.Flag) (rest []string, hint func(*usageError), err error) {
+	p := &parser{table: optionTable(flags), rest: args}
 	for len(p.rest) > 0 {
 		arg := p.rest[0]
 		p.rest = p.rest[1:]
@@ -74,10 +81,10 @@ func normalise(args []string, flags []cli.Flag) ([]string, error) {
 			p.operands = append(p.operands, arg)
 		}
 		if err != nil {
-			return nil, err
+			return nil, nil, err
 		}
 	}
-	return append(append(p.options, "--"), p.operands...), nil
+	return append(append(p.options, "--"), p.operands...), p.hint, nil
 }
 
 // A parser is the state of normalise.
@@ -85,6 +92,27 @@ type parser struct {
 	table             map[string]option
 	rest              []string // arguments not looked at yet
 	options, operands []string
+	detached          []string // what a hint says of values that were words of their own
+	bare              []option // given without a value that they can have
+}
+
+// hint is what normalise returns.
+func (p *parser) hint(e *usageError) {
+	if e.operands < 0 {
+		e.what += strings.Join(p.detached, "")
+	}
+	for _, o := range p.bare {
+		for _, value := range o.values {
+			if e.operands > 0 && slices.Contains(p.operands, value) {
+				e.what += "; " + attach(o, value)
+			}
+		}
+	}
+}
+
+// attach says how a value is given that can be left out.
+func attach(o option, value string) string {
+	return fmt.Sprintf("a value is attached to the long name: --%s=%s", o.name, value)
 }
 
 // long takes --name or --name=value.
@@ -104,7 +132,7 @@ func (p *parser) long(arg string) error {
 		p.add(o, value)
 		return nil
 	}
-	return p.detached(o, "--"+name)
+	return p.next(o, "--"+name)
 }
 
 // bundle takes -x, -xyz, -xvalue and -xyzvalue.
@@ -114,7 +142,12 @@ func (p *parser) bundle(arg string) error {
 		name := letters[:n]
 		letters = letters[n:]
 		o, ok := p.table[name]
+		value, attached := strings.CutPrefix(letters, "=")
 		switch {
+		case ok && attached && o.implied != nil:
+			return usagef("option -%s: %s", name, attach(o, value))
+		case ok && attached && !o.takesValue:
+			return usagef("option -%s takes no value", name)
 		case !ok:
 			err := &usageError{what: "unknown option -" + name, getopt: "invalid option -- '" + name + "'"}
 			if len(arg) > len(name)+1 {
@@ -127,7 +160,7 @@ func (p *parser) bundle(arg string) error {
 			p.add(o, letters)
 			return nil
 		default:
-			if err := p.detached(o, "-"+name); err != nil {
+			if err := p.next(o, "-"+name); err != nil {
 				return err
 			}
 		}
@@ -135,17 +168,19 @@ func (p *parser) bundle(arg string) error {
 	return nil
 }
 
-// detached gives o the value that is not attached to it.
-func (p *parser) detached(o option, spelled string) error {
+// next gives o the value that is not attached to it.
+func (p *parser) next(o option, spelled string) error {
 	switch {
 	case o.implied != nil:
 		p.add(o, *o.implied)
+		p.bare = append(p.bare, o)
 	case len(p.rest) == 0:
 		err := &usageError{what: "option " + spelled + " needs a value"}
 		err.getopt = "option requires an argument -- '" + strings.TrimLeft(spelled, "-") + "'"
 		return err
 	default:
 		p.add(o, p.rest[0])
+		p.detached = append(p.detached, fmt.Sprintf("; option %s takes a value, here %q", spelled, p.rest[0]))
 		p.rest = p.rest[1:]
 	}
 	return nil

@@ -13,6 +13,7 @@ import (
 type packedFlag struct{ cli.StringFlag }
 
 func (*packedFlag) ImpliedValue() string { return "zlib" }
+func (*packedFlag) Values() []string     { return []string{"zlib", "zstd"} }
 
 // e2imageFlags are the options of e2image, and some of the long kind.
 func e2imageFlags() []cli.Flag {
@@ -63,7 +64,7 @@ func TestNormalise(t *testing.T) {
 	}
 	for _, test := range tests {
 		t.Run(test.line, func(t *testing.T) {
-			got, err := normalise(strings.Fields(test.line), e2imageFlags())
+			got, _, err := normalise(strings.Fields(test.line), e2imageFlags())
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -84,17 +85,46 @@ func TestNormaliseErrors(t *testing.T) {
 		{"-superblock 5", "unknown option -u in -superblock"},
 		{"-é dev", "unknown option -é"},
 		{"--raw=yes dev", "option --raw takes no value"},
+		{"-Qf=yes dev", "option -f takes no value"},
+		{"-Qz=zstd dev out", "option -z: a value is attached to the long name: --compress=zstd"},
 		{"dev -b", "option -b needs a value"},
 		{"dev --superblock", "option --superblock needs a value"},
 	}
 	for _, test := range tests {
 		t.Run(test.line, func(t *testing.T) {
-			_, err := normalise(strings.Fields(test.line), e2imageFlags())
+			_, _, err := normalise(strings.Fields(test.line), e2imageFlags())
 			var usage *usageError
 			if !errors.As(err, &usage) || err.Error() != test.want {
 				t.Errorf("got %v, want the usage error %q", err, test.want)
 			}
 		})
+	}
+}
+
+// TestNormaliseHint has options that swallow an operand, or leave their value
+// to be one, named where operands are too few or too many.
+func TestNormaliseHint(t *testing.T) {
+	for _, test := range []struct {
+		line     string
+		operands int
+		want     string
+	}{
+		{"-Q --superblock dev out", -1, "x; option --superblock takes a value, here \"dev\""},
+		{"-Q --superblock=1 out", -1, "x"},
+		{"-Q --compress zstd dev out", 1, "x; a value is attached to the long name: --compress=zstd"},
+		{"-Qz zstd dev out", 1, "x; a value is attached to the long name: --compress=zstd"},
+		{"-Qz lz4 dev out", 1, "x"},
+		{"-Q -b 1 dev out more", 1, "x"},
+		{"-Qz -b 1 zstd dev", 0, "x"},
+	} {
+		_, hint, err := normalise(strings.Fields(test.line), e2imageFlags())
+		if err != nil {
+			t.Fatal(err)
+		}
+		e := &usageError{what: "x", operands: test.operands}
+		if hint(e); e.what != test.want {
+			t.Errorf("%s: %q, want %q", test.line, e.what, test.want)
+		}
 	}
 }
 
@@ -104,7 +134,7 @@ func FuzzNormalise(f *testing.F) {
 		f.Add(line)
 	}
 	f.Fuzz(func(t *testing.T, line string) {
-		args, err := normalise(strings.Split(line, " "), e2imageFlags())
+		args, _, err := normalise(strings.Split(line, " "), e2imageFlags())
 		if err != nil {
 			return
 		}

@@ -53,7 +53,7 @@ func (s *session) check(c *cli.Context) error {
 	defer shown.Finish()
 	r, err := qcow2.Check(c.Context, src, src.Size(), shown.Phase("check", progress.Tables))
 	if err != nil {
-		return fmt.Errorf("%s: %w", src.Name(), err)
+		return notImage(src, err)
 	}
 	shown.Finish()
 	if c.Bool(flagJSON) {

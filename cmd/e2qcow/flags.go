@@ -126,6 +126,9 @@ type impliedFlag struct {
 // ImpliedValue returns the value that the flag has without one.
 func (f *impliedFlag) ImpliedValue() string { return f.value }
 
+// Values returns what the value can be.
+func (f *impliedFlag) Values() []string { return f.words }
+
 // flagHelpText returns a line for each flag that has a usage text, and the
 // other flags, one after the other.
 func flagHelpText(flags []cli.Flag) string {

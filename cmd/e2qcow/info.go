@@ -47,6 +47,15 @@ func openImage(c *cli.Context, command string) (*source.Source, error) {
 	return src, err
 }
 
+// notImage names src in an error of reading it as an image; of what is none, it
+// says what that looks like.
+func notImage(src *source.Source, err error) error {
+	if found, _, _ := signature.Find(src, src.Size()); errors.Is(err, qcow2.ErrNotQcow2) && found.Name != "" {
+		return fmt.Errorf("%s: %w; it looks like %s: name an image of it", src.Name(), err, found.Name)
+	}
+	return fmt.Errorf("%s: %w", src.Name(), err)
+}
+
 // What info --json prints. Names are as lasting as those of jsonRecord.
 type jsonInfo struct {
 	Image        string          `json:"image"`
@@ -97,7 +106,7 @@ func (s *session) info(c *cli.Context) error {
 		}
 	}
 	if err != nil {
-		return fmt.Errorf("%s: %w", src.Name(), err)
+		return notImage(src, err)
 	}
 	if c.Bool(flagJSON) {
 		return encodeJSON(s.stdout, i)

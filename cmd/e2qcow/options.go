@@ -1,6 +1,7 @@
 package main
 
 import (
+	"fmt"
 	"slices"
 	"strings"
 
@@ -200,20 +201,16 @@ func parseMode(c *cli.Context) (mode, error) {
 // parseOperands parses the source and the target, and what the source is. As
 // e2image has it, -I names the target first: it is the device.
 func (o *options) parseOperands(c *cli.Context) error {
-	operands := "a source and a target"
-	if o.mode == install {
-		operands = "a device and an image"
-	}
 	switch args := c.Args().Slice(); {
+	case slices.Contains(args, ""):
+		return usagef("an operand is empty")
 	case isMove(c, o.mode):
 		o.move, o.source, o.target = true, args[0], args[0]
 		if err := o.parseMove(c); err != nil {
 			return err
 		}
-	case len(args) < 2:
-		return usagef("%s needs %s", o.mode, operands)
-	case len(args) > 2:
-		return usagef("%s takes %s, nothing more: %q", o.mode, operands, args[2])
+	case len(args) != 2:
+		return wrongOperands(o.mode, args)
 	case o.mode == install:
 		o.target, o.source = args[0], args[1]
 	default:
@@ -236,6 +233,24 @@ func (o *options) parseOperands(c *cli.Context) error {
 		return usagef("option --%s concerns files beside the source, and standard input has none", flagBacking)
 	}
 	return nil
+}
+
+// wrongOperands says how many operands m takes.
+func wrongOperands(m mode, args []string) error {
+	operands := "a source and a target"
+	if m == install {
+		operands = "a device and an image"
+	}
+	e := &usageError{operands: len(args) - 2}
+	if e.operands < 0 {
+		e.what = fmt.Sprintf("%s needs %s", m, operands)
+	} else {
+		e.what = fmt.Sprintf("%s takes %s, nothing more: %q", m, operands, args[2])
+	}
+	if m == toNormal {
+		e.what += "; it is what is written without -Q, -r or -I; commands are info, check and completion"
+	}
+	return e
 }
 
 // parseQCOW2 parses how a qcow2 image is written.
