@@ -43,26 +43,10 @@ func (m *Map) Contains(kind Kind, block uint64) bool { return m.sets[kind].conta
 func (m *Map) Blocks(kind Kind) uint64 { return m.sets[kind].count() }
 
 // all returns the set of all blocks in the map.
-func (m *Map) all() *blockSet { return m.union(kinds) }
-
-// union returns the set of the blocks of all kinds before end.
-func (m *Map) union(end Kind) *blockSet {
+func (m *Map) all() *blockSet {
 	var s blockSet
-	for k := range m.sets[:end] {
+	for k := range m.sets {
 		s.union(&m.sets[k])
-	}
-	return &s
-}
-
-// scanned returns the set of the blocks that the scan has read to know what
-// they lead to.
-func (m *Map) scanned() *blockSet {
-	var s blockSet
-	for _, k := range [...]Kind{Superblock, GroupDescs, InodeTable, ExtentNode, IndirectBlock, Directory, Xattr, OrphanFile, Claimed} {
-		s.union(&m.sets[k])
-	}
-	if m.walked {
-		s.union(&m.sets[Journal])
 	}
 	return &s
 }
@@ -70,16 +54,36 @@ func (m *Map) scanned() *blockSet {
 // Runs yields the blocks of the map in ascending order. A block of several
 // kinds is shown as the first of them.
 func (m *Map) Runs() iter.Seq[Run] {
+	var all [kinds]Kind
+	for k := range all {
+		all[k] = Kind(k)
+	}
+	return m.runs(all[:])
+}
+
+// scanned yields the runs of the blocks that the scan has read to know what
+// they lead to.
+func (m *Map) scanned() iter.Seq[Run] {
+	list := []Kind{Superblock, GroupDescs, InodeTable, ExtentNode, IndirectBlock, Directory, Xattr, OrphanFile, Claimed}
+	if m.walked {
+		list = append(list, Journal)
+	}
+	return m.runs(list)
+}
+
+// runs yields the blocks of some kinds. The sets are not joined for it, which
+// would allocate for each block that lies alone.
+func (m *Map) runs(list []Kind) iter.Seq[Run] {
 	return func(yield func(Run) bool) {
-		var cur [kinds]cursor
-		for k := range m.sets {
+		cur := make([]cursor, len(list))
+		for i, k := range list {
 			next, stop := iter.Pull2(m.sets[k].runs())
 			defer stop()
-			cur[k].next = next
-			cur[k].advance(0)
+			cur[i] = cursor{kind: k, next: next}
+			cur[i].advance(0)
 		}
 		for at := uint64(0); ; {
-			run, ok := firstRun(&cur, at)
+			run, ok := firstRun(cur, at)
 			if !ok || !yield(run) {
 				return
 			}
@@ -93,6 +97,7 @@ func (m *Map) Runs() iter.Seq[Run] {
 
 // A cursor walks the runs of one kind.
 type cursor struct {
+	kind       Kind
 	next       func() (uint64, uint64, bool)
 	start, end uint64
 	done       bool
@@ -110,20 +115,20 @@ func (c *cursor) advance(at uint64) {
 
 // firstRun returns the first run at or after at, up to where its kind, or
 // whether a kind before it covers the block, changes.
-func firstRun(cur *[kinds]cursor, at uint64) (Run, bool) {
+func firstRun(cur []cursor, at uint64) (Run, bool) {
 	var run Run
-	found := false
+	found := -1
 	for k := range cur {
 		if c := &cur[k]; !c.done {
-			if start := max(c.start, at); !found || start < run.Start {
-				run, found = Run{Start: start, Count: c.end - start, Kind: Kind(k)}, true
+			if start := max(c.start, at); found < 0 || start < run.Start {
+				run, found = Run{Start: start, Count: c.end - start, Kind: c.kind}, k
 			}
 		}
 	}
-	if !found {
+	if found < 0 {
 		return run, false
 	}
-	for k := range cur[:run.Kind] {
+	for k := range cur[:found] {
 		if c := &cur[k]; !c.done && c.start > run.Start {
 			run.Count = min(run.Count, c.start-run.Start)
 		}

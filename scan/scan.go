@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"iter"
 	"runtime"
 
 	"e2qcow/ext"
@@ -248,14 +249,31 @@ func (r *Result) scanner(rd reading, opt Options, pr *problems) *scanner {
 // freeze makes the view of the finished map.
 func (r *Result) freeze(blockSize uint32) {
 	slack := newSlackIndex(r.Map)
-	r.metadata = r.Map.union(kinds - 1).count()
+	r.metadata = 0
+	all := newRunIndex(bounds(r.Map.Runs(), func(run Run) {
+		if run.Kind != Claimed {
+			r.metadata += run.Count
+		}
+	}))
 	r.view = &View{
 		dev:       r.dev,
-		runs:      newRunIndex(r.Map.all().runs()),
-		scanned:   newRunIndex(r.Map.scanned().runs()),
+		runs:      all,
+		scanned:   newRunIndex(bounds(r.Map.scanned(), func(Run) {})),
 		slack:     slack,
 		blockSize: int64(blockSize),
 		size:      r.dev.size &^ (sector - 1),
+	}
+}
+
+// bounds yields where runs start and end, and shows each to see.
+func bounds(runs iter.Seq[Run], see func(Run)) iter.Seq2[uint64, uint64] {
+	return func(yield func(start, end uint64) bool) {
+		for run := range runs {
+			see(run)
+			if !yield(run.Start, run.Start+run.Count) {
+				return
+			}
+		}
 	}
 }
 
