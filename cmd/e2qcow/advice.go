@@ -103,8 +103,8 @@ func explain(err error) string {
 		unsupported *qcow2.UnsupportedError
 		interrupted *interruptedError
 		spooled     *spool.Error
+		text        string
 	)
-	text := ""
 	switch {
 	case errors.As(err, &interrupted):
 		return interrupted.Error() + "; nothing usable is left"

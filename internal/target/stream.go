@@ -49,6 +49,7 @@ func openStdout(opt Options) (*Target, error) {
 // Who has output go there on purpose opens it to be written, as a shell does.
 func isClosed(f *os.File, info fs.FileInfo) (bool, error) {
 	null := unix.Mkdev(1, 3)
+	//nolint:unconvert // Rdev is narrower on some architectures.
 	if st, ok := info.Sys().(*syscall.Stat_t); !ok || st.Mode&unix.S_IFMT != unix.S_IFCHR || uint64(st.Rdev) != null {
 		return false, nil
 	}
