@@ -160,8 +160,10 @@ func (r *journalReader) copies() {
 			if _, taken := x.roles[at]; taken || at == 0 {
 				return // the log of a damaged journal runs over itself
 			}
+			if r.read(at, r.before) != nil {
+				return // there is no such block, though a journal of holes may name billions
+			}
 			role := journalRole{kind: ext.JournalData, block: t.Block, escaped: t.Escaped}
-			r.load(at, r.before)
 			copy(r.after, r.before)
 			role.escape = x.copy(role, r.after)
 			role.sum = x.edit.Copy(t.Checksum, d.Sequence, r.before, r.after)

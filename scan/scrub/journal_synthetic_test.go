@@ -332,6 +332,35 @@ func TestJournalUUID(t *testing.T) {
 	}
 }
 
+// Copies that are holes of the journal are nothing to be remembered.
+func TestJournalHoles(t *testing.T) {
+	t.Parallel()
+	r := newRing(32, 1, 20, 0, 0)
+	r.fill(t)
+	copies := make(map[uint32]bool)
+	if _, err := ext.WalkJournal(r.superblock(t), r.blocks(), r.read, func(n uint32, kind ext.JournalBlockKind) { copies[n] = kind == ext.JournalData }); err != nil {
+		t.Fatal(err)
+	}
+	read := func(n uint32, buf []byte) error {
+		if copies[n] {
+			return errHole
+		}
+		return r.read(n, buf)
+	}
+	x, err := newJournalIndex(context.Background(), r.superblock(t), testBlockSize, r.blocks(), read, renaming(synthetic))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(x.roles) == 0 || len(copies) < 8 {
+		t.Fatalf("%d roles, %d copies", len(x.roles), len(copies))
+	}
+	for n := range x.roles {
+		if copies[n] {
+			t.Errorf("block %d has a role", n)
+		}
+	}
+}
+
 // Nothing but the superblock is left where nothing is to be recovered.
 func TestJournalWithoutLog(t *testing.T) {
 	t.Parallel()

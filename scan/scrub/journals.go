@@ -19,9 +19,13 @@ type journalFile struct {
 }
 
 // newJournalFile makes one of a journal that has a block. Of its blocks that
-// share a place, the one whose extent begins first there has it.
+// share a place, the one whose extent begins first there has it; what of an
+// extent lies behind the beginning of the next one in the file is no block of it.
 func newJournalFile(blocks scan.FileMap, index *journalIndex) journalFile {
 	sorted := slices.Clone(blocks)
+	for i := range blocks[1:] {
+		sorted[i].Len = min(sorted[i].Len, blocks[i+1].Logical-blocks[i].Logical)
+	}
 	slices.SortStableFunc(sorted, func(a, b ext.Extent) int { return cmp.Compare(a.Start, b.Start) })
 	places, end := sorted[:0], uint64(0)
 	for _, x := range sorted {
@@ -50,7 +54,10 @@ func (j *journalFile) at(n uint64) (uint32, bool) {
 	return j.places[i].Logical + uint32(n-j.places[i].Start), true
 }
 
-var errHole = errors.New("the journal has a hole")
+var (
+	errHole  = errors.New("the journal has a hole")
+	errTwice = errors.New("the block is that of another part of the journal")
+)
 
 // readJournals makes the indexes of the journals that the scan found: one,
 // unless there are several readings of a damaged filesystem.
@@ -61,10 +68,14 @@ func (s *scrubber) readJournals(ctx context.Context, res *scan.Result) error {
 			slices.ContainsFunc(s.journals, func(j journalFile) bool { return slices.Equal(j.blocks, blocks) }) {
 			continue
 		}
+		file := newJournalFile(blocks, nil)
 		read := func(n uint32, buf []byte) error {
 			block, ok := blocks.Block(n)
 			if !ok {
 				return errHole
+			}
+			if at, _ := file.at(block); at != n {
+				return errTwice
 			}
 			if _, err := res.View().ReadAt(buf, int64(block)*int64(s.blockSize)); err != nil && !errors.Is(err, io.EOF) {
 				return err
@@ -76,7 +87,8 @@ func (s *scrubber) readJournals(ctx context.Context, res *scan.Result) error {
 		if err := read(0, first); err == nil && !r.Super.HasIncompat(ext.IncompatJournalDev) {
 			jsb, _ = ext.DecodeJournalSuperblock(first)
 		}
-		index, err := newJournalIndex(ctx, jsb, s.blockSize, blocks.Blocks(), read, journalScrub{
+		var err error
+		file.index, err = newJournalIndex(ctx, jsb, s.blockSize, blocks.Blocks(), read, journalScrub{
 			blocks:   uint64(res.View().Size()+int64(s.blockSize)-1) / uint64(s.blockSize),
 			metadata: s.journalled,
 			uuid:     s.journalUUID(),
@@ -94,7 +106,7 @@ func (s *scrubber) readJournals(ctx context.Context, res *scan.Result) error {
 		if err != nil {
 			return err
 		}
-		s.journals = append(s.journals, newJournalFile(blocks, index))
+		s.journals = append(s.journals, file)
 	}
 	return nil
 }
