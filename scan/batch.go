@@ -13,6 +13,7 @@ type batch struct {
 	named    []uint32
 	parents  []uint32 // inodes that a ".." names
 	revisits []revisit
+	links    []orphanLink
 	ends     []partial
 	problems []Problem
 
@@ -32,7 +33,7 @@ type value struct {
 }
 
 func (b *batch) full() bool {
-	return len(b.items)+len(b.suspects)+len(b.marks)+len(b.named)+len(b.parents)+len(b.unlinkedDirs)+len(b.revisits)+len(b.ends)+len(b.problems)+len(b.values) >= 1024
+	return len(b.items)+len(b.suspects)+len(b.marks)+len(b.named)+len(b.parents)+len(b.unlinkedDirs)+len(b.revisits)+len(b.links)+len(b.ends)+len(b.problems)+len(b.values) >= 1024
 }
 
 func (b *batch) mark(kind Kind, start, n uint64) {
@@ -78,6 +79,11 @@ func (s *scanner) merge(b *batch) {
 			s.revisits = append(s.revisits, r)
 		}
 	}
+	for _, l := range b.links {
+		if s.orphanLinks != nil && len(s.orphanLinks) < s.maxRevisits {
+			s.orphanLinks[l.ino] = l.next
+		}
+	}
 	s.mergeValues(b.values)
 	for _, p := range b.problems {
 		s.problems.add(p)
@@ -85,7 +91,7 @@ func (s *scanner) merge(b *batch) {
 	s.out.ends = append(s.out.ends, b.ends...)
 	*b = batch{
 		items: b.items[:0], suspects: b.suspects[:0], marks: b.marks[:0], named: b.named[:0], parents: b.parents[:0],
-		revisits: b.revisits[:0], ends: b.ends[:0], problems: b.problems[:0], unlinkedDirs: b.unlinkedDirs[:0],
+		revisits: b.revisits[:0], links: b.links[:0], ends: b.ends[:0], problems: b.problems[:0], unlinkedDirs: b.unlinkedDirs[:0],
 		values: b.values[:0],
 	}
 }

@@ -13,6 +13,9 @@ import (
 // visitInode takes in what an inode points to.
 func (s *scanner) visitInode(b *batch, ino uint32, in ext.Inode) {
 	s.visitor.Inode(ino, in)
+	if next := in.Dtime(); next != 0 && s.sb.LastOrphan() != 0 && s.geo.ValidInode(next) {
+		b.links = append(b.links, orphanLink{ino, next})
+	}
 	if in.LinksCount() == 0 && (!s.reserved(ino) || !in.Used()) {
 		if in.Type() == ext.ModeDir {
 			b.unlinkedDirs = append(b.unlinkedDirs, ino)
@@ -224,19 +227,29 @@ func (s *scanner) visitXattrEntries(b *batch, r *ext.XattrReader) {
 }
 
 // seedOrphans asks for the inodes on the orphan list: each names the next as
-// the time of its deletion.
+// the time of its deletion. They are read one after the other only where the
+// tables, as far as they are in use, did not have them, or too many others.
 func (s *scanner) seedOrphans(ctx context.Context, b *batch) error {
 	seen := roaring.New()
 	in := make(ext.Inode, s.geo.InodeSize)
-	for ino := s.sb.LastOrphan(); ino != 0 && ctx.Err() == nil && seen.CheckedAdd(ino); ino = in.Dtime() {
+	for ino := s.sb.LastOrphan(); ino != 0 && ctx.Err() == nil && seen.CheckedAdd(ino); {
 		s.orphan(b, ino)
 		if b.full() {
 			s.merge(b)
 		}
-		if !s.geo.ValidInode(ino) || seen.GetCardinality() > uint64(s.maxRevisits) || !s.readInode(in, ino) {
+		if !s.geo.ValidInode(ino) || seen.GetCardinality() > uint64(s.maxRevisits) {
 			break
 		}
+		next, known := s.orphanLinks[ino]
+		if !known {
+			if !s.readInode(in, ino) {
+				break
+			}
+			next = in.Dtime()
+		}
+		ino = next
 	}
+	s.orphanLinks = nil
 	return ctx.Err()
 }
 

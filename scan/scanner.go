@@ -57,6 +57,7 @@ type scanner struct {
 	unlinkedDirs *roaring.Bitmap // directories without links
 	revisits     []revisit
 	asked        map[revisit]struct{} // revisits asked for so far
+	orphanLinks  map[uint32]uint32    // what inodes name as the next of the orphan list; nil once that is known
 	located      spanList             // bitmaps and tables, to find those that overlap
 	claimed      int64                // bytes that only damage makes structure
 	picky        bool                 // stop at the first such descriptor
@@ -80,6 +81,7 @@ func newScanner(rd reading, dev *device, deviceBlocks uint64, out *Map, pr *prob
 		unlinkedDirs: roaring.New(),
 		visitor:      nobody{},
 		asked:        make(map[revisit]struct{}),
+		orphanLinks:  make(map[uint32]uint32),
 		quotas:       [5]uint32{ext.UserQuota, ext.GroupQuota},
 
 		maxRevisits:   maxRevisits,
@@ -134,6 +136,9 @@ type revisit struct {
 	why  reason
 	size uint32 // of the value, for asValue
 }
+
+// An orphanLink is an inode that may be on the orphan list, and the next there.
+type orphanLink struct{ ino, next uint32 }
 
 type reason uint8
 

@@ -403,7 +403,7 @@ func TestOrphanListLong(t *testing.T) {
 	}
 	counted := &countingDisk{ReaderAt: fs}
 	wantBlocks(t, scanBounded(t, counted, fs.size, Options{}).Map, ExtentNode, nodes...)
-	if n := counted.reads.Load(); n > 2*inodes {
+	if n := counted.reads.Load(); n > inodes/32 {
 		t.Errorf("%d reads", n)
 	}
 }
