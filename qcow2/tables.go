@@ -22,16 +22,15 @@ type layout struct {
 	clusterBits uint
 	size        int64 // of the virtual disk
 
-	l1Entries   uint64
-	l1Offset    int64
-	rtOffset    int64
-	rtClusters  uint64
-	rbOffset    int64
-	rbClusters  uint64
-	l2Offset    int64
-	l2Clusters  uint64
-	dataOffset  int64
-	maxClusters uint64 // of the file, when no cluster is left out
+	l1Entries  uint64
+	l1Offset   int64
+	rtOffset   int64
+	rtClusters uint64
+	rbOffset   int64
+	rbClusters uint64
+	l2Offset   int64
+	l2Clusters uint64
+	dataOffset int64
 
 	l2         []l2Run
 	knownBytes int64 // of the source, in whole clusters
@@ -113,8 +112,7 @@ func (l *layout) place() {
 	rest := 1 + l1Clusters + l.l2Clusters + uint64(l.knownBytes)>>bits
 	l.rtClusters, l.rbClusters = 1, 1
 	for {
-		l.maxClusters = rest + l.rtClusters + l.rbClusters
-		rb := clusters(l.maxClusters, refcountBytes)
+		rb := clusters(rest+l.rtClusters+l.rbClusters, refcountBytes)
 		rt := clusters(rb, 8)
 		if rb == l.rbClusters && rt == l.rtClusters {
 			break
