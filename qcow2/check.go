@@ -253,7 +253,7 @@ func (c *checker) pass(window uint64) error {
 	if err := c.compare(); err != nil {
 		return err
 	}
-	return c.walkL1(c.h.L1Offset, c.h.L1Entries, c.checkCopied)
+	return c.walkActive(c.checkCopied)
 }
 
 // readRefTable reads the refcount table, at most maxRefcountSize bytes.

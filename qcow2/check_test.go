@@ -321,6 +321,29 @@ func TestCheckCut(t *testing.T) {
 	}
 }
 
+// TestCheckSnapshotOfActive has a snapshot claim the active L1 table: that is
+// damage, and each cluster of the disk is one.
+func TestCheckSnapshotOfActive(t *testing.T) {
+	file, stats := writeTemp(t, randomDisk(3, 3<<20, 4096, 20), WriteOptions{ClusterSize: 4096, Compression: Zlib})
+	b, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	be := binary.BigEndian
+	be.PutUint32(b[60:], 1)
+	be.PutUint64(b[64:], uint64(len(b)))
+	snapshot := make([]byte, 4096)
+	copy(snapshot, b[40:48])
+	copy(snapshot[8:], b[36:40])
+	r, err := checkBytes(append(b, snapshot...))
+	if class(r, err) != 2 {
+		t.Fatalf("%+v, %v", r, err)
+	}
+	if r.AllocatedClusters*4096 != stats.DataBytes || r.CompressedClusters*4096 != stats.PackedBytes {
+		t.Errorf("%d clusters are allocated, %d compressed, of %d bytes in all", r.AllocatedClusters, r.CompressedClusters, stats.DataBytes)
+	}
+}
+
 // A longFile is zero behind its first bytes, and tells of each read.
 type longFile struct {
 	head []byte

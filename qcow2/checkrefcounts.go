@@ -95,7 +95,7 @@ func readRefcount(b []byte, i uint64, bits uint) uint64 {
 }
 
 // checkCopied checks the copied flags of an L1 entry and its L2 table.
-func (c *checker) checkCopied(e l2Entry, _ bool) error {
+func (c *checker) checkCopied(e l2Entry) error {
 	off := e.entry & entryOffset
 	if off == 0 {
 		return nil

@@ -75,7 +75,7 @@ func (c *checker) count() error {
 		c.referRefBlock(i, entry)
 	}
 	c.refer(h.L1Offset, uint64(h.L1Entries)*8, true, 40, -1, "L1 table")
-	if err := c.walkL1(h.L1Offset, h.L1Entries, c.countL2); err != nil {
+	if err := c.walkActive(c.countL2); err != nil {
 		return err
 	}
 	if err := c.countSnapshots(); err != nil {
@@ -104,10 +104,12 @@ func (c *checker) referRefBlock(i int, entry uint64) {
 // An l2Entry is where an L2 entry is and what it says.
 type l2Entry struct {
 	at     int64 // in the file
-	guest  int64 // or -1
+	guest  int64 // or -1, where it is not of the active L1 table
 	entry  uint64
 	bitmap uint64 // of an extended entry
 }
+
+func (e l2Entry) active() bool { return e.guest >= 0 }
 
 // Reserved bits of the entries.
 const (
@@ -130,9 +132,15 @@ func (c *checker) walk(n int64) error {
 	return nil
 }
 
-// walkL1 calls f with each L1 entry that is not zero, as an l2Entry.
-func (c *checker) walkL1(offset uint64, n uint32, f func(e l2Entry, active bool) error) error {
-	active := offset == c.h.L1Offset
+// walkActive calls f with each entry of the active L1 table that is not zero, as
+// an l2Entry.
+func (c *checker) walkActive(f func(e l2Entry) error) error {
+	return c.walkL1(c.h.L1Offset, c.h.L1Entries, true, f)
+}
+
+// walkL1 calls f with each entry that is not zero of an L1 table, or of another
+// like it.
+func (c *checker) walkL1(offset uint64, n uint32, active bool, f func(e l2Entry) error) error {
 	if offset >= uint64(c.size) {
 		return nil
 	}
@@ -163,7 +171,7 @@ func (c *checker) walkL1(offset uint64, n uint32, f func(e l2Entry, active bool)
 			if active {
 				guest = (at + int64(pos) - int64(offset)) / 8 << c.h.l2CoverBits()
 			}
-			if err := f(l2Entry{at: at + int64(pos), guest: guest, entry: entry}, active); err != nil {
+			if err := f(l2Entry{at: at + int64(pos), guest: guest, entry: entry}); err != nil {
 				return err
 			}
 		}
@@ -172,7 +180,7 @@ func (c *checker) walkL1(offset uint64, n uint32, f func(e l2Entry, active bool)
 }
 
 // countL2 counts the L2 table of an L1 entry, and what it refers to.
-func (c *checker) countL2(e l2Entry, active bool) error {
+func (c *checker) countL2(e l2Entry) error {
 	if e.entry&l1Reserved != 0 {
 		c.corrupt(e.at, e.guest, "L1 entry %#x has reserved bits set", e.entry)
 	}
@@ -188,7 +196,7 @@ func (c *checker) countL2(e l2Entry, active bool) error {
 	if off%uint64(c.h.ClusterSize()) != 0 {
 		c.corrupt(e.at, e.guest, "L2 table at %#x is not aligned", off)
 	}
-	return c.walkL2(off, e.guest, func(e l2Entry) { c.countCluster(e, active) })
+	return c.walkL2(off, e.guest, c.countCluster)
 }
 
 // walkL2 calls f with each entry of an L2 table that is not zero.
@@ -227,10 +235,10 @@ func (c *checker) walkL2(offset uint64, guest int64, f func(l2Entry)) error {
 }
 
 // countCluster counts what an L2 entry refers to.
-func (c *checker) countCluster(e l2Entry, active bool) {
+func (c *checker) countCluster(e l2Entry) {
 	size := uint64(c.h.ClusterSize())
 	if e.entry&entryCompressed != 0 {
-		c.countCompressed(e, active)
+		c.countCompressed(e)
 		return
 	}
 	if e.entry&l2Reserved != 0 {
@@ -253,7 +261,7 @@ func (c *checker) countCluster(e l2Entry, active bool) {
 	case off%size != 0:
 		c.corrupt(e.at, e.guest, "data cluster at %#x is not aligned", off)
 	}
-	if c.first && active {
+	if c.first && e.active() {
 		c.report.AllocatedClusters++
 	}
 	c.refer(off, size, false, e.at, e.guest, "data cluster")
@@ -275,7 +283,7 @@ func (c *checker) needed(e l2Entry) uint64 {
 	return uint64(n)
 }
 
-func (c *checker) countCompressed(e l2Entry, active bool) {
+func (c *checker) countCompressed(e l2Entry) {
 	if e.entry&entryCopied != 0 {
 		c.corrupt(e.at, e.guest, "compressed cluster is marked as copied")
 	}
@@ -284,7 +292,7 @@ func (c *checker) countCompressed(e l2Entry, active bool) {
 	}
 	off, n := packedPlace(e.entry, c.h.ClusterBits)
 	within := c.refer(uint64(off), uint64(n), false, e.at, e.guest, "compressed cluster")
-	if c.first && active {
+	if c.first && e.active() {
 		c.report.AllocatedClusters++
 		c.report.CompressedClusters++
 		if within {

@@ -39,7 +39,7 @@ func (c *checker) countSnapshots() error {
 			c.corrupt(int64(off), -1, "L1 table of a snapshot with %d entries is too large", l1Entries)
 		default:
 			c.refer(l1Offset, uint64(l1Entries)*8, true, int64(off), -1, "L1 table of a snapshot")
-			if err := c.walkL1(l1Offset, l1Entries, c.countL2); err != nil {
+			if err := c.walkL1(l1Offset, l1Entries, false, c.countL2); err != nil {
 				return err
 			}
 		}
@@ -92,7 +92,7 @@ func (c *checker) countBitmaps() error {
 func (c *checker) countBitmap(table uint64, entries uint32, at int64) error {
 	const reserved = 0xff000000000001fe
 	c.refer(table, uint64(entries)*8, true, at, -1, "bitmap table")
-	return c.walkL1(table, entries, func(e l2Entry, _ bool) error {
+	return c.walkL1(table, entries, false, func(e l2Entry) error {
 		off := e.entry & entryOffset
 		switch {
 		case e.entry&reserved != 0:
