@@ -1,0 +1,75 @@
+package qcow2
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"sync"
+)
+
+// NextRun returns the next run of clusters that are allocated, marked zero, or
+// known to the backing file.
+func (m *Image) NextRun(off int64) (start, end int64, err error) {
+	if off < 0 {
+		return 0, 0, fmt.Errorf("qcow2: run after negative offset %d", off)
+	}
+	start, end, err = m.nextKnown(off)
+	for err == nil {
+		var s, e int64
+		s, e, err = m.nextKnown(end)
+		if err == nil && s > end || errors.Is(err, io.EOF) {
+			return start, end, nil
+		}
+		end = e
+	}
+	return 0, 0, err
+}
+
+// nextKnown returns a run like NextRun, but one that may go on behind its end.
+func (m *Image) nextKnown(off int64) (start, end int64, err error) {
+	for off < m.Size() {
+		start, end, err := m.nextBacking(off)
+		if err != nil {
+			return 0, 0, err
+		}
+		if start <= off {
+			return off, min(end, m.Size()), nil
+		}
+		p, err := m.find(off, start-off)
+		if err != nil {
+			return 0, 0, err
+		}
+		if p.kind != mapHole {
+			return off, off + p.n, nil
+		}
+		off += p.n
+	}
+	return 0, 0, io.EOF
+}
+
+// A backingRun is the first run of a backing file at or after from.
+type backingRun struct {
+	mu               sync.Mutex
+	from, start, end int64
+}
+
+// nextBacking returns the next run of the backing file, or a run behind all.
+// It keeps the run, since this image may cut a long one into many.
+func (m *Image) nextBacking(off int64) (start, end int64, err error) {
+	if m.backing == nil || off >= m.backing.Size() {
+		return m.Size(), m.Size(), nil
+	}
+	r := &m.backingRun
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if off < r.from || off >= r.end {
+		start, end, err = m.backing.NextRun(off)
+		if errors.Is(err, io.EOF) {
+			start, end = m.Size(), m.Size()
+		} else if err != nil {
+			return 0, 0, err
+		}
+		r.from, r.start, r.end = off, start, end
+	}
+	return max(off, r.start), r.end, nil
+}
