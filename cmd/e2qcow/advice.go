@@ -31,9 +31,9 @@ var advice = []struct {
 	{[]error{freeze.ErrFrozen}, "thaw it (fsfreeze --unfreeze), or read it as it is with -f"},
 	{[]error{freeze.ErrUnsupported, errSourceUnfrozen}, "unmount it, or read it all the same with -f: the image may then contradict itself"},
 	{[]error{freeze.ErrHidden}, "unmount what hides it"},
-	{[]error{freeze.ErrThawed}, "nothing usable is left; try again when nobody else freezes it"},
-	{[]error{freeze.ErrStalled}, "nothing usable is left; see that nothing that takes the image or the messages writes to it"},
-	{[]error{freeze.ErrKilled}, "nothing usable is left; try again"},
+	{[]error{freeze.ErrThawed}, "try again when nobody else freezes it"},
+	{[]error{freeze.ErrStalled}, "see that nothing that takes the image or the messages writes to it"},
+	{[]error{freeze.ErrKilled}, "try again"},
 	{[]error{errSourceUsed}, "release it, or read it all the same with -f: the image may then contradict itself"},
 	{[]error{errMountsUnknown}, "if you know that it is not, read it with -f"},
 	{[]error{target.ErrSame}, "name another target"},
@@ -67,12 +67,16 @@ var advice = []struct {
 	{[]error{target.ErrStream}, "name a file or a block device"},
 	{[]error{target.ErrTooSmall}, "name a larger target"},
 	{[]error{source.ErrDirectory, source.ErrKind, source.ErrEmpty}, "name a device or a file that holds a filesystem"},
-	{[]error{unix.ENOSPC, unix.EDQUOT}, "nothing usable is left there; make room or name another target"},
-	{[]error{unix.EFBIG}, "nothing usable is left there; name a target on another filesystem"},
+	{[]error{unix.ENOSPC, unix.EDQUOT}, "make room or write elsewhere"},
+	{[]error{unix.EFBIG}, "name a target on another filesystem"},
 	{[]error{unix.EPIPE}, "whoever read it went away before the end"},
 	{[]error{io.ErrUnexpectedEOF}, "it is damaged or cut short; get it again"},
 	{[]error{fs.ErrPermission}, "check its permissions, or run as root"},
 }
+
+// unfinished are errors that end the work when the target is open: before what
+// to do about them comes what they leave there.
+var unfinished = []error{freeze.ErrThawed, freeze.ErrStalled, freeze.ErrKilled, unix.ENOSPC, unix.EDQUOT, unix.EFBIG}
 
 // looks says what to do about what was found in place of a filesystem.
 var looks = map[string]string{
@@ -95,42 +99,36 @@ var looks = map[string]string{
 
 // explain returns err in one line with what to do about it.
 func explain(err error) string {
+	if text := adviceOn(err); text != "" {
+		return err.Error() + "; " + text
+	}
+	return err.Error()
+}
+
+// adviceOn returns what to do about err, "" where there is no saying.
+func adviceOn(err error) string {
 	var (
 		notExt      *notExtError
 		unread      *scan.ReadError
 		corrupt     *qcow2.CorruptError
 		normal      *e2i.CorruptError
 		unsupported *qcow2.UnsupportedError
-		interrupted *interruptedError
 		spooled     *spool.Error
-		text        string
 	)
 	switch {
-	case errors.As(err, &interrupted):
-		return interrupted.Error() + "; nothing usable is left"
 	case errors.As(err, &notExt):
-		text = cmp.Or(notExt.partitions, looks[notExt.found.Name])
+		return cmp.Or(notExt.partitions, looks[notExt.found.Name])
 	case errors.As(err, &unread):
-		text = "if there is a copy of the superblock elsewhere, name its block with -b and the block size with -B"
+		return "if there is a copy of the superblock elsewhere, name its block with -b and the block size with -B"
 	case errors.As(err, &corrupt) || errors.As(err, &normal):
-		text = "the image is damaged or cut short; get it again"
+		return "the image is damaged or cut short; get it again"
 	case errors.As(err, &spooled):
-		text = "name another folder with --spool-dir or TMPDIR"
+		return "name another folder with --spool-dir or TMPDIR"
 	case errors.As(err, &unsupported) && unsupported.BackingFile != "":
-		text = "it is opened with --backing only, and only in the folder of the image"
+		return "it is opened with --backing only, and only in the folder of the image"
 	case errors.As(err, &unsupported):
-		text = "convert it with qemu-img convert first"
-	default:
-		text = adviceOn(err)
+		return "convert it with qemu-img convert first"
 	}
-	if text == "" {
-		return err.Error()
-	}
-	return err.Error() + "; " + text
-}
-
-// adviceOn returns the advice on err, "" where there is none.
-func adviceOn(err error) string {
 	for _, a := range advice {
 		if slices.ContainsFunc(a.errs, func(known error) bool { return errors.Is(err, known) }) {
 			return a.text

@@ -27,7 +27,7 @@ import (
 // Exit codes.
 const (
 	exitOK         = 0
-	exitFailed     = 1 // nothing usable is left
+	exitFailed     = 1 // nothing usable is left, but what was there before
 	exitUsage      = 2
 	exitUnreadable = 3 // done, but metadata could not be read
 )

@@ -50,11 +50,16 @@ func (w *work) openTarget(ctx context.Context) (err error) {
 	return err
 }
 
-// stakeTarget has an error say what it leaves of a target that neither appears
-// whole nor not at all.
+// stakeTarget has an error say what it leaves of the target: what was there, or
+// a part of the image where that does not appear whole or not at all.
 func (s *session) stakeTarget(w *work) {
 	t, again := w.target, "the same command"
-	if !t.KeepsPart() {
+	switch {
+	case t.Replaces():
+		s.atStake(t.Name()+" is as it was", false)
+		return
+	case !t.KeepsPart():
+		s.atStake("nothing usable is left", false)
 		return
 	}
 	if t.Kind() == target.Device && w.mode == toRaw && w.to == nil && !w.compare && !w.overwrite {

@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -26,7 +27,7 @@ type session struct {
 	cleanups []func() // leave no half target
 
 	hold  atomic.Pointer[string] // said at the next signal, which then does nothing else
-	stake atomic.Pointer[stake]  // nil where a target appears whole or not at all
+	stake atomic.Pointer[stake]  // nil where there is no target, or no longer
 }
 
 func newSession(stderr *os.File) *session {
@@ -51,8 +52,8 @@ func (s *session) guard(f func()) {
 type stake func() (text string, touched bool)
 
 // atStake has an error that ends the session from now on come with what it
-// leaves behind: while nothing is touched, an interruption only, as other
-// errors say what to do themselves.
+// leaves behind: while nothing is touched, an interruption and what is
+// unfinished only, as other errors say what to do themselves.
 func (s *session) atStake(text string, touched bool) {
 	s.stakeOn(func() (string, bool) { return text, touched })
 }
@@ -69,13 +70,20 @@ func (s *session) release() {
 	s.stake.Store(nil)
 }
 
-// left returns what err leaves behind, "" where that goes without saying.
+// left returns what err leaves behind, and what to do; "" where that goes
+// without saying.
 func (s *session) left(err error) string {
+	st := s.stake.Load()
+	if st == nil {
+		return ""
+	}
 	var interrupted *interruptedError
-	if st := s.stake.Load(); st != nil {
-		if text, touched := (*st)(); touched || errors.As(err, &interrupted) {
-			return text
-		}
+	text, touched := (*st)()
+	switch {
+	case touched, errors.As(err, &interrupted):
+		return text
+	case slices.ContainsFunc(unfinished, func(known error) bool { return errors.Is(err, known) }):
+		return text + "; " + adviceOn(err)
 	}
 	return ""
 }

@@ -52,6 +52,10 @@ func (t *Target) Size() int64 { return t.size }
 // in place to a file that was there before.
 func (t *Target) KeepsPart() bool { return t.kind == Device || t.kind == InPlace && !t.made }
 
+// Replaces reports whether there is a file, with something in it, that the target
+// takes the place of when it is committed, and that stays if it is not.
+func (t *Target) Replaces() bool { return t.kind == File && t.old != nil && t.old.Size() > 0 }
+
 // Touched reports whether what the target held may have changed.
 func (t *Target) Touched() bool { return t.touched.Load() }
 
