@@ -7,6 +7,8 @@ import (
 	"os"
 	"path/filepath"
 	"testing"
+
+	"e2qcow/ext"
 )
 
 // TestFilesOfDamaged takes the contents of files of damaged filesystems: all
@@ -46,6 +48,27 @@ func TestFilesOfDamaged(t *testing.T) {
 			if with.UsedBytes() > int64(len(damaged)) || with.MetadataBytes() > with.UsedBytes() {
 				t.Errorf("%s, seed %d: %d bytes of %d, %d of them metadata", options, seed, with.UsedBytes(), len(damaged), with.MetadataBytes())
 			}
+		}
+	}
+}
+
+// What is counted as metadata is all but blocks of files' contents, also what
+// only damage makes structure.
+func TestMetadataBytes(t *testing.T) {
+	const contents = 100
+	fs := newSynthetic(layout{blocks: 4096})
+	noNode := fs.block(make([]byte, 4096))
+	fs.inode(12, modeRegular, ext.FlagExtents, contents*4096, extentNode(ext.IBlockSize, 0, entry{len: contents, block: 1000}))
+	fs.inode(13, modeRegular, ext.FlagExtents, 4096, extentNode(ext.IBlockSize, 1, entry{block: noNode}))
+	for _, files := range []bool{false, true} {
+		res := scanBounded(t, fs, fs.size, Options{Files: files})
+		wantBlocks(t, res.Map, Claimed, noNode)
+		want := res.UsedBytes()
+		if files {
+			want -= contents * 4096
+		}
+		if got := res.MetadataBytes(); got != want {
+			t.Errorf("files %v: %d bytes of metadata, want %d", files, got, want)
 		}
 	}
 }

@@ -61,8 +61,10 @@ func (m *Map) Runs() iter.Seq[Run] {
 	return m.runs(all[:])
 }
 
-// scanned yields the runs of the blocks that the scan has read to know what
-// they lead to.
+// scanned yields the runs of the blocks of kinds that the scan reads to know
+// what they lead to. Some of them it has not read: copies that it had no use
+// for, and what damage claims without leading anywhere. The cost of those is a
+// way through the page cache.
 func (m *Map) scanned() iter.Seq[Run] {
 	list := []Kind{Superblock, GroupDescs, InodeTable, ExtentNode, IndirectBlock, Directory, Xattr, OrphanFile, Claimed}
 	if m.walked {

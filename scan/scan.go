@@ -251,7 +251,7 @@ func (r *Result) freeze(blockSize uint32) {
 	slack := newSlackIndex(r.Map)
 	r.metadata = 0
 	all := newRunIndex(bounds(r.Map.Runs(), func(run Run) {
-		if run.Kind != Claimed {
+		if run.Kind != FileData {
 			r.metadata += run.Count
 		}
 	}))

@@ -11,7 +11,7 @@ import (
 type View struct {
 	dev       *device
 	runs      *runIndex
-	scanned   *runIndex // of runs, what the scan has read
+	scanned   *runIndex // of runs, what the scan has read but for a few (Map.scanned)
 	slack     *slackIndex
 	blockSize int64
 	size      int64
