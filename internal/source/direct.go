@@ -52,13 +52,8 @@ func (s *Source) SetDirect(mode DirectMode) error {
 	if mode == DirectOff || s.pipe != nil || s.spool != nil {
 		return nil
 	}
-	info, err := s.f.Stat()
-	if err != nil {
-		return err
-	}
-	device := isBlockDevice(info.Mode())
 	if mode == DirectAuto {
-		if !device {
+		if !s.device {
 			return nil
 		}
 		// Of what is mounted the cache belongs to the filesystem. An error is
@@ -68,21 +63,20 @@ func (s *Source) SetDirect(mode DirectMode) error {
 			return nil
 		}
 	}
-	err = s.openDirect(device)
-	if err == nil {
+	switch err := s.openDirect(); {
+	case err == nil:
 		s.direct.alone = mode == DirectAuto
-	}
-	if err != nil && mode == DirectOn {
+	case mode == DirectOn:
 		return fmt.Errorf("%s: cannot be read past the page cache: %w", s.name, err)
 	}
 	return nil
 }
 
-func (s *Source) openDirect(device bool) error {
+func (s *Source) openDirect() error {
 	const fileAlign = 4096 // no filesystem asks for more
 	d := &direct{align: fileAlign}
 	var err error
-	if device {
+	if s.device {
 		if d.align, err = storage.SectorSize(s.f); err != nil {
 			return err
 		}

@@ -37,6 +37,7 @@ type Source struct {
 	f      *os.File
 	name   string
 	size   int64
+	device bool // a block device
 	region storage.Region
 	sparse bool          // a file with holes
 	advice image.Advice  // of a device, but for the bridge
@@ -151,10 +152,7 @@ func (s *Source) takePipe() error {
 }
 
 // IsDevice tells whether the source is a block device.
-func (s *Source) IsDevice() bool {
-	info, err := s.f.Stat()
-	return err == nil && isBlockDevice(info.Mode())
-}
+func (s *Source) IsDevice() bool { return s.device }
 
 func isBlockDevice(mode fs.FileMode) bool {
 	return mode&fs.ModeDevice != 0 && mode&fs.ModeCharDevice == 0
@@ -171,6 +169,7 @@ func (s *Source) examine() error {
 	case mode.IsRegular():
 		s.size, s.sparse = info.Size(), isSparse(info)
 	case isBlockDevice(mode):
+		s.device = true
 		if s.size, err = storage.DeviceSize(s.f); err != nil {
 			return err
 		}
@@ -199,6 +198,9 @@ func (s *Source) Size() int64 { return s.size }
 // SectorSize returns the size in bytes of the logical sectors of a block
 // device, 0 of anything else.
 func (s *Source) SectorSize() int64 {
+	if !s.device {
+		return 0
+	}
 	size, err := storage.SectorSize(s.f)
 	if err != nil {
 		return 0
@@ -227,9 +229,8 @@ func (s *Source) ReadAt(p []byte, off int64) (int, error) {
 // DropCache has what is read next be what is on a device now, as
 // storage.DropCache says; of a file it always is.
 func (s *Source) DropCache() error {
-	info, err := s.f.Stat()
-	if err != nil || !isBlockDevice(info.Mode()) {
-		return err
+	if !s.device {
+		return nil
 	}
 	return storage.DropCache(s.f)
 }

@@ -19,6 +19,16 @@ func DeviceSize(f *os.File) (int64, error) {
 	return int64(size), nil
 }
 
+// SectorSize returns the size in bytes of the logical sectors of a block
+// device: what reads that pass the page cache are made of.
+func SectorSize(f *os.File) (int64, error) {
+	var size int32
+	if err := ioctl(f, unix.BLKSSZGET, unsafe.Pointer(&size)); err != nil {
+		return 0, &os.PathError{Op: "BLKSSZGET", Path: f.Name(), Err: err}
+	}
+	return int64(size), nil
+}
+
 // ZeroOut has a block device zero n bytes at off itself, which may also free
 // them. Both are multiples of its logical sectors. Not every device can.
 func ZeroOut(f *os.File, off, n int64) error {

@@ -7,25 +7,6 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// SectorSize returns the size in bytes of the logical sectors of a block
-// device: what reads that pass the page cache are made of.
-func SectorSize(f *os.File) (int64, error) {
-	conn, err := f.SyscallConn()
-	if err != nil {
-		return 0, err
-	}
-	var size int
-	var ioctlErr error
-	err = conn.Control(func(fd uintptr) { size, ioctlErr = unix.IoctlGetInt(int(fd), unix.BLKSSZGET) })
-	if err == nil {
-		err = ioctlErr
-	}
-	if err != nil {
-		return 0, &os.PathError{Op: "BLKSSZGET", Path: f.Name(), Err: err}
-	}
-	return int64(size), nil
-}
-
 // A Queue says how the kernel asks a block device for bytes.
 type Queue struct {
 	MaxRequest int64 // bytes in one request at most; 0 where that is not known
