@@ -143,37 +143,40 @@ func parseOptions(c *cli.Context) (options, error) {
 		badMap:        c.String(flagBadMap),
 		spool:         spool.Options{Dir: c.String(flagSpoolDir)},
 	}
-	if err := o.parseOperands(c); err != nil {
-		return options{}, err
+	for _, parse := range []func(*cli.Context) error{
+		o.parseOperands, o.parsePlace, o.parseNames, o.parseWork, o.parseQCOW2, o.parseScan, o.parseScramble,
+	} {
+		if err := parse(c); err != nil {
+			return options{}, err
+		}
 	}
-	if o.place, err = parsePlace(c); err != nil {
-		return options{}, err
-	}
-	if err := o.parseQCOW2(c); err != nil {
-		return options{}, err
-	}
-	if err := o.parseScan(c); err != nil {
-		return options{}, err
-	}
-	if err := o.parseScramble(c); err != nil {
-		return options{}, err
-	}
+	return o, nil
+}
+
+// parseNames refuses names that are empty or stand for two things.
+func (o *options) parseNames(c *cli.Context) error {
 	for _, name := range []string{flagJSON, flagBadMap, flagSpoolDir, flagUndo} {
 		if c.IsSet(name) && c.String(name) == "" {
-			return options{}, usagef("option --%s needs a name", name)
+			return usagef("option --%s needs a name", name)
 		}
 	}
 	if o.json != "" && target.IsStdout(o.json) && target.IsStdout(o.target) && !o.dryRun {
-		return options{}, usagef("option --%s: standard output is the image", flagJSON)
+		return usagef("option --%s: standard output is the image", flagJSON)
 	}
+	return nil
+}
+
+// parseWork parses with how many threads, and how, the source is read.
+func (o *options) parseWork(c *cli.Context) error {
+	var err error
 	if o.direct, err = choice(c, flagDirect, map[string]source.DirectMode{
 		"auto": source.DirectAuto, "on": source.DirectOn, "off": source.DirectOff,
 	}); err != nil {
-		return options{}, err
+		return err
 	}
 	threads, err := number(c, flagThreads, 1, maxThreads)
 	o.threads, o.scan.Threads, o.qcow2.Threads = int(threads), int(threads), int(threads)
-	return o, err
+	return err
 }
 
 // maxThreads bounds the memory that is asked for by a slip of the finger.

@@ -29,27 +29,33 @@ type place struct {
 const placeUnit = 512
 
 // parsePlace parses the offsets.
-func parsePlace(c *cli.Context) (place, error) {
-	var p place
-	for name, to := range map[string]**int64{flagOffset: &p.offset, flagTargetOffset: &p.to} {
-		n, err := sizeOf(c, name, 0, math.MaxInt64)
-		if err == nil && n%placeUnit != 0 {
-			err = usagef("option --%[1]s: %[2]s is bytes, not a multiple of %[3]d; %[2]ss is sectors", name, c.String(name), placeUnit)
-		}
-		if err != nil {
-			return p, err
-		}
-		if c.IsSet(name) {
-			off := int64(n)
-			*to = &off
-		}
+func (p *place) parsePlace(c *cli.Context) error {
+	var err error
+	if p.offset, err = parseOffset(c, flagOffset); err != nil {
+		return err
+	}
+	if p.to, err = parseOffset(c, flagTargetOffset); err != nil {
+		return err
 	}
 	n, err := number(c, flagPartition, 1, math.MaxInt32)
 	if err == nil && n > 0 && p.offset != nil {
 		err = usagef("--%s and --%s exclude one another", flagOffset, flagPartition)
 	}
 	p.partition = int(n)
-	return p, err
+	return err
+}
+
+// parseOffset returns the value of a flag in bytes, nil where it is not given.
+func parseOffset(c *cli.Context, name string) (*int64, error) {
+	n, err := sizeOf(c, name, 0, math.MaxInt64)
+	if err == nil && n%placeUnit != 0 {
+		err = usagef("option --%[1]s: %[2]s is bytes, not a multiple of %[3]d; %[2]ss is sectors", name, c.String(name), placeUnit)
+	}
+	if err != nil || !c.IsSet(name) {
+		return nil, err
+	}
+	off := int64(n)
+	return &off, nil
 }
 
 // inside tells whether a filesystem is looked for in a part of the source.
