@@ -16,26 +16,24 @@ var (
 	errMountsUnknown  = errors.New("may be mounted")
 )
 
-// checkQuiet refuses a source that may change, unless told not to, and one that
-// is in use in any way if it is to be moved. Normal images are made of
-// filesystems in use, every week: that is said only.
+// checkQuiet refuses a source that may change, and one that is in use in any
+// way if it is to be moved. It is said only where -f asks for it, and of normal
+// images, which are made of filesystems in use, every week.
 func (s *session) checkQuiet(in *input, o options) error {
-	if o.force && (!o.move || o.dryRun) {
+	forced := o.force && (!o.move || o.dryRun)
+	uses, err := in.region.Uses()
+	if err != nil && forced {
 		return nil
 	}
-	uses, err := in.region.Uses()
 	if err != nil {
 		return fmt.Errorf("%s %w: %w", in.src.Name(), errMountsUnknown, err)
 	}
 	for _, u := range uses {
 		var why error
 		switch {
-		case o.move:
+		case o.move && !forced:
 			why = target.ErrMounted
 		case !u.Writable, o.freeze && u.Kind == storage.Mounted:
-			continue
-		case u.Kind == storage.Mounted && o.mode == toNormal:
-			s.say("%s %v (%v): the image may contradict itself", in.src.Name(), errSourceMounted, u)
 			continue
 		case u.Kind == storage.Mounted && o.mode != install:
 			why = errSourceMounted
@@ -43,6 +41,10 @@ func (s *session) checkQuiet(in *input, o options) error {
 			why = errSourceUnfrozen
 		default:
 			why = errSourceUsed
+		}
+		if forced || u.Kind == storage.Mounted && o.mode == toNormal {
+			s.say("%s %v (%v): the image may contradict itself", in.src.Name(), why, u)
+			continue
 		}
 		return fmt.Errorf("%s %w (%v)", in.src.Name(), why, u)
 	}
