@@ -350,6 +350,8 @@ func FuzzOpen(f *testing.F) {
 	f.Add(file[:5000])
 	meta, sb := read(f, testfs.Spec{Mke2fs: "-t ext4 -b 2048 -g 256 -N 64 -O meta_bg,^has_journal,^resize_inode -m 0", Size: 2 << 20})
 	f.Add(write(f, meta, sb, Header{}))
+	clusters, sb := read(f, testfs.Spec{Mke2fs: "-t ext4 -b 1024 -C 4096 -g 2048 -N 64 -O bigalloc,^has_journal,^resize_inode -m 0", Size: 4 << 20})
+	f.Add(write(f, clusters, sb, Header{}))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		m, err := Open(bytes.NewReader(b), int64(len(b)))
 		if err != nil {
