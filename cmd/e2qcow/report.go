@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/dustin/go-humanize"
+	"github.com/dustin/go-humanize/english"
 
 	"e2qcow/scan"
 )
@@ -68,8 +69,20 @@ func (s *session) sayPrivate(w work) {
 	case w.mode == toNormal:
 		s.say("the image holds what is in inodes: owners, times, attributes, short symlink targets and, with inline_data, names and contents of small files")
 	case w.scan != nil && !w.options.scan.Files:
-		s.say("the image holds the names of files, their attributes, and contents that are in inodes, in the journal, or by damage taken for structure; -s leaves them out")
+		s.say("the image holds the names of files, their attributes, and contents that are %s; -s leaves them out", w.contents())
 	}
+}
+
+// contents says where the contents of files are that an image holds.
+func (w *work) contents() string {
+	places := []string{"in inodes"}
+	if w.options.scan.Journal != scan.JournalNone && w.scan.Map.Blocks(scan.Journal) > 0 {
+		places = append(places, "in the journal")
+	}
+	if w.scan.Map.Blocks(scan.Claimed) > 0 {
+		places = append(places, "by damage taken for structure")
+	}
+	return english.WordSeries(places, "or")
 }
 
 // sayProblems names the damage found, a line for each kind.

@@ -118,6 +118,9 @@ func (s *scrambling) image(ctx context.Context, res *scan.Result, name string) (
 func (s *scrambling) summary() string {
 	sum := s.view.Summary()
 	parts := []string{"scrambled: the image holds no names, targets or values of the source, but the shape of its tree, sizes, times and owners"}
+	if s.options.Unverified {
+		parts = append(parts, "it was not searched for words that are left")
+	}
 	if sum.Misplaced > 0 {
 		parts = append(parts, fmt.Sprintf("%s of indexed directories could not keep the place (%s did)", count(sum.Misplaced, "name"), comma(sum.Names)))
 	}
@@ -125,7 +128,7 @@ func (s *scrambling) summary() string {
 		parts = append(parts, count(sum.Overwritten, "word")+" stood where damage has numbers, and made room for others")
 	}
 	if sum.Indexed > 0 {
-		parts = append(parts, fmt.Sprintf("symlinks through %s do not lead where they did", count(sum.Indexed, "indexed folder")))
+		parts = append(parts, fmt.Sprintf("symlinks through %s may not lead where they did", count(sum.Indexed, "indexed folder")))
 	}
 	return strings.Join(parts, "; ")
 }
