@@ -188,7 +188,8 @@ func (s *scanner) markJournal(jsb *ext.JournalSuperblock) *ext.JournalRecovery {
 		return nil
 	}
 	s.out.walked = true
-	recovery, err := ext.WalkJournal(jsb, s.journalFile.Blocks(), s.readJournalBlock,
+	// A journal that is longer than the filesystem has holes, or a block twice.
+	recovery, err := ext.WalkJournal(jsb, min(s.journalFile.Blocks(), s.end), s.readJournalBlock,
 		func(n uint32, _ ext.JournalBlockKind) { s.markJournalBlock(n) })
 	if err == nil {
 		err = recovery.Err

@@ -87,9 +87,10 @@ func (s *scrubber) readJournals(ctx context.Context, res *scan.Result) error {
 		if err := read(0, first); err == nil && !r.Super.HasIncompat(ext.IncompatJournalDev) {
 			jsb, _ = ext.DecodeJournalSuperblock(first)
 		}
+		length := uint64(res.View().Size()+int64(s.blockSize)-1) / uint64(s.blockSize) // of the device, in blocks
 		var err error
-		file.index, err = newJournalIndex(ctx, jsb, s.blockSize, blocks.Blocks(), read, journalScrub{
-			blocks:   uint64(res.View().Size()+int64(s.blockSize)-1) / uint64(s.blockSize),
+		file.index, err = newJournalIndex(ctx, jsb, s.blockSize, min(blocks.Blocks(), length, s.end), read, journalScrub{
+			blocks:   length,
 			metadata: s.journalled,
 			uuid:     s.journalUUID(),
 			name: func(parent uint32, name []byte) {
