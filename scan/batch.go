@@ -98,10 +98,17 @@ func (s *scanner) merge(b *batch) {
 
 func (s *scanner) addMarks(marks []Run) {
 	for _, m := range marks {
-		s.out.add(m.Kind, m.Start, m.Count)
-		if m.Kind == Claimed {
+		switch m.Kind {
+		case held:
+			s.held.add(m.Start, m.Count)
+			continue
+		case inUse:
+			s.inUse.add(m.Start, m.Count)
+			continue
+		case Claimed:
 			s.claimed += int64(m.Count) * int64(s.geo.BlockSize)
 		}
+		s.out.add(m.Kind, m.Start, m.Count)
 	}
 }
 

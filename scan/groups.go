@@ -110,6 +110,8 @@ func (s *scanner) visitDesc(b *batch, g uint32, d ext.GroupDesc) table {
 		b.problems = append(b.problems, Problem{Kind: BadDescriptor, What: "bg_itable_unused exceeds the table", Group: g})
 		unused = 0
 	}
+	s.hold(b, d.BlockBitmap(), 1)
+	s.hold(b, d.InodeBitmap(), 1)
 	if flags&ext.BgBlockUninit == 0 {
 		s.markLocated(b, BlockBitmap, g, d.BlockBitmap(), 1)
 	}
@@ -126,6 +128,7 @@ func (s *scanner) visitDesc(b *batch, g uint32, d ext.GroupDesc) table {
 		return table{}
 	}
 	s.tables[g] = t.block
+	s.hold(b, t.block, uint64(s.geo.TableBlocks))
 	if flags&ext.BgInodeUninit != 0 {
 		t.limit = 0
 	}

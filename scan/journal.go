@@ -203,31 +203,32 @@ func (s *scanner) markJournal(jsb *ext.JournalSuperblock) *ext.JournalRecovery {
 }
 
 // scanJournal takes in the journal and, where there is something to recover,
-// goes through the filesystem once more as it would be after that.
-func (s *scanner) scanJournal(ctx context.Context) error {
+// goes through the filesystem once more as it would be after that. It returns
+// the scanner that went through it last.
+func (s *scanner) scanJournal(ctx context.Context) (*scanner, error) {
 	ino := s.sb.JournalInode()
 	if ino == 0 {
-		return nil
+		return s, nil
 	}
 	jsb, err := s.findJournal()
 	if err != nil {
 		s.problems.add(Problem{Kind: BadJournal, What: err.Error(), Inode: ino})
-		return s.scanAll(ctx)
+		return s, s.scanAll(ctx)
 	}
 	recovery := s.markJournal(jsb)
 	if err := s.scanAll(ctx); err != nil {
-		return err
+		return s, err
 	}
 	if recovery == nil || len(recovery.Replay) == 0 && recovery.FastCommits == 0 {
-		return nil
+		return s, nil
 	}
 	after := s.replayed(recovery)
 	s.retire()
 	defer after.ahead.free()
 	if err := after.run(ctx); err != nil {
-		return err
+		return after, err
 	}
-	return after.scanFastCommits(ctx, jsb, recovery)
+	return after, after.scanFastCommits(ctx, jsb, recovery)
 }
 
 // replayed returns a scanner of the filesystem as recovery would leave it.
@@ -253,6 +254,7 @@ func (s *scanner) replayed(recovery *ext.JournalRecovery) *scanner {
 	after.newVisit = s.newVisit
 	after.visitor = after.newVisitor()
 	after.files, after.zeroedTables = s.files, s.zeroedTables
+	after.held = s.held
 	return after
 }
 

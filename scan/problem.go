@@ -82,12 +82,15 @@ const maxProblems = 256
 // workers come across it.
 type problems struct {
 	mu    sync.Mutex
-	kinds [problemKinds]struct {
-		count uint64
-		list  []Problem // up to twice maxProblems, unsorted
-		worst Problem   // of maxProblems that are kept, if so many are
-		full  bool
-	}
+	kinds [problemKinds]problemsOfKind
+}
+
+// problemsOfKind is the damage of one kind.
+type problemsOfKind struct {
+	count uint64
+	list  []Problem // up to twice maxProblems, unsorted
+	worst Problem   // of maxProblems that are kept, if so many are
+	full  bool
 }
 
 func (s *problems) add(p Problem) {
@@ -130,6 +133,13 @@ func leastProblems(list []Problem) []Problem {
 	slices.SortFunc(list, compareProblems)
 	list = slices.Compact(list)
 	return list[:min(len(list), maxProblems)]
+}
+
+// any tells whether there are any.
+func (s *problems) any() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return slices.ContainsFunc(s.kinds[:], func(k problemsOfKind) bool { return k.count > 0 })
 }
 
 // list returns the first problem of each kind, with the count of all.

@@ -54,7 +54,8 @@ type Options struct {
 	// tables, and does not follow what inodes lead to.
 	TablesOnly bool
 	// Files takes the contents of files in use too: the blocks of their
-	// extents that were written. BackupsAuto is then BackupsAll.
+	// extents that were written, and those that only a block bitmap knows of
+	// where it can be believed. BackupsAuto is then BackupsAll.
 	Files bool
 	// ZeroedTables takes the parts of inode tables that are not in use but
 	// known to be zero, for where the image comes over what was there before.
@@ -297,7 +298,11 @@ func (s *scanner) scan(ctx context.Context, opt Options) error {
 	if err := s.run(ctx); err != nil {
 		return err
 	}
-	return s.scanJournal(ctx)
+	last, err := s.scanJournal(ctx)
+	if err != nil {
+		return err
+	}
+	return last.scanInUse(ctx)
 }
 
 func (s *scanner) markMmp() {

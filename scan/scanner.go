@@ -48,6 +48,7 @@ type scanner struct {
 
 	// What follows is changed by one worker at a time, who merges.
 	out          *Map
+	held, inUse  blockSet // filled only where contents of files are taken
 	problems     *problems
 	visited      [roles][contents]blockSet
 	pending      []item
@@ -105,6 +106,7 @@ func (s *scanner) retire() {
 	s.limits = nil
 	s.visited = [roles][contents]blockSet{}
 	s.pending, s.suspects, s.asked = nil, nil, nil
+	s.held = blockSet{}
 	if s.newVisit == nil {
 		s.tables, s.groups = nil, 0
 	}

@@ -75,12 +75,13 @@ func (s *scanner) visitExtentNode(b *batch, ino uint32, block uint64, node ext.E
 		b.problem(BadExtentNode, ino, block, "more entries than fit")
 	}
 	if node.Depth() == 0 {
-		if c == contentData {
+		if c == contentData && !s.files {
 			return // it leads to nothing but file contents
 		}
 		for i := range count {
 			x := node.Extent(i)
 			if c == contentFile && x.Uninit {
+				s.hold(b, x.Start, uint64(x.Len))
 				continue
 			}
 			s.visitLeaf(b, ino, c, uint64(x.Logical), x.Start, uint64(x.Len))
@@ -142,7 +143,7 @@ func (s *scanner) visitIndirectBlock(b *batch, it *item, block uint64, data []by
 			bad++
 		case !leaves:
 			b.items = append(b.items, item{block: p, ino: it.ino, count: 1, role: it.role - 1, content: it.content})
-		case it.content != contentData:
+		case it.content != contentData || s.files:
 			// Where in the file a leaf lies matters to none of the contents
 			// that indirect blocks are followed for.
 			s.visitLeaf(b, it.ino, it.content, ext.NDirBlocks, p, 1)
@@ -165,6 +166,7 @@ func (s *scanner) visitIndirectBlock(b *batch, it *item, block uint64, data []by
 // is logical block logical, if its contents are structure.
 func (s *scanner) visitLeaf(b *batch, ino uint32, c content, logical, start, n uint64) {
 	if c == contentData || n == 0 {
+		s.hold(b, start, n)
 		return
 	}
 	if c.firstOnly() {
@@ -201,6 +203,13 @@ func (s *scanner) visitLeaf(b *batch, ino uint32, c content, logical, start, n u
 		b.mark(Symlink, first, 1)
 	case contentEncrypted:
 		b.mark(EncryptedSymlink, first, 1)
+	}
+}
+
+// hold notes that n blocks from start are somebody's, though not taken.
+func (s *scanner) hold(b *batch, start, n uint64) {
+	if first, n, ok := s.validRun(start, n); s.files && ok {
+		b.mark(held, first, n)
 	}
 }
 

@@ -1,0 +1,95 @@
+package scan
+
+import (
+	"bytes"
+	"context"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"slices"
+	"testing"
+)
+
+// TestInUse damages the inode of a file: its contents are taken all the same
+// where the block bitmap can be believed, and where it cannot they are not.
+func TestInUse(t *testing.T) {
+	dir := t.TempDir()
+	for _, name := range []string{"a", "b"} {
+		if err := os.WriteFile(filepath.Join(dir, name), bytes.Repeat([]byte(name), 900<<10), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	take := func(image []byte, opt Options) *Result {
+		t.Helper()
+		opt.Files = true
+		res, err := Scan(context.Background(), bytes.NewReader(image), int64(len(image)), opt)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return res
+	}
+	bitmapOf := func(res *Result) int64 {
+		for run := range res.Map.RunsOf(BlockBitmap) {
+			return int64(run.Start) * int64(res.BlockSize())
+		}
+		t.Fatal("no bitmap")
+		return 0
+	}
+	for _, c := range []struct {
+		options, damage string
+		checksums       bool
+	}{
+		{"-t ext2", "sif a block[IND] 0", false},
+		{"-t ext4", "sif a block[0] 0", true},
+		{"-t ext4 -O ^metadata_csum,^resize_inode,meta_bg", "sif a block[0] 0", false},
+		{"-t ext4 -O bigalloc -C 16384", "sif a block[0] 0", true},
+	} {
+		r := recipe{size: 8 << 20, blockSize: 1024, options: c.options, fill: []byte("what was there before")}
+		sound := take(r.make(t, dir), Options{})
+		if n, want := sound.Map.Blocks(FileData), uint64(2*900); n != want {
+			t.Errorf("%s: %d blocks of files that fill %d", c.options, n, want)
+		}
+		if less := take(r.make(t, dir), Options{Journal: JournalNone}); less.Map.Blocks(FileData) != sound.Map.Blocks(FileData) {
+			t.Errorf("%s: %d blocks of files without the journal, %d with it", c.options, less.Map.Blocks(FileData), sound.Map.Blocks(FileData))
+		}
+		r.debugfs = []string{c.damage}
+		image := r.make(t, dir)
+		missing := func(image []byte) uint64 {
+			lost := new(blockSet)
+			lost.union(&sound.Map.sets[FileData])
+			lost.remove(take(image, Options{}).Map.all())
+			return lost.count()
+		}
+		if n := missing(image); n > 0 {
+			t.Errorf("%s: %d blocks of a damaged file are missing", c.options, n)
+		}
+		bad := slices.Clone(image)
+		bad[bitmapOf(sound)] ^= 0x10
+		if n := missing(bad); (n > 0) != c.checksums {
+			t.Errorf("%s: with a damaged bitmap %d blocks are missing", c.options, n)
+		}
+	}
+}
+
+func TestBitRuns(t *testing.T) {
+	r := rand.New(rand.NewPCG(1, 2))
+	for range 200 {
+		b := make([]byte, r.IntN(20))
+		for i := range b {
+			b[i] = []byte{0, 0xff, byte(r.Uint32())}[r.IntN(3)]
+		}
+		got := make([]byte, len(b))
+		last := uint64(0)
+		for first, end := range bitRuns(b) {
+			if first >= end || first < last || last > 0 && first == last {
+				t.Fatalf("%x: [%d, %d) behind %d", b, first, end, last)
+			}
+			for last = end; first < end; first++ {
+				got[first/8] |= 1 << (first % 8)
+			}
+		}
+		if !bytes.Equal(got, b) {
+			t.Errorf("%x: got %x", b, got)
+		}
+	}
+}
