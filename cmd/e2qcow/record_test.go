@@ -2,6 +2,9 @@ package main
 
 import (
 	"encoding/binary"
+	"os"
+	"path/filepath"
+	"strings"
 	"testing"
 
 	"e2qcow/ext"
@@ -75,5 +78,33 @@ func TestFilesystemType(t *testing.T) {
 func TestUUID(t *testing.T) {
 	if got := uuid([16]byte{0x01, 0x23, 15: 0xff}); got != "01230000-0000-0000-0000-0000000000ff" {
 		t.Errorf("got %s", got)
+	}
+}
+
+// TestManualNamesKinds has the manual page list what --json counts: names that
+// are promised to last.
+func TestManualNamesKinds(t *testing.T) {
+	manual, err := os.ReadFile(filepath.Join("..", "..", "docs", "e2qcow.8"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, section, ok := strings.Cut(string(manual), "\n.SH JSON\n")
+	if section, _, _ = strings.Cut(section, "\n.SH "); !ok {
+		t.Fatal("there is no section JSON")
+	}
+	lists := strings.NewReplacer(`"`, "", ",", "").Replace(section)
+	metadata, problems, ok := strings.Cut(lists, "\n.B problems\n")
+	if !ok {
+		t.Fatal("problems are not in it")
+	}
+	for kind := range scan.Kinds() {
+		if !strings.Contains(metadata, kind.String()) {
+			t.Errorf("the kind of metadata %q is missing", kind)
+		}
+	}
+	for kind := scan.ProblemKind(0); kind.String() != "unknown"; kind++ {
+		if !strings.Contains(problems, kind.String()) {
+			t.Errorf("the kind of damage %q is missing", kind)
+		}
 	}
 }
