@@ -317,18 +317,8 @@ func SetXattrBlockChecksum(block []byte, sum uint32) {
 	binary.LittleEndian.PutUint32(block[xattrChecksumOffset:], sum)
 }
 
-// XattrInodeHash is the hash of the value that an EA inode holds, as the inode
-// has it: in i_atime. [XattrValueHash] computes it. ok is false if inode is
-// too short.
-func XattrInodeHash(inode []byte) (hash uint32, ok bool) {
-	if len(inode) < goodOldInodeSize {
-		return 0, false
-	}
-	return binary.LittleEndian.Uint32(inode[atimeOffset:]), true
-}
-
 // XattrValueHashField returns the hash of the value of an EA inode, which is
-// in i_atime.
+// in i_atime. [XattrValueHash] computes it.
 func XattrValueHashField(inode []byte) []byte {
 	return inode[atimeOffset : atimeOffset+4 : atimeOffset+4]
 }

@@ -14,8 +14,9 @@ import (
 // and descriptor table, before or after journal replay. Several scanners may
 // fill one map.
 //
-// It holds twelve bytes for each block group, sixteen for each block that is
-// gathered for the next level, and sparse sets of what has been visited.
+// It holds twelve bytes for each block group, 24 for each run of bitmaps and
+// tables, sixteen for each block that is gathered for the next level, and
+// sparse sets of what has been visited.
 type scanner struct {
 	dev          *device
 	sb           *ext.Superblock

@@ -28,7 +28,8 @@
 //
 // Words for the cells are drawn from a pool: the i-th candidate of a length is
 // hashed once and given to the cell it falls in, if that lacks one. What is
-// kept is a number for each name.
+// kept is a number for each name. How many are drawn is bounded: where damage
+// crowds names in few of many cells, some are misplaced, and counted.
 //
 // # Checksums
 //

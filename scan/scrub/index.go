@@ -13,7 +13,8 @@ import (
 // [Index.Visit] goes into the options of the scan.
 //
 // It holds 16 bytes for each name of an indexed directory, 24 for each of a
-// few bytes in another, 16 for each run of directory blocks, and the words.
+// few bytes in another, 16 for each block of a directory, then for each run of
+// them, and the words.
 type Index struct {
 	opt   Options
 	keys  *keyring
