@@ -53,6 +53,7 @@ var advice = []struct {
 	{[]error{errMoveImage}, "name a device or a raw file"},
 	{[]error{errMoveUnreadable}, "rescue what can be rescued with ddrescue first"},
 	{[]error{errMoveDamaged}, "repair it with e2fsck first; -f moves what there is"},
+	{[]error{errMoveVolatile}, "name a file on another disk; -f takes it all the same, against interruptions only"},
 	{[]error{errMoveOther, move.ErrNotJournal}, "name another file for the journal"},
 	{[]error{move.ErrOther}, "name the disk that was being moved on"},
 	{[]error{target.ErrOffset}, "name a file or a device"},

@@ -7,6 +7,7 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"path/filepath"
 	"time"
 
 	"github.com/dustin/go-humanize"
@@ -17,6 +18,7 @@ import (
 	"e2qcow/internal/progress"
 	"e2qcow/internal/signature"
 	"e2qcow/internal/source"
+	"e2qcow/internal/storage"
 	"e2qcow/internal/target"
 )
 
@@ -25,6 +27,7 @@ var (
 	errMoveImage      = errors.New("is an image: only what lies on a disk can be moved")
 	errMoveUnreadable = errors.New("cannot be read whole: what is lost would be lost for good")
 	errMoveDamaged    = errors.New("is damaged: what that hides would be lost for good")
+	errMoveVolatile   = errors.New("is in memory, and the disk is not: a power cut takes it, and the filesystem with it")
 	errMoveOther      = errors.New("is of another move")
 )
 
@@ -88,6 +91,9 @@ func (s *session) beginMove(ctx context.Context, w *work) error {
 		return err
 	}
 	defer w.target.Close()
+	if err := w.checkJournal(); err != nil {
+		return err
+	}
 	if err := w.prepareMove(plan); err != nil {
 		return err
 	}
@@ -143,6 +149,23 @@ func (w *work) openJournal() (*move.Journal, *move.Plan, error) {
 		return nil, nil, usagef("%s is of a move that was begun, and to go on with it writes: -n cannot", w.moveJournal)
 	}
 	return j, p, nil
+}
+
+// checkJournal refuses a new journal that does not outlive the disk, unless told
+// to take it.
+func (w *work) checkJournal() error {
+	if w.moveJournal == "" || w.force {
+		return nil
+	}
+	dev, memory, err := storage.InMemory(filepath.Dir(w.moveJournal))
+	if err != nil || !memory {
+		return err
+	}
+	beside, err := w.target.On(dev)
+	if err == nil && !beside {
+		err = fmt.Errorf("%s %w", w.moveJournal, errMoveVolatile)
+	}
+	return err
 }
 
 // moveTo returns where the filesystem goes.
@@ -242,10 +265,20 @@ func (s *session) finishMove(ctx context.Context, w *work, plan *move.Plan, jour
 		return err
 	}
 	defer w.record.Close()
+	before := false
+	if journal != nil {
+		var err error
+		if before, err = journal.Done(plan); err != nil {
+			return err
+		}
+	}
 	if err := s.runMove(ctx, w, plan, journal); err != nil {
 		return err
 	}
-	if journal != nil {
+	switch {
+	case before:
+		s.say("%s says that this move is done: nothing is moved again; it can be removed", w.moveJournal)
+	case journal != nil:
 		journal.Shrink()
 		s.say("%s says that this move is done; it can be removed", w.moveJournal)
 	}
@@ -254,8 +287,15 @@ func (s *session) finishMove(ctx context.Context, w *work, plan *move.Plan, jour
 		return err
 	}
 	w.progress.Finish()
+	if before {
+		return nil
+	}
 	s.say("%s: moved from byte %d to byte %d: filesystem %s, in use %s, %v", w.source, plan.From, plan.To,
 		humanize.IBytes(uint64(plan.Size)), humanize.IBytes(uint64(plan.Used())), time.Since(w.start).Round(time.Millisecond))
+	if !w.quiet {
+		s.say("partition tables are as they were: let the partition begin at byte %d (%ds) before anything is mounted; what is left at byte %d may still look like a filesystem",
+			plan.To, plan.To/placeUnit, plan.From)
+	}
 	return nil
 }
 

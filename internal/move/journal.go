@@ -342,6 +342,12 @@ func (j *Journal) newest() (s slot, found bool, err error) {
 	return s, found, nil
 }
 
+// Done tells whether the journal says that the move was carried out to its end.
+func (j *Journal) Done(p *Plan) (bool, error) {
+	s, found, err := j.newest()
+	return found && s.window == p.windows(), err
+}
+
 // Shrink gives back the room that the journal of a move that is done needs no
 // more, as far as its filesystem can.
 func (j *Journal) Shrink() {

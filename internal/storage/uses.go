@@ -242,6 +242,23 @@ func On(f *os.File, dev uint64) (bool, error) {
 	return false, nil
 }
 
+// InMemory tells whether a folder is on a filesystem that is gone when power is
+// cut, tmpfs or ramfs, and returns its device number.
+func InMemory(folder string) (dev uint64, yes bool, err error) {
+	var (
+		st unix.Stat_t
+		fs unix.Statfs_t
+	)
+	if err := unix.Stat(folder, &st); err != nil {
+		return 0, false, &os.PathError{Op: "stat", Path: folder, Err: err}
+	}
+	if err := unix.Statfs(folder, &fs); err != nil {
+		return 0, false, &os.PathError{Op: "statfs", Path: folder, Err: err}
+	}
+	kind := uint32(fs.Type) //nolint:gosec // a magic number, signed on some architectures
+	return st.Dev, kind == unix.TMPFS_MAGIC || kind == unix.RAMFS_MAGIC, nil
+}
+
 // inFileOn reports whether device rdev is made of a file on the filesystem of
 // dev, through no more than depth others.
 func (sys system) inFileOn(rdev, dev uint64, depth int) bool {
