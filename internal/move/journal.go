@@ -118,7 +118,12 @@ func newDraft(name string) (*draft, error) {
 	case !errors.Is(err, unix.EOPNOTSUPP):
 		return nil, &os.PathError{Op: "create", Path: name, Err: err}
 	}
-	f, err := os.CreateTemp(folder, "."+filepath.Base(name)+".*")
+	return newNamedDraft(name)
+}
+
+// newNamedDraft makes one where there are no files without a name.
+func newNamedDraft(name string) (*draft, error) {
+	f, err := os.CreateTemp(filepath.Dir(name), "."+filepath.Base(name)+".*")
 	if err != nil {
 		return nil, err
 	}
