@@ -134,7 +134,7 @@ func (l layout) deleted(gap []byte) int {
 	recLen, nameLen := ext.RecLen(le.Uint16(gap[4:]), l.blockSize), int(gap[6])
 	n := (direntHeader + nameLen + 3) &^ 3
 	if nameLen == 0 || recLen < n || recLen&3 != 0 || recLen > l.blockSize || n > len(gap) ||
-		le.Uint32(gap) > l.inodes || gap[7] > 7 || odd(gap[direntHeader:direntHeader+nameLen]) {
+		le.Uint32(gap) > l.inodes || gap[7] > 7 || odd(gap[direntHeader:direntHeader+nameLen], true) {
 		return 0
 	}
 	return n
@@ -233,7 +233,7 @@ func (r *replacer) entry(name []byte, ino uint32) {
 	switch {
 	case p == nil || int(p.length) != len(name):
 		r.s.words.draw(r.d, name, alphabetOf(r.dir.folds), id, 0)
-	case r.dir.indexed && !r.dir.unknown && !odd(name):
+	case r.dir.indexed && !r.dir.unknown && !r.d.odd(name):
 		r.dir.candidate(r.d, name, p.hash)
 	case p.hash&wide != 0:
 		r.d.word(name, anyByte, id, p.hash)

@@ -111,6 +111,7 @@ func NewIndex(opt Options) *Index {
 // filesystem.
 func (x *Index) Visit(sb *ext.Superblock, geo *ext.Geometry) scan.Visitor {
 	x.superblockWords(sb.Bytes())
+	x.keys.encoded = x.keys.encoded || sb.HasIncompat(ext.IncompatCasefold)
 	return &visitor{shape: shapeOf(sb, geo), x: x, sb: sb}
 }
 
@@ -296,7 +297,7 @@ func (c *collector) entry(name []byte, ino uint32) {
 		var ok bool
 		if p.hash, ok = hashName(&c.word, c.version, c.unsigned, c.folds, c.seed, name); ok {
 			c.least = min(c.least, p.hash)
-			if odd(name) {
+			if c.d.odd(name) {
 				c.odds = append(c.odds, oddName{p, slices.Clone(name)})
 			} else {
 				c.names = append(c.names, p)

@@ -83,3 +83,30 @@ func TestIndexOrder(t *testing.T) {
 	}
 	visit(nil)
 }
+
+// A name that is no UTF-8 is like any other where names are bytes: to find it
+// a word of its own takes a draw for each border of its index.
+func TestLatinNames(t *testing.T) {
+	for _, encoded := range []bool{false, true} {
+		x := NewIndex(Options{})
+		x.keys.encoded = encoded
+		v := visitorOf(t, x)
+		in := make(ext.Inode, 256)
+		le.PutUint16(in, ext.ModeDir)
+		le.PutUint16(in[0x1A:], 2)
+		le.PutUint32(in[0x20:], ext.FlagIndex)
+		v.Inode(12, in)
+		v.Directory(12, 10, indexRoot(ext.DirHashHalfMD4))
+		v.Directory(12, 11, dirBlock(13, "caf\xe9"))
+		v.Directory(12, 12, dirBlock(14, "caf/"))
+		d := x.dirs[12]
+		if want := map[bool]int{false: 1, true: 2}[encoded]; len(d.odds) != want || len(d.names) != 2-want {
+			t.Errorf("encoded %v: %d names of two are odd, want %d", encoded, len(d.odds), want)
+		}
+		name := []byte("caf\xe9")
+		dr := x.keys.get()
+		if dr.word(name, lettersAndDigits, 1, 0); (name[3] >= 0x80) != encoded {
+			t.Errorf("encoded %v: the word is %q", encoded, name)
+		}
+	}
+}

@@ -36,6 +36,10 @@ const (
 type keyring struct {
 	block cipher.Block
 	pool  sync.Pool
+
+	// encoded says that names are UTF-8, on a filesystem that has directories
+	// which ignore case. On others they are bytes.
+	encoded bool
 }
 
 func newKeyring(key [KeySize]byte) *keyring {
@@ -44,7 +48,7 @@ func newKeyring(key [KeySize]byte) *keyring {
 		panic(err) // the length of a key is the only thing that can be wrong
 	}
 	k := &keyring{block: block}
-	k.pool.New = func() any { return &drawer{block: block} }
+	k.pool.New = func() any { return &drawer{keys: k, block: block} }
 	return k
 }
 
@@ -54,6 +58,7 @@ func (k *keyring) put(d *drawer) { k.pool.Put(d) }
 // A drawer computes keyed hashes and draws words. It is not safe for
 // concurrent use.
 type drawer struct {
+	keys    *keyring
 	block   cipher.Block
 	in, out [aes.BlockSize]byte
 	old     []byte // what a word is drawn for

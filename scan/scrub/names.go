@@ -44,8 +44,10 @@ func numbered(name []byte) bool {
 }
 
 // odd tells whether a name has bytes that make it an invalid one, which its
-// word shares: NUL, a slash, what is no UTF-8.
-func odd(name []byte) bool {
+// word shares: NUL, a slash, and where names are encoded what is no UTF-8.
+func (d *drawer) odd(name []byte) bool { return odd(name, d.keys.encoded) }
+
+func odd(name []byte, encoded bool) bool {
 	for len(name) >= 8 && plain(le.Uint64(name)) {
 		name = name[8:]
 	}
@@ -56,7 +58,7 @@ func odd(name []byte) bool {
 		}
 		ascii = ascii && c < utf8.RuneSelf
 	}
-	return !ascii && !utf8.Valid(name)
+	return encoded && !ascii && !utf8.Valid(name)
 }
 
 // plain tells whether none of eight bytes is NUL, a slash, or beyond ASCII.
@@ -70,22 +72,22 @@ func plain(x uint64) bool {
 // that e2fsck would make the same, by putting dots where they are invalid, have
 // the same one: so their words are alike where the names are.
 func (d *drawer) nameID(name []byte) uint64 {
-	if !odd(name) {
+	if !d.odd(name) {
 		return d.sum(domainName, name)
 	}
 	d.old = append(d.old[:0], name...)
-	for i := range invalid(name) {
+	for i := range d.invalid(name) {
 		d.old[i] = '.'
 	}
 	return d.sum(domainName, d.old)
 }
 
 // invalid yields the places of the bytes that make a name an invalid one.
-func invalid(name []byte) iter.Seq[int] {
+func (d *drawer) invalid(name []byte) iter.Seq[int] {
 	return func(yield func(int) bool) {
 		for i := 0; i < len(name); {
 			r, n := utf8.DecodeRune(name[i:])
-			bad := name[i] == 0 || name[i] == '/' || r == utf8.RuneError && n == 1
+			bad := name[i] == 0 || name[i] == '/' || d.keys.encoded && r == utf8.RuneError && n == 1
 			if bad && !yield(i) {
 				return
 			}
@@ -108,7 +110,7 @@ var strayBytes = func() (b []byte) {
 // spoil gives a drawn word what makes name an invalid one, in the same places:
 // NUL and slash as they are, other bytes by a keyed rotation.
 func (d *drawer) spoil(word, name []byte) {
-	for i := range invalid(name) {
+	for i := range d.invalid(name) {
 		if name[i] == 0 || name[i] == '/' {
 			word[i] = name[i]
 			continue
@@ -132,7 +134,7 @@ func (s *scrubber) name(d *drawer, name []byte) {
 
 // word replaces a name, in place, by the word of a try.
 func (d *drawer) word(name []byte, alphabet string, id uint64, try uint32) {
-	if !odd(name) {
+	if !d.odd(name) {
 		d.draw(name, alphabet, domainName, id, try)
 		return
 	}
