@@ -25,7 +25,7 @@ func (s *scanner) visitInode(b *batch, ino uint32, in ext.Inode) {
 	s.visitXattrs(b, ino, in)
 	s.visitContent(b, ino, in, s.contentOf(ino, in))
 	s.visitSpecial(b, ino, in)
-	if s.files && in.IsUnknown() && in.Flags()&ext.FlagInlineData == 0 {
+	if s.files && in.IsUnknown() && ino != ext.BadInode && in.Flags()&ext.FlagInlineData == 0 {
 		s.visitTree(b, ino, in.IBlock(), in.Flags()&ext.FlagExtents != 0, contentFile)
 	}
 	if f := in.Flags(); f&ext.FlagIndex != 0 && in.Type() != ext.ModeDir && f&(ext.FlagInlineData|ext.FlagExtents) != ext.FlagInlineData {

@@ -71,6 +71,25 @@ func TestInUse(t *testing.T) {
 	}
 }
 
+// TestBadBlocks takes no blocks that are listed as bad, though they are in use.
+func TestBadBlocks(t *testing.T) {
+	dir := t.TempDir()
+	list := filepath.Join(dir, "bad")
+	if err := os.WriteFile(list, []byte("5000\n5001\n6000\n"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	image := recipe{size: 8 << 20, blockSize: 1024, options: "-t ext4 -l " + list}.make(t, dir)
+	res, err := Scan(context.Background(), bytes.NewReader(image), int64(len(image)), Options{Files: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, block := range []uint64{5000, 5001, 6000} {
+		if res.Map.all().contains(block) {
+			t.Errorf("block %d is taken", block)
+		}
+	}
+}
+
 func TestBitRuns(t *testing.T) {
 	r := rand.New(rand.NewPCG(1, 2))
 	for range 200 {
