@@ -59,7 +59,6 @@ var advice = []struct {
 	{[]error{target.ErrOffset}, "name a file or a device"},
 	{[]error{source.ErrTerminal}, "send an image through a pipe"},
 	{[]error{target.ErrTerminal}, "send it to a file or another program"},
-	{[]error{target.ErrClosed}, "redirect it to a file or a program, or name the target"},
 	{[]error{errTargetIsImage}, "name the device first, then the image"},
 	{[]error{errNoFilesystem, errOtherUUID, errOtherSize}, "see that it is the right device; -f installs the image all the same"},
 	{[]error{errTargetIsFile}, "the device to install on comes first, the image behind it; -f installs it all the same"},

@@ -1,12 +1,10 @@
 package target
 
 import (
-	"cmp"
 	"context"
 	"io"
 	"io/fs"
 	"os"
-	"syscall"
 
 	"e2qcow/internal/storage"
 
@@ -25,9 +23,6 @@ func openStdout(opt Options) (*Target, error) {
 	if err != nil {
 		return nil, err
 	}
-	if closed, err := isClosed(f, info); err != nil || closed {
-		return nil, cmp.Or(err, refuse(name, ErrClosed))
-	}
 	mode := info.Mode()
 	if mode&fs.ModeDevice != 0 && mode&fs.ModeCharDevice == 0 {
 		return openDevice("/proc/self/fd/1", name, opt)
@@ -41,23 +36,6 @@ func openStdout(opt Options) (*Target, error) {
 		t.skip, t.appends, err = atEnd(f, info.Size())
 	}
 	return t, err
-}
-
-// isClosed tells whether f, one of the three that a process begins with, was
-// closed then. Go's runtime fills the gap before anything else can: with
-// /dev/null, opened to be read and written (checkfds in runtime/fds_unix.go).
-// Who has output go there on purpose opens it to be written, as a shell does.
-func isClosed(f *os.File, info fs.FileInfo) (bool, error) {
-	null := unix.Mkdev(1, 3)
-	//nolint:unconvert // Rdev is narrower on some architectures.
-	if st, ok := info.Sys().(*syscall.Stat_t); !ok || st.Mode&unix.S_IFMT != unix.S_IFCHR || uint64(st.Rdev) != null {
-		return false, nil
-	}
-	flags, err := unix.FcntlInt(f.Fd(), unix.F_GETFL, 0)
-	if err != nil {
-		return false, &fs.PathError{Op: "fcntl", Path: f.Name(), Err: err}
-	}
-	return flags&unix.O_ACCMODE == unix.O_RDWR, nil
 }
 
 // openStream opens a FIFO or a character device, as storage.OpenStream does.

@@ -34,7 +34,6 @@ var (
 	ErrTooSmall        = errors.New("is too small")
 	ErrDirectory       = errors.New("is a directory")
 	ErrTerminal        = errors.New("is a terminal")
-	ErrClosed          = errors.New("is closed, or leads nowhere")
 	ErrNotJSON         = errors.New("exists and is not JSON")
 	ErrDevice          = errors.New("is a block device")
 	ErrStream          = errors.New("is neither a file nor a block device")
