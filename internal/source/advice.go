@@ -28,7 +28,7 @@ func (s *Source) adviseBy(q storage.Queue) {
 }
 
 // requestOf returns the size of reads of a device that takes so many bytes at
-// a time, 0 if that is not known.
+// a time; where that is not known it is 0, and the reads those of a file.
 func requestOf(most int64) int {
 	most &^= page - 1
 	if most <= 0 {

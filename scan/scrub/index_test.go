@@ -20,6 +20,15 @@ func visitorOf(t *testing.T, x *Index) *visitor {
 	return &visitor{shape: shape{blockSize: 1024, inodes: 1000}, x: x, sb: sb}
 }
 
+// indexedDir makes the inode of a directory with an index.
+func indexedDir() ext.Inode {
+	in := make(ext.Inode, 256)
+	le.PutUint16(in, ext.ModeDir)
+	le.PutUint16(in[0x1A:], 2)
+	le.PutUint32(in[0x20:], ext.FlagIndex)
+	return in
+}
+
 // dirBlock makes a directory block of one name.
 func dirBlock(ino uint32, name string) []byte {
 	b := make([]byte, 1024)
@@ -68,11 +77,7 @@ func TestIndexOrder(t *testing.T) {
 		}
 		x := NewIndex(Options{})
 		v := visitorOf(t, x)
-		in := make(ext.Inode, 256)
-		le.PutUint16(in, ext.ModeDir)
-		le.PutUint16(in[0x1A:], 2)
-		le.PutUint32(in[0x20:], ext.FlagIndex)
-		v.Inode(12, in)
+		v.Inode(12, indexedDir())
 		for _, i := range done {
 			shows[i](v)
 		}
@@ -91,11 +96,7 @@ func TestLatinNames(t *testing.T) {
 		x := NewIndex(Options{})
 		x.keys.encoded = encoded
 		v := visitorOf(t, x)
-		in := make(ext.Inode, 256)
-		le.PutUint16(in, ext.ModeDir)
-		le.PutUint16(in[0x1A:], 2)
-		le.PutUint32(in[0x20:], ext.FlagIndex)
-		v.Inode(12, in)
+		v.Inode(12, indexedDir())
 		v.Directory(12, 10, indexRoot(ext.DirHashHalfMD4))
 		v.Directory(12, 11, dirBlock(13, "caf\xe9"))
 		v.Directory(12, 12, dirBlock(14, "caf/"))
