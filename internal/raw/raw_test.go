@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"testing"
 
 	"golang.org/x/sys/unix"
@@ -126,6 +127,19 @@ func counter(t *testing.T) (count func(done, total int64), check func()) {
 		}
 }
 
+// A writeCounter counts the bytes that are written to a file. How many blocks
+// the file then takes is the filesystem's affair.
+type writeCounter struct {
+	*os.File
+	bytes atomic.Int64
+}
+
+func (w *writeCounter) WriteAt(p []byte, off int64) (int, error) {
+	n, err := w.File.WriteAt(p, off)
+	w.bytes.Add(int64(n))
+	return n, err
+}
+
 func TestWriteFile(t *testing.T) {
 	for name, img := range images() {
 		t.Run(name, func(t *testing.T) {
@@ -136,7 +150,8 @@ func TestWriteFile(t *testing.T) {
 			}
 			defer f.Close()
 			count, check := counter(t)
-			stats, err := WriteFile(t.Context(), f, img, Options{Threads: 3, Progress: count})
+			written := &writeCounter{File: f}
+			stats, err := WriteFile(t.Context(), written, img, Options{Threads: 3, Progress: count})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -157,12 +172,8 @@ func TestWriteFile(t *testing.T) {
 			if stats.Size != img.Size() || stats.Data != pages {
 				t.Errorf("stats %+v, want %d bytes of which %d data", stats, img.Size(), pages)
 			}
-			var st unix.Stat_t
-			if err := unix.Fstat(int(f.Fd()), &st); err != nil {
-				t.Fatal(err)
-			}
-			if used := st.Blocks * 512; used > (pages+page-1)/page*page {
-				t.Errorf("%d bytes of disk for %d of data", used, pages)
+			if n := written.bytes.Load(); n != pages {
+				t.Errorf("%d bytes were written for %d of data", n, pages)
 			}
 		})
 	}
