@@ -45,13 +45,13 @@ func TestInterrupt(t *testing.T) {
 			p.waitFor(t, func() bool { return len(temporaries(t, dir)) == 1 })
 			p.signal(t, test.signal)
 			time.Sleep(100 * time.Millisecond) // for the signal to be taken
-			code, text := p.wait(t)
+			ended, text := p.wait(t)
 			left := "nothing usable is left"
 			if test.before != "" {
 				left = target + " is as it was"
 			}
-			if want := "e2qcow: interrupted by " + test.name + "; " + left + "\n"; code != exitFailed || !strings.HasSuffix(text, want) {
-				t.Errorf("exit %d and %q, want 1 and %q", code, text, want)
+			if want := "e2qcow: interrupted by " + test.name + "; " + left + "\n"; ended != "signal: "+test.signal.String() || !strings.HasSuffix(text, want) {
+				t.Errorf("%s and %q, want the signal and %q", ended, text, want)
 			}
 			if left := temporaries(t, dir); len(left) > 0 {
 				t.Errorf("left behind: %v", left)
@@ -82,8 +82,8 @@ func TestInterruptStuck(t *testing.T) {
 		return err == nil && n > 0
 	})
 	p.signal(t, syscall.SIGINT)
-	if code, text := p.wait(t); code != exitFailed || !strings.HasSuffix(text, "interrupted by SIGINT; nothing usable is left\n") {
-		t.Errorf("exit %d and %q", code, text)
+	if ended, text := p.wait(t); ended != "signal: interrupt" || !strings.HasSuffix(text, "interrupted by SIGINT; nothing usable is left\n") {
+		t.Errorf("%s and %q", ended, text)
 	}
 }
 
@@ -96,10 +96,10 @@ func TestInterruptWaiting(t *testing.T) {
 		t.Fatal(err)
 	}
 	p := start(t, "-r", source, fifo)
-	time.Sleep(100 * time.Millisecond) // to get there
+	p.waitFor(t, func() bool { return p.hasOpen(source) })
 	p.signal(t, syscall.SIGTERM)
-	if code, text := p.wait(t); code != exitFailed || text != "e2qcow: interrupted by SIGTERM\n" {
-		t.Errorf("exit %d and %q", code, text)
+	if ended, text := p.wait(t); ended != "signal: terminated" || text != "e2qcow: interrupted by SIGTERM\n" {
+		t.Errorf("%s and %q", ended, text)
 	}
 }
 
@@ -170,6 +170,13 @@ func (p *process) signal(t *testing.T, s syscall.Signal) {
 	}
 }
 
+// hasOpen reports whether the process has a file open, which it opens when it
+// handles signals already.
+func (p *process) hasOpen(name string) bool {
+	links, _ := filepath.Glob(fmt.Sprintf("/proc/%d/fd/*", p.cmd.Process.Pid))
+	return slices.ContainsFunc(links, func(link string) bool { to, _ := os.Readlink(link); return to == name })
+}
+
 func (p *process) waitFor(t *testing.T, done func() bool) {
 	t.Helper()
 	for deadline := time.Now().Add(20 * time.Second); !done(); time.Sleep(time.Millisecond) {
@@ -179,8 +186,9 @@ func (p *process) waitFor(t *testing.T, done func() bool) {
 	}
 }
 
-// wait reads what the process says till it ends.
-func (p *process) wait(t *testing.T) (code int, text string) {
+// wait reads what the process says till it ends, and returns how it ends as
+// os.ProcessState spells that.
+func (p *process) wait(t *testing.T) (ended, text string) {
 	t.Helper()
 	_ = p.stderr.SetReadDeadline(time.Now().Add(20 * time.Second))
 	said, err := io.ReadAll(p.stderr)
@@ -192,7 +200,7 @@ func (p *process) wait(t *testing.T) (code int, text string) {
 	if err != nil && !errors.As(err, &exit) {
 		t.Fatal(err)
 	}
-	return p.cmd.ProcessState.ExitCode(), string(said[p.filler:])
+	return p.cmd.ProcessState.String(), string(said[p.filler:])
 }
 
 // TestInterruptInstall ends an installation before the first byte is written,
@@ -208,15 +216,12 @@ func TestInterruptInstall(t *testing.T) {
 		t.Fatal(err)
 	}
 	p := start(t, "-p", "-I", device, image)
-	p.waitFor(t, func() bool {
-		links, _ := filepath.Glob(fmt.Sprintf("/proc/%d/fd/*", p.cmd.Process.Pid))
-		return slices.ContainsFunc(links, func(link string) bool { name, _ := os.Readlink(link); return name == device })
-	})
+	p.waitFor(t, func() bool { return p.hasOpen(device) })
 	time.Sleep(100 * time.Millisecond) // to come as far as it gets
 	p.signal(t, syscall.SIGINT)
 	time.Sleep(100 * time.Millisecond)
-	if code, text := p.wait(t); code != exitFailed || !strings.HasSuffix(text, "e2qcow: interrupted by SIGINT; "+device+" is as it was\n") {
-		t.Errorf("exit %d and %q", code, text)
+	if ended, text := p.wait(t); ended != "signal: interrupt" || !strings.HasSuffix(text, "e2qcow: interrupted by SIGINT; "+device+" is as it was\n") {
+		t.Errorf("%s and %q", ended, text)
 	}
 	if after, err := os.ReadFile(device); err != nil || !bytes.Equal(before, after) {
 		t.Errorf("the device is not as it was: %v", err)

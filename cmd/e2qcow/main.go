@@ -10,7 +10,7 @@
 //	place   where on source and target   outputs       what is opened to be written
 //	quiet   sources that may change      frozen        while the source is frozen
 //	install an image put back in place   move          a filesystem moved in place
-//	info, check: what looks at images    completion: for shells
+//	info, check: what looks at images    completion: for shells; help
 //	e2image what differs under that name
 package main
 
@@ -20,6 +20,7 @@ import (
 	"os"
 	"os/signal"
 	"syscall"
+	"time"
 
 	"e2qcow/internal/freeze"
 )
@@ -46,7 +47,21 @@ func main() {
 	ctx, stop := s.interruptible()
 	err := s.run(ctx, os.Args)
 	stop()
-	os.Exit(s.exitCode(err))
+	s.exit(err)
+}
+
+// exit says what is wrong, if anything, and ends the process. A process that a
+// signal interrupted ends by the same signal, as a shell expects: the shell
+// then ends the loop that the process was started from.
+func (s *session) exit(err error) {
+	code := s.exitCode(err)
+	var interrupted *interruptedError
+	if errors.As(err, &interrupted) {
+		signal.Reset(interrupted.signal)
+		_ = syscall.Kill(os.Getpid(), interrupted.signal)
+		time.Sleep(time.Second) // the signal may reach another thread first
+	}
+	os.Exit(code)
 }
 
 // exitCode says what is wrong, if anything, and returns what to exit with.

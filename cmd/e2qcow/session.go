@@ -139,7 +139,7 @@ func (s *session) interruptible() (ctx context.Context, stop func()) {
 		for _, f := range s.cleanups {
 			f()
 		}
-		os.Exit(s.exitCode(err))
+		s.exit(err)
 	}()
 	return ctx, func() { close(ended) }
 }
