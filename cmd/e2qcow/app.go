@@ -21,14 +21,16 @@ func init() {
 type command struct {
 	name  string // the first argument; "" where that is an option or operand
 	flags []cli.Flag
-	help  string // with %s where the flags are listed
+	help  string // the flags are listed behind it
 	run   func(*session, *cli.Context) error
+
+	examples string // behind the flags
 }
 
 // commands returns the ways to call the tool, the usual one first.
 func commands() []command {
 	return []command{
-		{"", flags(), help, func(s *session, c *cli.Context) error {
+		{flags: flags(), help: help, examples: examples, run: func(s *session, c *cli.Context) error {
 			o, err := parseOptions(c)
 			if err != nil {
 				return err
@@ -38,9 +40,11 @@ func commands() []command {
 			}
 			return s.convert(c.Context, o)
 		}},
-		{"info", inspectFlags(), infoHelp, (*session).info},
-		{"check", inspectFlags(), checkHelp, (*session).check},
-		{"completion", completionFlags(), completionHelp, (*session).completion},
+		{name: "info", flags: inspectFlags(), help: infoHelp, run: (*session).info},
+		{name: "check", flags: inspectFlags(), help: checkHelp, run: (*session).check},
+		{name: "completion", flags: helpFlags(), help: completionHelp, run: (*session).completion},
+		{name: "help", flags: helpFlags(), help: helpHelp, run: (*session).printHelp},
+		{name: "version", flags: helpFlags(), help: versionHelp, run: (*session).printVersion},
 	}
 }
 
@@ -97,8 +101,7 @@ func (s *session) app(cmd command) *cli.App {
 				_, err := fmt.Fprint(s.stdout, e2imageUsage)
 				return err
 			case c.Bool(flagHelp):
-				_, err := fmt.Fprintf(s.stdout, cmd.help, flagHelpText(c.App.Flags))
-				return err
+				return s.printHelpOf(cmd)
 			case c.Bool(flagVersion):
 				_, err := fmt.Fprintln(s.stdout, toolName())
 				return err
@@ -111,6 +114,7 @@ func (s *session) app(cmd command) *cli.App {
 const help = `Usage: e2qcow -Q|-r [OPTION...] SOURCE TARGET
        e2qcow -I [OPTION...] DEVICE IMAGE
        e2qcow info|check IMAGE [--json]  |  e2qcow completion bash|zsh|fish
+       e2qcow help [COMMAND]  |  e2qcow version
 Save the metadata of an ext2, ext3 or ext4 filesystem as a qcow2 image, without
 the contents of files, and restore it. SOURCE, a device, a file or an image, is
 only read. "-" is standard input or output. Without -Q, -r or -I, TARGET
@@ -118,7 +122,9 @@ is in the format that dumpe2fs -i and debugfs -i read.
 Exits with 0; 1 failed; 2 wrong usage; 3 done, but metadata could not be read.
 The manual page has the details.
 
-%s
+`
+
+const examples = `
 Examples:
   e2qcow -Q /dev/sdb1 meta.qcow2     save the metadata of a filesystem
   e2qcow -r meta.qcow2 raw.img       restore it, for e2fsck -fn raw.img

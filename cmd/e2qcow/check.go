@@ -15,7 +15,7 @@ can be decompressed, and that every other is whole. Exits with 0 if all is well,
 1 if the image cannot be checked, 2 if it is damaged, 3 if only space in it is
 lost.
 
-%s`
+`
 
 // An exitStatus ends the tool with that status; all has been said.
 type exitStatus int

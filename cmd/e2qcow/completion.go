@@ -16,11 +16,7 @@ Print what has a shell complete the options and operands of e2qcow:
   e2qcow completion zsh > /usr/share/zsh/site-functions/_e2qcow
   e2qcow completion fish > /usr/share/fish/vendor_completions.d/e2qcow.fish
 
-%s`
-
-func completionFlags() []cli.Flag {
-	return []cli.Flag{&cli.BoolFlag{Name: flagHelp, Aliases: []string{"h"}, Usage: "print this text"}}
-}
+`
 
 // shells are those that completions are made for.
 var shells = []string{"bash", "zsh", "fish"}
@@ -145,16 +141,18 @@ func completeBash(list []command) string {
 		}
 		fmt.Fprintf(&b, "\t\tesac\n\t\toptions='%s'\n\t\t;;\n", strings.Join(all, " "))
 	}
+	names := strings.Join(commandNames(list), " ")
 	fmt.Fprintf(&b, "\tesac\n"+
 		"\tif [[ $cur == -* ]]; then\n"+
 		"\t\tmapfile -t COMPREPLY < <(compgen -W \"$options\" -- \"$cur\")\n"+
 		"\t\treturn\n"+
 		"\tfi\n"+
 		"\t[[ ${COMP_WORDS[1]} == completion && $COMP_CWORD == 2 ]] && { mapfile -t COMPREPLY < <(compgen -W '%s' -- \"$cur\"); return; }\n"+
+		"\t[[ ${COMP_WORDS[1]} == help && $COMP_CWORD == 2 ]] && { mapfile -t COMPREPLY < <(compgen -W '%s' -- \"$cur\"); return; }\n"+
 		"\t(( COMP_CWORD == 1 )) && mapfile -t COMPREPLY < <(compgen -W '%s' -- \"$cur\")\n"+
 		"\tmapfile -t -O ${#COMPREPLY[@]} COMPREPLY < <(compgen -f -- \"$cur\")\n"+
 		"}\n"+
-		"complete -o filenames -F _e2qcow e2qcow\n", strings.Join(shells, " "), strings.Join(commandNames(list), " "))
+		"complete -o filenames -F _e2qcow e2qcow\n", strings.Join(shells, " "), names, names)
 	return b.String()
 }
 
@@ -170,6 +168,8 @@ func completeZsh(list []command) string {
 			operands = "'1: :_alternative \"commands:command:(" + strings.Join(commandNames(list), " ") + ")\" \"files:source:_files\"' '*:file:_files'"
 		case "completion":
 			operands = "'1:shell:(" + strings.Join(shells, " ") + ")'"
+		case "help":
+			operands = "'1:command:(" + strings.Join(commandNames(list), " ") + ")'"
 		}
 		fmt.Fprintf(&b, "\t%s)\n\t\tspecs=(\n", pattern)
 		for _, c := range completables(cmd.flags) {
@@ -269,5 +269,6 @@ func completeFish(list []command) string {
 		}
 	}
 	fmt.Fprintf(&b, "complete -c e2qcow -n '__fish_seen_subcommand_from completion' -f -a '%s'\n", strings.Join(shells, " "))
+	fmt.Fprintf(&b, "complete -c e2qcow -n '__fish_seen_subcommand_from help; and test (count (commandline -opc)) -eq 2' -f -a '%s'\n", names)
 	return b.String()
 }

@@ -58,6 +58,7 @@ func TestCompleteBash(t *testing.T) {
 		{"check --", "--help --json"},
 		{"info a", "a disk.img"},
 		{"completion ", "bash fish zsh"},
+		{"help ", "check completion help info version"},
 		{"info.img --dry", "--dry-run"},
 	} {
 		cmd := exec.Command("bash", append([]string{"-c", complete, completions}, strings.Split(test.words, " ")...)...)
@@ -90,6 +91,7 @@ func TestCompleteFish(t *testing.T) {
 		"e2qcow --journal l": "live",
 		"e2qcow comp":        "completion",
 		"e2qcow check --js":  "--json",
+		"e2qcow help inf":    "info",
 	} {
 		cmd := exec.Command("fish", "--no-config", "-c", "source $argv[1]; complete -C $argv[2]", script(t, "fish"), line)
 		cmd.Env = append(os.Environ(), "HOME="+t.TempDir())

@@ -18,8 +18,9 @@ import (
 // what it does where no option says otherwise and in the form of its messages.
 const e2image = "e2image"
 
-// followed is the version of e2fsprogs whose e2image is meant.
-const followed = "1.47.0"
+// followed is the version of e2fsprogs whose e2image is meant, with its date.
+// Filters of test suites look for a version and a date in this form.
+const followed = "1.47.0 (5-Feb-2023)"
 
 // calledAs takes the name that the program was called by.
 func (s *session) calledAs(path string) {
@@ -31,10 +32,11 @@ func (s *session) calledAs(path string) {
 // isE2image reports whether the tool takes the place of e2image.
 func (s *session) isE2image() bool { return s.name == e2image }
 
-// sayBanner says who is at work, before all else.
+// sayBanner prints, under the name e2image, the versions of e2image and of the
+// tool as the first line.
 func (s *session) sayBanner() {
 	if s.isE2image() {
-		_, _ = fmt.Fprintf(s.stderr, "%s %s (%s)\n", e2image, followed, toolName())
+		_, _ = fmt.Fprintf(s.stderr, "%s %s, %s\n", e2image, followed, toolName())
 	}
 }
 

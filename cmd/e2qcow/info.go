@@ -30,7 +30,7 @@ const infoHelp = `Usage: e2qcow info IMAGE [--json]
 Print what an image says of itself, how it was made, and the filesystem that is
 in it.
 
-%s`
+`
 
 // openImage opens the one operand of a command.
 func openImage(c *cli.Context, command string) (*source.Source, error) {

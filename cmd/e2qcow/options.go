@@ -251,7 +251,7 @@ func wrongOperands(m mode, args []string) error {
 		e.what = fmt.Sprintf("%s takes %s, nothing more: %q", m, operands, args[2])
 	}
 	if m == toNormal {
-		e.what += "; it is what is written without -Q, -r or -I; commands are info, check and completion"
+		e.what += "; it is what is written without -Q, -r or -I; commands are info, check, completion, help and version"
 	}
 	return e
 }
