@@ -54,15 +54,17 @@ type Reporter struct {
 	w        io.Writer
 	terminal bool
 	now      func() time.Time
+	columns  func() int // of the terminal; 0 where that is not known
 
-	bar   *progressbar.ProgressBar // of the phase, on a terminal
-	phase string
-	unit  Unit
-	start time.Time // of the phase
-	last  time.Time // when something was shown
-	shown bool      // whether a line says what done and total are
-	done  int64
-	total int64
+	bar    *progressbar.ProgressBar // of the phase, on a terminal
+	layout layout                   // of the bar
+	phase  string
+	unit   Unit
+	start  time.Time // of the phase
+	last   time.Time // when something was shown
+	shown  bool      // whether a line says what done and total are
+	done   int64
+	total  int64
 }
 
 // How often something is shown.
@@ -77,7 +79,36 @@ func New(f *os.File, always bool) *Reporter {
 	if !terminal && !always {
 		return nil
 	}
-	return &Reporter{w: f, terminal: terminal, now: time.Now}
+	columns := func() int {
+		width, _, err := term.GetSize(int(f.Fd()))
+		if err != nil {
+			return 0
+		}
+		return width
+	}
+	return &Reporter{w: f, terminal: terminal, now: time.Now, columns: columns}
+}
+
+// A layout is what stands beside the bar. A line that is longer than the
+// terminal is wide would scroll.
+type layout uint8
+
+const (
+	barOnly  layout = iota // the phase and the percentage
+	withTime               // the time that passed and the time that is left too
+	withRate               // the counts and the rate too
+)
+
+// layoutFor returns the layout for a terminal of some columns.
+func layoutFor(columns int) layout {
+	const time, rate = 40, 78 // columns of the longest line, with a bar of four
+	switch {
+	case columns <= 0 || columns >= rate:
+		return withRate
+	case columns >= time:
+		return withTime
+	}
+	return barOnly
 }
 
 // Phase ends the phase before and begins one. It returns the callback that
@@ -108,7 +139,9 @@ func (r *Reporter) count(done, total int64) {
 		r.line(now)
 		return
 	}
-	if r.bar == nil {
+	if now := layoutFor(r.columns()); r.bar == nil || now != r.layout {
+		r.clear()
+		r.layout = now
 		r.bar = r.newBar(max(total, 1))
 	}
 	if total > 0 && total != r.bar.GetMax64() {
@@ -120,17 +153,32 @@ func (r *Reporter) count(done, total int64) {
 }
 
 func (r *Reporter) newBar(total int64) *progressbar.ProgressBar {
-	rate := []progressbar.Option{progressbar.OptionShowBytes(true), progressbar.OptionUseIECUnits(true)}
-	if r.unit != Bytes {
-		rate = []progressbar.Option{progressbar.OptionShowIts(), progressbar.OptionSetItsString(r.unit.name())}
-	}
-	return progressbar.NewOptions64(total, append(rate,
+	options := []progressbar.Option{
 		progressbar.OptionSetWriter(r.w),
 		progressbar.OptionSetDescription(r.phase),
-		progressbar.OptionShowCount(),
 		progressbar.OptionFullWidth(),
 		progressbar.OptionClearOnFinish(),
-	)...)
+		progressbar.OptionSetElapsedTime(r.layout >= withTime),
+		progressbar.OptionSetPredictTime(r.layout >= withTime),
+	}
+	switch {
+	case r.layout < withRate:
+	case r.unit == Bytes:
+		options = append(options, progressbar.OptionShowCount(), progressbar.OptionShowBytes(true), progressbar.OptionUseIECUnits(true))
+	default:
+		options = append(options, progressbar.OptionShowCount(), progressbar.OptionShowIts(), progressbar.OptionSetItsString(r.unit.name()))
+	}
+	return progressbar.NewOptions64(total, options...)
+}
+
+// clear takes the bar off the terminal.
+func (r *Reporter) clear() {
+	if r.bar == nil {
+		return
+	}
+	_ = r.bar.Exit()
+	_ = r.bar.Clear()
+	r.bar = nil
 }
 
 // line writes a line of text about the phase.
@@ -163,11 +211,9 @@ func percent(done, total int64) int64 {
 func (r *Reporter) Finish() {
 	switch {
 	case r == nil || r.phase == "":
-	case r.terminal && r.bar != nil:
-		_ = r.bar.Exit()
-		_ = r.bar.Clear()
-		r.bar = nil
-	case !r.terminal && !r.shown:
+	case r.terminal:
+		r.clear()
+	case !r.shown:
 		r.line(r.now())
 	}
 	if r != nil {

@@ -1,11 +1,16 @@
 package progress
 
 import (
+	"fmt"
+	"io"
 	"math"
 	"os"
 	"strings"
 	"testing"
 	"time"
+	"unicode/utf8"
+
+	"golang.org/x/sys/unix"
 )
 
 func TestLines(t *testing.T) {
@@ -43,7 +48,7 @@ func TestBar(t *testing.T) {
 	for unit, rate := range map[Unit]string{Bytes: "iB/s", Groups: "groups/s"} {
 		var out strings.Builder
 		clock := time.Unix(0, 0)
-		r := &Reporter{w: &out, terminal: true, now: func() time.Time { return clock }}
+		r := &Reporter{w: &out, terminal: true, now: func() time.Time { return clock }, columns: func() int { return 0 }}
 		count := r.Phase("scan", unit)
 		for i, total := range []int64{0, 10, 5, 1 << 40, 1 << 40} {
 			time.Sleep(time.Millisecond) // the bar has a clock of its own
@@ -77,5 +82,68 @@ func TestNil(t *testing.T) {
 	r.Finish()
 	if New(f, true) == nil {
 		t.Error("no Reporter though it was asked for")
+	}
+}
+
+// terminal returns a pseudo-terminal of some columns, and what is written to it
+// when the program side has been closed.
+func terminal(t *testing.T, columns uint16) (tty *os.File, written func() string) {
+	t.Helper()
+	master, err := os.OpenFile("/dev/ptmx", os.O_RDWR|unix.O_NOCTTY, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { master.Close() })
+	number, err := unix.IoctlGetInt(int(master.Fd()), unix.TIOCGPTN)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := unix.IoctlSetPointerInt(int(master.Fd()), unix.TIOCSPTLCK, 0); err != nil {
+		t.Fatal(err)
+	}
+	tty, err = os.OpenFile(fmt.Sprintf("/dev/pts/%d", number), os.O_RDWR|unix.O_NOCTTY, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := unix.IoctlSetWinsize(int(tty.Fd()), unix.TIOCSWINSZ, &unix.Winsize{Row: 24, Col: columns}); err != nil {
+		t.Fatal(err)
+	}
+	text := make(chan string)
+	go func() {
+		b, _ := io.ReadAll(master) // ends with EIO
+		text <- string(b)
+	}()
+	return tty, func() string {
+		tty.Close()
+		return <-text
+	}
+}
+
+// TestNarrow draws bars on terminals of many widths: no line may be longer than
+// the terminal is wide.
+func TestNarrow(t *testing.T) {
+	for _, columns := range []uint16{24, 32, 40, 48, 60, 77, 78, 80, 120, 200} {
+		tty, written := terminal(t, columns)
+		r := New(tty, false)
+		clock := time.Unix(0, 0)
+		r.now = func() time.Time { return clock }
+		for unit, total := range map[Unit]int64{Bytes: 1023 << 30, Groups: 1 << 24, Tables: 1 << 22} {
+			count := r.Phase("measure", unit)
+			for i := range int64(4) {
+				time.Sleep(time.Millisecond) // the bar has a clock of its own
+				clock = clock.Add(time.Hour)
+				count(i*total/100, total)
+			}
+		}
+		r.Finish()
+		got := written()
+		if !strings.Contains(got, "measure") || !strings.Contains(got, "%") {
+			t.Errorf("%d columns: no bar in %q", columns, got)
+		}
+		for line := range strings.FieldsFuncSeq(got, func(c rune) bool { return c == '\r' || c == '\n' }) {
+			if n := utf8.RuneCountInString(line); n > int(columns) {
+				t.Errorf("%d columns: a line of %d: %q", columns, n, line)
+			}
+		}
 	}
 }
