@@ -391,8 +391,9 @@ func TestRunsOfOverlay(t *testing.T) {
 	if n := countRuns(t, m); n != len(backing.runs) {
 		t.Errorf("%d runs, want %d", n, len(backing.runs))
 	}
-	if took := time.Since(start); took > time.Second {
-		t.Errorf("it took %v to walk an empty image", took)
+	// In the time of both images that is milliseconds, else minutes.
+	if took := time.Since(start); took > 20*time.Second {
+		t.Errorf("walking an empty image took %v", took)
 	}
 }
 

@@ -12,6 +12,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"e2qcow/ext"
@@ -238,26 +239,29 @@ func (d slowDisk) ReadAt(p []byte, off int64) (int, error) {
 	return d.ReaderAt.ReadAt(p, off)
 }
 
-// Workers read at the same time.
+// Workers read at the same time. On the clock of synctest no visit ends before
+// all that can begin have begun.
 func TestSweepIsParallel(t *testing.T) {
 	fs := newSynthetic(layout{blocks: 1 << 16})
-	s := scannerOf(t, slowDisk{fs}, fs.size)
-	var mu sync.Mutex
-	inside, most := 0, 0
-	s.threads = 4
-	err := s.sweep(context.Background(), 1, func(int) (uint64, uint64) { return 0, 1 << 14 }, func(*batch, int, uint64, []byte) {
-		mu.Lock()
-		inside++
-		most = max(most, inside)
-		mu.Unlock()
-		time.Sleep(time.Millisecond)
-		mu.Lock()
-		inside--
-		mu.Unlock()
+	synctest.Test(t, func(t *testing.T) {
+		s := scannerOf(t, slowDisk{fs}, fs.size)
+		var mu sync.Mutex
+		inside, most := 0, 0
+		s.threads = 4
+		err := s.sweep(context.Background(), 1, func(int) (uint64, uint64) { return 0, 1 << 14 }, func(*batch, int, uint64, []byte) {
+			mu.Lock()
+			inside++
+			most = max(most, inside)
+			mu.Unlock()
+			time.Sleep(time.Millisecond)
+			mu.Lock()
+			inside--
+			mu.Unlock()
+		})
+		if err != nil || most < 2 {
+			t.Errorf("%d visits at once, %v", most, err)
+		}
 	})
-	if err != nil || most < 2 {
-		t.Errorf("%d visits at once, %v", most, err)
-	}
 }
 
 // An advisedDisk is to be read as it says.

@@ -182,11 +182,11 @@ func checkFrozenDump(t *testing.T, image, dir, point string, orphan bool) {
 var aboutOrphans = regexp.MustCompile(`: (Clearing|Truncating) orphaned inode |: Orphan file \(inode \d+\) block \d+ is not clean\.$|^CLEARED\.$`)
 
 // written tells when something could be written to the filesystem.
-func written(point string) <-chan time.Time {
-	done := make(chan time.Time, 1)
+func written(point string) <-chan struct{} {
+	done := make(chan struct{})
 	go func() {
 		if os.WriteFile(filepath.Join(point, "written"), nil, 0o600) == nil {
-			done <- time.Now()
+			close(done)
 		}
 	}()
 	return done
@@ -195,7 +195,7 @@ func written(point string) <-chan time.Time {
 // startFrozen starts a restore of a frozen filesystem to a pipe that nobody
 // reads, so that it stays in the middle of its work, and returns when it is
 // there.
-func startFrozen(t *testing.T, image, point string) (cmd *exec.Cmd, stdout *os.File, done <-chan time.Time) {
+func startFrozen(t *testing.T, image, point string) (cmd *exec.Cmd, stdout *os.File, done <-chan struct{}) {
 	t.Helper()
 	r, w, err := os.Pipe()
 	if err != nil {
@@ -231,16 +231,12 @@ func TestFreezeKilled(t *testing.T) {
 	image, point := mountImage(t, "-t ext4")
 	for _, s := range []unix.Signal{unix.SIGKILL, unix.SIGINT, unix.SIGTERM, unix.SIGQUIT} {
 		cmd, _, done := startFrozen(t, image, point)
-		from := time.Now()
 		if err := unix.Kill(-cmd.Process.Pid, s); err != nil {
 			t.Fatal(err)
 		}
 		select {
-		case at := <-done:
-			if took := at.Sub(from); took > time.Second {
-				t.Errorf("%v: thawed after %v", s, took)
-			}
-		case <-time.After(20 * time.Second):
+		case <-done:
+		case <-time.After(20 * time.Second): // it would stay frozen for 30
 			t.Fatalf("%v: it stays frozen", s)
 		}
 	}

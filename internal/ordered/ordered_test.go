@@ -11,6 +11,7 @@ import (
 	"slices"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"e2qcow/internal/image"
@@ -316,7 +317,8 @@ func (c crowded) ReadAt(b []byte, off int64) (int, error) {
 	return c.runs.ReadAt(b, off)
 }
 
-// TestRunDepth reads as much at once as the image says, and the same.
+// TestRunDepth reads as much at once as the image says, and the same. On the
+// clock of synctest no read ends before all that can begin have begun.
 func TestRunDepth(t *testing.T) {
 	img := crowded{runs: apart}
 	want := make([]byte, img.size)
@@ -324,17 +326,19 @@ func TestRunDepth(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, depth := range []int{0, 1, 32} {
-		img.depth, img.inside, img.most = depth, new(atomic.Int64), new(atomic.Int64)
-		var finished atomic.Int64
-		got, next := make([]byte, img.size), int64(0)
-		err := Run(t.Context(), img, Options{Granule: 8, Threads: 2}, func() Worker {
-			return recorder{got: &got, next: &next, finished: &finished, fail: none}
+		synctest.Test(t, func(t *testing.T) {
+			img.depth, img.inside, img.most = depth, new(atomic.Int64), new(atomic.Int64)
+			var finished atomic.Int64
+			got, next := make([]byte, img.size), int64(0)
+			err := Run(t.Context(), img, Options{Granule: 8, Threads: 2}, func() Worker {
+				return recorder{got: &got, next: &next, finished: &finished, fail: none}
+			})
+			if err != nil || !bytes.Equal(got, want) {
+				t.Fatalf("bytes differ, or %v", err)
+			}
+			if most, want := img.most.Load(), int64(max(depth, 4)); most > want || most < want/2 {
+				t.Errorf("depth %d: %d reads at once, want %d", depth, most, want)
+			}
 		})
-		if err != nil || !bytes.Equal(got, want) {
-			t.Fatalf("bytes differ, or %v", err)
-		}
-		if most, want := img.most.Load(), int64(max(depth, 4)); most > want || most < want/2 {
-			t.Errorf("%d reads at once, want %d", most, want)
-		}
 	}
 }
