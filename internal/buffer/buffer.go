@@ -6,11 +6,7 @@
 // short as 512 KiB.
 package buffer
 
-import (
-	"sync"
-
-	"golang.org/x/sys/unix"
-)
+import "sync"
 
 const hugePage = 2 << 20
 
@@ -47,15 +43,14 @@ func New(size int) *Buffer {
 		// that is not touched costs nothing.
 		length = (size+hugePage-1)/hugePage*hugePage + hugePage
 	}
-	mapped, err := unix.Mmap(-1, 0, length, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_PRIVATE|unix.MAP_ANON)
+	mapped, err := mapMemory(length)
 	if err != nil {
 		return &Buffer{Bytes: make([]byte, size)}
 	}
 	if !huge {
 		return &Buffer{Bytes: mapped, mapped: mapped}
 	}
-	// Advice: that it was not taken changes nothing.
-	_ = unix.Madvise(mapped, unix.MADV_HUGEPAGE)
+	adviseHuge(mapped)
 	from := -address(mapped) & (hugePage - 1)
 	return &Buffer{Bytes: mapped[from:][:size:size], mapped: mapped}
 }
@@ -77,8 +72,7 @@ func (b *Buffer) Free() {
 	}
 	pool.Unlock()
 	if !keep {
-		// What cannot be unmapped stays: nobody has it any more.
-		_ = unix.Munmap(b.mapped)
+		unmapMemory(b.mapped)
 	}
 }
 

@@ -14,8 +14,6 @@ import (
 	"io/fs"
 	"os"
 	"sync"
-
-	"golang.org/x/sys/unix"
 )
 
 // Options say where bytes are kept. The zero Options keep the first
@@ -135,12 +133,8 @@ func (s *Spool) open() (*os.File, error) {
 	if s.file != nil {
 		return s.file, nil
 	}
-	f, err := os.CreateTemp(s.dir, "e2qcow-spool-*")
+	f, err := createUnnamed(s.dir)
 	if err != nil {
-		return nil, err
-	}
-	if err := os.Remove(f.Name()); err != nil {
-		f.Close()
 		return nil, err
 	}
 	s.file = f
@@ -224,17 +218,12 @@ func (s *Spool) NextRun(off int64) (start, end int64, err error) {
 
 // nextFileRun is NextRun of the temporary file.
 func (s *Spool) nextFileRun(off int64) (start, end int64, err error) {
-	start, err = s.file.Seek(off-s.limit, unix.SEEK_DATA)
-	switch {
-	case errors.Is(err, unix.ENXIO):
-		return 0, 0, io.EOF
-	case errors.Is(err, unix.EINVAL) || errors.Is(err, unix.ENOTSUP): // holes are not told from zeros
-		return off, s.size, nil
-	case err != nil:
-		return 0, 0, s.trouble(err)
+	start, end, err = nextData(s.file, off-s.limit, s.size-s.limit)
+	if err != nil && !errors.Is(err, io.EOF) {
+		err = s.trouble(err)
 	}
-	if end, err = s.file.Seek(start, unix.SEEK_HOLE); err != nil {
-		return 0, 0, s.trouble(err)
+	if err != nil {
+		return 0, 0, err
 	}
 	return s.limit + start, min(s.limit+end, s.size), nil
 }
@@ -266,7 +255,7 @@ func (s *Spool) Close() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.file != nil {
-		s.file.Close()
+		closeUnnamed(s.file)
 		s.file = nil
 	}
 	s.blocks = nil

@@ -1,0 +1,6 @@
+//go:build !linux
+
+package buffer
+
+// adviseHuge does nothing: only Linux takes this advice.
+func adviseHuge([]byte) {}
