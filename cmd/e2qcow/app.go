@@ -5,11 +5,11 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"runtime/debug"
 
 	"github.com/urfave/cli/v2"
 
 	"e2qcow/internal/raw"
+	"e2qcow/internal/version"
 )
 
 func init() {
@@ -132,10 +132,4 @@ Examples:
 `
 
 // toolName returns the name and the version of the program.
-func toolName() string {
-	version := "(unknown)"
-	if info, ok := debug.ReadBuildInfo(); ok && info.Main.Version != "" {
-		version = info.Main.Version
-	}
-	return name + " " + version
-}
+func toolName() string { return name + " " + version.String() }
