@@ -189,6 +189,20 @@ func (w *work) checkPartitions(off, n int64, disk bool, known func(off, n int64)
 	return nil
 }
 
+// checkPlace refuses to write n bytes at the place that -O names over anything
+// known there, but for the filesystem that is on the source and what lies in
+// that.
+func (w *work) checkPlace(n int64, disk bool) error {
+	if w.overwrite {
+		return nil
+	}
+	if err := w.checkPartitions(0, n, disk, func(int64, int64) bool { return false }); err != nil {
+		return err
+	}
+	same := w.sameFilesystem()(w.target)
+	return w.target.CheckPlace(0, n, func(h target.Holding) bool { return same && h.Start >= 0 && h.End <= n })
+}
+
 // sameFilesystem returns what tells whether a disk holds the filesystem that
 // is on w.disk, by its UUID.
 func (w *work) sameFilesystem() func(io.ReaderAt) bool {

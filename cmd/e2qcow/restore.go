@@ -19,7 +19,7 @@ func (w *work) writeRaw(ctx context.Context, img image.Image) error {
 	)
 	kind := w.target.Kind()
 	if w.to != nil {
-		if err := w.checkPartitions(0, img.Size(), kind == target.Device, func(int64, int64) bool { return false }); err != nil {
+		if err := w.checkPlace(img.Size(), kind == target.Device); err != nil {
 			return err
 		}
 	}

@@ -1,0 +1,388 @@
+// Package folder finds and makes files in folders that other users may write
+// to as well.
+//
+//	/tmp/a/link ─► a ─► link ─► out.img        each step by an open folder
+//	        │
+//	        └ a symlink that another user put into a folder that users share
+//	          is not followed
+//
+// A name is followed once, folder by folder. What is done then is done in the
+// folder that was found, so that nobody can exchange it meanwhile.
+package folder
+
+import (
+	"errors"
+	"io/fs"
+	"os"
+	"strings"
+
+	"golang.org/x/sys/unix"
+)
+
+// Why a file is not used, for errors.Is.
+var (
+	ErrForeign = errors.New("belongs to another user, in a folder that others write to")
+	ErrLinked  = errors.New("has other names, and is in a folder that others write to")
+	ErrNoName  = errors.New("has no name any more, so that nobody would find what is written")
+	ErrDevices = errors.New("is no device, and in a folder of devices")
+	ErrKind    = errors.New("is not a regular file")
+	ErrExposed = errors.New("can be written to by others")
+)
+
+// An Entry is a name in an open folder. There need not be a file of that name.
+type Entry struct {
+	dir  *os.File // opened with O_PATH
+	st   unix.Stat_t
+	base string
+	name string // by which it was asked for
+	open bool   // base is what procfs shows of an open file
+}
+
+// maxLinks is how many symlinks the kernel follows.
+const maxLinks = 40
+
+// Find follows name to the file that is meant, which need not exist. Its folder
+// must. Close must be called.
+func Find(name string) (*Entry, error) { return find(name, true) }
+
+// find is Find, which does not follow a symlink at the end unless told to.
+func find(name string, follow bool) (*Entry, error) {
+	e, err := walk(name, follow)
+	if err == nil && e.open {
+		err = e.followOpen()
+	}
+	if err != nil {
+		if e != nil {
+			e.Close()
+		}
+		return nil, &fs.PathError{Op: "open", Path: name, Err: err}
+	}
+	return e, nil
+}
+
+// followOpen goes on to the name of an open file, if that is a regular one. What
+// procfs shows looks like a symlink, but its text may lead nowhere, or to another
+// file: there is no name for a file that was deleted or is in memory.
+func (e *Entry) followOpen() error {
+	var meant, found unix.Stat_t
+	if err := unix.Fstatat(e.fd(), e.base, &meant, 0); err != nil || meant.Mode&unix.S_IFMT != unix.S_IFREG {
+		return err
+	}
+	text, err := e.readlink()
+	if err != nil {
+		return err
+	}
+	named, err := walk(text, true)
+	if err != nil {
+		return ErrNoName
+	}
+	defer func() { named.Close() }() // one of the two
+	if err := unix.Fstatat(named.fd(), named.base, &found, unix.AT_SYMLINK_NOFOLLOW); err != nil || !same(&found, &meant) {
+		return ErrNoName
+	}
+	named.name = e.name
+	*e, *named = *named, *e
+	return nil
+}
+
+// walk opens one folder after the other. Its errors do not name the file.
+func walk(name string, follow bool) (*Entry, error) {
+	e := &Entry{name: name}
+	if err := e.start(name); err != nil {
+		return nil, err
+	}
+	todo := elements(name)
+	for links := 0; ; {
+		e.base = todo[0]
+		todo = todo[1:]
+		last := len(todo) == 0
+		text, err := e.readlink()
+		switch {
+		case err == nil && last && !follow || errors.Is(err, unix.ENOENT) && last:
+			return e, nil
+		case err == nil && last && e.onProc():
+			e.open = true
+			return e, nil
+		case err == nil && !last && e.onProc():
+			err = e.enter(0) // the kernel knows where that leads
+		case err == nil:
+			if links++; links > maxLinks {
+				err = unix.ELOOP
+			} else if todo = append(elements(text), todo...); text[0] == '/' {
+				err = e.start("/")
+			}
+		case !errors.Is(err, unix.EINVAL): // which says that it is no symlink
+		case last:
+			return e, nil
+		default:
+			err = e.enter(unix.O_NOFOLLOW)
+		}
+		if err != nil {
+			e.Close()
+			return nil, err
+		}
+	}
+}
+
+// elements returns the names that a path is made of.
+func elements(path string) []string {
+	list := strings.FieldsFunc(path, func(r rune) bool { return r == '/' })
+	if len(list) == 0 {
+		return []string{"."}
+	}
+	return list
+}
+
+// start opens the folder that a path begins in.
+func (e *Entry) start(path string) error {
+	first := "."
+	if strings.HasPrefix(path, "/") {
+		first = "/"
+	}
+	fd, err := unix.Open(first, unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return err
+	}
+	return e.take(fd)
+}
+
+// enter goes on to the folder base.
+func (e *Entry) enter(flag int) error {
+	fd, err := unix.Openat(e.fd(), e.base, unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC|flag, 0)
+	if err != nil {
+		return err
+	}
+	return e.take(fd)
+}
+
+func (e *Entry) take(fd int) error {
+	e.Close()
+	e.dir = os.NewFile(uintptr(fd), e.name)
+	return unix.Fstat(fd, &e.st)
+}
+
+// readlink returns the text of the symlink base. That of another user in a
+// shared folder is an error.
+func (e *Entry) readlink() (string, error) {
+	fd, err := unix.Openat(e.fd(), e.base, unix.O_PATH|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return "", err
+	}
+	defer func() { _ = unix.Close(fd) }()
+	var st unix.Stat_t
+	if err := unix.Fstat(fd, &st); err != nil {
+		return "", err
+	}
+	if st.Mode&unix.S_IFMT != unix.S_IFLNK {
+		return "", unix.EINVAL
+	}
+	if e.Shared() && !own(&st) {
+		return "", ErrForeign
+	}
+	b := make([]byte, unix.PathMax)
+	n, err := unix.Readlinkat(fd, "", b)
+	if err == nil && n == 0 {
+		err = unix.ENOENT
+	}
+	return string(b[:max(n, 0)]), err
+}
+
+// onProc tells whether the folder is one of procfs, where symlinks lead to open
+// files and not to where their text says.
+func (e *Entry) onProc() bool {
+	var st unix.Statfs_t
+	return unix.Fstatfs(e.fd(), &st) == nil && st.Type == unix.PROC_SUPER_MAGIC
+}
+
+func (e *Entry) fd() int { return int(e.dir.Fd()) }
+
+// Close closes the folder.
+func (e *Entry) Close() {
+	if e.dir != nil {
+		e.dir.Close()
+	}
+}
+
+// Same tells whether two entries are the same name in the same folder.
+func (e *Entry) Same(o *Entry) bool {
+	return e.base == o.base && e.st.Dev == o.st.Dev && e.st.Ino == o.st.Ino
+}
+
+// Shared tells whether users other than the owner of the folder can make files
+// in it.
+func (e *Entry) Shared() bool { return e.st.Mode&(unix.S_IWGRP|unix.S_IWOTH) != 0 }
+
+// Private tells whether nobody but the caller and root can make files in the
+// folder.
+func (e *Entry) Private() bool { return !e.Shared() && own(&e.st) }
+
+// own tells whether a file belongs to the caller or root.
+func own(st *unix.Stat_t) bool { return st.Uid == 0 || int(st.Uid) == os.Geteuid() }
+
+// Own tells whether an open file belongs to the caller or root.
+func Own(f *os.File) (bool, error) {
+	st, err := stat(f)
+	return own(&st), err
+}
+
+// Check refuses an open file, which is to be changed where it is, that another
+// user put into a shared folder.
+func (e *Entry) Check(f *os.File) error {
+	st, err := stat(f)
+	switch {
+	case err != nil:
+		return err
+	case e.Shared() && !own(&st):
+		return ErrForeign
+	case e.Shared() && st.Mode&unix.S_IFMT == unix.S_IFREG && st.Nlink > 1:
+		return ErrLinked
+	}
+	return nil
+}
+
+func stat(f *os.File) (unix.Stat_t, error) {
+	var st unix.Stat_t
+	conn, err := f.SyscallConn()
+	if err != nil {
+		return st, err
+	}
+	var statErr error
+	if err = conn.Control(func(fd uintptr) { statErr = unix.Fstat(int(fd), &st) }); err == nil {
+		err = statErr
+	}
+	return st, err
+}
+
+// Open opens the file, which is not a symlink by now.
+func (e *Entry) Open(flag int) (*os.File, error) { return e.openat(flag, 0) }
+
+// Create makes an empty file, and opens it to be read and written. A file of
+// that name is an error.
+func (e *Entry) Create() (*os.File, error) {
+	return e.openat(unix.O_RDWR|unix.O_CREAT|unix.O_EXCL, 0o600)
+}
+
+func (e *Entry) openat(flag int, mode uint32) (*os.File, error) {
+	if !e.open {
+		flag |= unix.O_NOFOLLOW
+	}
+	for {
+		fd, err := unix.Openat(e.fd(), e.base, flag|unix.O_NOCTTY|unix.O_CLOEXEC, mode)
+		if err == nil {
+			return os.NewFile(uintptr(fd), e.name), nil
+		}
+		if !errors.Is(err, unix.EINTR) {
+			return nil, &fs.PathError{Op: "open", Path: e.name, Err: err}
+		}
+	}
+}
+
+// Is tells whether the entry is the name of an open file.
+func (e *Entry) Is(f *os.File) bool {
+	var here unix.Stat_t
+	open, err := stat(f)
+	return err == nil && unix.Fstatat(e.fd(), e.base, &here, unix.AT_SYMLINK_NOFOLLOW) == nil && here.Dev == open.Dev && here.Ino == open.Ino
+}
+
+// Remove removes the name, if it is still that of f.
+func (e *Entry) Remove(f *os.File) {
+	if e.Is(f) {
+		_ = unix.Unlinkat(e.fd(), e.base, 0)
+	}
+}
+
+// Sync makes changes of names in the folder last, where its filesystem can. f is
+// any open file of that filesystem, which is synced whole where the folder
+// cannot be read.
+func (e *Entry) Sync(f *os.File) error {
+	fd, err := unix.Openat(e.fd(), ".", unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+	if errors.Is(err, unix.EACCES) {
+		return unix.Syncfs(int(f.Fd()))
+	}
+	if err != nil {
+		return err
+	}
+	defer func() { _ = unix.Close(fd) }()
+	if err = unix.Fsync(fd); errors.Is(err, unix.EINVAL) || errors.Is(err, unix.ENOTSUP) {
+		return nil // a filesystem that does not know it
+	}
+	return err
+}
+
+// CheckDevices refuses to make a file among devices, where a mistyped name of
+// one would have it: on the filesystem of /dev, but for /dev/shm.
+func (e *Entry) CheckDevices() error {
+	var dev, root, shm unix.Stat_t
+	if unix.Stat("/dev", &dev) != nil || unix.Stat("/", &root) != nil || e.st.Dev != dev.Dev {
+		return nil
+	}
+	haveShm := unix.Stat("/dev/shm", &shm) == nil
+	// Up from the folder, as far as the filesystem goes.
+	const maxDepth = 256
+	at := &Entry{name: e.name, base: "."}
+	if err := at.takeFrom(e.fd()); err != nil {
+		return err
+	}
+	defer func() { at.Close() }()
+	for range maxDepth {
+		switch {
+		case haveShm && same(&at.st, &shm):
+			return nil
+		case same(&at.st, &dev):
+			return ErrDevices
+		}
+		before := at.st
+		at.base = ".."
+		if err := at.enter(0); err != nil || same(&before, &at.st) || at.st.Dev != dev.Dev {
+			break
+		}
+	}
+	if dev.Dev != root.Dev { // another mount of it
+		return ErrDevices
+	}
+	return nil
+}
+
+func same(a, b *unix.Stat_t) bool { return a.Dev == b.Dev && a.Ino == b.Ino }
+
+// takeFrom opens the folder of that descriptor once more.
+func (e *Entry) takeFrom(dir int) error {
+	fd, err := unix.Openat(dir, ".", unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return err
+	}
+	return e.take(fd)
+}
+
+// OpenOwn opens a regular file that says what is to be done, such as a journal:
+// it belongs to the caller or root, nobody else can write to it, and its name is
+// not a symlink. flag is os.O_RDONLY or os.O_RDWR.
+func OpenOwn(name string, flag int) (*os.File, error) {
+	e, err := find(name, false)
+	if err != nil {
+		return nil, err
+	}
+	defer e.Close()
+	f, err := e.Open(flag | unix.O_NONBLOCK)
+	if errors.Is(err, unix.ELOOP) {
+		err = &fs.PathError{Op: "open", Path: name, Err: ErrKind}
+	}
+	if err != nil {
+		return nil, err
+	}
+	st, err := stat(f)
+	switch {
+	case err != nil:
+	case st.Mode&unix.S_IFMT != unix.S_IFREG:
+		err = ErrKind
+	case !own(&st) || st.Mode&(unix.S_IWGRP|unix.S_IWOTH) != 0:
+		err = ErrExposed
+	default:
+		err = e.Check(f)
+	}
+	if err != nil {
+		f.Close()
+		return nil, &fs.PathError{Op: "open", Path: name, Err: err}
+	}
+	return f, nil
+}
