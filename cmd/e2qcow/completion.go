@@ -159,13 +159,17 @@ func completeBash(list []command) string {
 // completeZsh returns the completions for zsh.
 func completeZsh(list []command) string {
 	var b strings.Builder
-	b.WriteString("#compdef e2qcow\n# made by: e2qcow completion zsh\n\n_e2qcow() {\n\tlocal -a specs\n\tcase $(( CURRENT > 2 ))$words[2] in\n")
+	// _arguments passes options of its own to what it calls, which _alternative
+	// does not know.
+	fmt.Fprintf(&b, "#compdef e2qcow\n# made by: e2qcow completion zsh\n\n"+
+		"_e2qcow_first() {\n\t_alternative 'commands:command:(%s)' 'files:source:_files'\n}\n\n", strings.Join(commandNames(list), " "))
+	b.WriteString("_e2qcow() {\n\tlocal -a specs\n\tcase $(( CURRENT > 2 ))$words[2] in\n")
 	for _, cmd := range slices.Backward(list) {
 		pattern, operands := "1"+cmd.name, "'*:file:_files'"
 		switch cmd.name {
 		case "":
 			pattern = "*"
-			operands = "'1: :_alternative \"commands:command:(" + strings.Join(commandNames(list), " ") + ")\" \"files:source:_files\"' '*:file:_files'"
+			operands = "'1: :_e2qcow_first' '*:file:_files'"
 		case "completion":
 			operands = "'1:shell:(" + strings.Join(shells, " ") + ")'"
 		case "help":
@@ -266,6 +270,14 @@ func completeFish(list []command) string {
 				fmt.Fprintf(&b, " -d '%s'", strings.ReplaceAll(c.text, "'", `\'`))
 			}
 			b.WriteString("\n")
+			if c.implied {
+				// A value that is attached, as fish has no option whose value can be left out.
+				var words []string
+				for _, word := range c.words {
+					words = append(words, c.names[0]+"="+word)
+				}
+				fmt.Fprintf(&b, "complete -c e2qcow -n 'string match -q -- \"%s=*\" (commandline -ct)' -f -a '%s'\n", c.names[0], strings.Join(words, " "))
+			}
 		}
 	}
 	fmt.Fprintf(&b, "complete -c e2qcow -n '__fish_seen_subcommand_from completion' -f -a '%s'\n", strings.Join(shells, " "))

@@ -7,7 +7,11 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
+	"time"
+
+	"e2qcow/internal/testfs"
 )
 
 // script returns the file that e2qcow prints the completions for a shell to.
@@ -92,6 +96,9 @@ func TestCompleteFish(t *testing.T) {
 		"e2qcow comp":        "completion",
 		"e2qcow check --js":  "--json",
 		"e2qcow help inf":    "info",
+
+		"e2qcow -Q --compress=":   "--compress=zlib\n--compress=zstd\n",
+		"e2qcow -Q --compress=zs": "--compress=zstd",
 	} {
 		cmd := exec.Command("fish", "--no-config", "-c", "source $argv[1]; complete -C $argv[2]", script(t, "fish"), line)
 		cmd.Env = append(os.Environ(), "HOME="+t.TempDir())
@@ -99,6 +106,66 @@ func TestCompleteFish(t *testing.T) {
 		if err != nil || !strings.HasPrefix(string(out), want) {
 			t.Errorf("%q: got %q, want %q (%v)", line, out, want, err)
 		}
+	}
+}
+
+// TestCompleteZsh types the beginning of a word and a tab into a zsh on a
+// terminal, and reads the line that zsh makes of them.
+func TestCompleteZsh(t *testing.T) {
+	folder, home := filepath.Dir(script(t, "zsh")), t.TempDir()
+	if err := os.WriteFile(filepath.Join(home, "disk.img"), nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Mkdir(filepath.Join(home, "folder"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	for line, want := range map[string]string{
+		"e2qcow inf":              "e2qcow info ",
+		"e2qcow di":               "e2qcow disk.img ",
+		"e2qcow -Q di":            "e2qcow -Q disk.img ",
+		"e2qcow --jour":           "e2qcow --journal=",
+		"e2qcow --journal l":      "e2qcow --journal live ",
+		"e2qcow -Q --journal=n":   "e2qcow -Q --journal=none ",
+		"e2qcow -Q --compress=zs": "e2qcow -Q --compress=zstd ",
+		"e2qcow --spool-dir fo":   "e2qcow --spool-dir folder/",
+		"e2qcow check --js":       "e2qcow check --json ",
+		"e2qcow help ver":         "e2qcow help version ",
+		"e2qcow completion fi":    "e2qcow completion fish ",
+	} {
+		t.Run(line, func(t *testing.T) {
+			t.Parallel()
+			master, tty := testfs.Terminal(t, 80)
+			cmd := exec.Command("zsh", "-f", "-i")
+			cmd.Dir, cmd.Stdin, cmd.Stdout, cmd.Stderr = home, tty, tty, tty
+			cmd.Env = append(os.Environ(), "HOME="+home, "TERM=dumb")
+			cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true, Setctty: true}
+			if err := cmd.Start(); err != nil {
+				t.Fatal(err)
+			}
+			tty.Close()
+			t.Cleanup(func() {
+				_ = cmd.Process.Kill()
+				_ = cmd.Wait()
+			})
+			seen := ""
+			until := func(text string) {
+				t.Helper()
+				for b := make([]byte, 4096); !strings.Contains(seen, text); {
+					_ = master.SetReadDeadline(time.Now().Add(20 * time.Second))
+					n, err := master.Read(b)
+					if err != nil {
+						t.Fatalf("got %q, want %q (%v)", seen, text, err)
+					}
+					seen += string(b[:n])
+				}
+				seen = ""
+			}
+			// What is typed is echoed: so that only the output has the word.
+			_, _ = master.WriteString("fpath=(" + folder + " $fpath); autoload -U compinit; compinit -u -D; PS1='> '; echo re''ady\n")
+			until("ready\r\n")
+			_, _ = master.WriteString(line + "\t")
+			until(want)
+		})
 	}
 }
 

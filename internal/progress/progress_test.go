@@ -1,7 +1,6 @@
 package progress
 
 import (
-	"fmt"
 	"io"
 	"math"
 	"os"
@@ -10,7 +9,7 @@ import (
 	"time"
 	"unicode/utf8"
 
-	"golang.org/x/sys/unix"
+	"e2qcow/internal/testfs"
 )
 
 func TestLines(t *testing.T) {
@@ -85,45 +84,16 @@ func TestNil(t *testing.T) {
 	}
 }
 
-// terminal returns a pseudo-terminal of some columns, and what is written to it
-// when the program side has been closed.
-func terminal(t *testing.T, columns uint16) (tty *os.File, written func() string) {
-	t.Helper()
-	master, err := os.OpenFile("/dev/ptmx", os.O_RDWR|unix.O_NOCTTY, 0)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { master.Close() })
-	number, err := unix.IoctlGetInt(int(master.Fd()), unix.TIOCGPTN)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := unix.IoctlSetPointerInt(int(master.Fd()), unix.TIOCSPTLCK, 0); err != nil {
-		t.Fatal(err)
-	}
-	tty, err = os.OpenFile(fmt.Sprintf("/dev/pts/%d", number), os.O_RDWR|unix.O_NOCTTY, 0)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := unix.IoctlSetWinsize(int(tty.Fd()), unix.TIOCSWINSZ, &unix.Winsize{Row: 24, Col: columns}); err != nil {
-		t.Fatal(err)
-	}
-	text := make(chan string)
-	go func() {
-		b, _ := io.ReadAll(master) // ends with EIO
-		text <- string(b)
-	}()
-	return tty, func() string {
-		tty.Close()
-		return <-text
-	}
-}
-
 // TestNarrow draws bars on terminals of many widths: no line may be longer than
 // the terminal is wide.
 func TestNarrow(t *testing.T) {
 	for _, columns := range []uint16{24, 32, 40, 48, 60, 77, 78, 80, 120, 200} {
-		tty, written := terminal(t, columns)
+		master, tty := testfs.Terminal(t, columns)
+		text := make(chan string)
+		go func() {
+			b, _ := io.ReadAll(master) // ends with EIO when the tty is closed
+			text <- string(b)
+		}()
 		r := New(tty, false)
 		clock := time.Unix(0, 0)
 		r.now = func() time.Time { return clock }
@@ -136,7 +106,8 @@ func TestNarrow(t *testing.T) {
 			}
 		}
 		r.Finish()
-		got := written()
+		tty.Close()
+		got := <-text
 		if !strings.Contains(got, "measure") || !strings.Contains(got, "%") {
 			t.Errorf("%d columns: no bar in %q", columns, got)
 		}
