@@ -29,7 +29,7 @@ func TestFilled(t *testing.T) {
 				"stat /frag":                "(ETB1)",
 				"stat /links/slow-900":      "Size: 900",
 				"stat /links/fast-59":       "Fast link dest",
-				"ea_list /attr/value-inode": "user.large (18000)",
+				"ea_list /attr/value-inode": "user.large (16020)",
 				"ea_list /attr/block":       "user.second",
 				"stat /special/fifo":        "Type: FIFO",
 				"stat " + Samples[7]:        "Type: directory",
