@@ -15,6 +15,7 @@ import (
 	"io/fs"
 	"os"
 	"strings"
+	"syscall"
 
 	"golang.org/x/sys/unix"
 )
@@ -22,6 +23,7 @@ import (
 // Why a file is not used, for errors.Is.
 var (
 	ErrForeign = errors.New("belongs to another user, in a folder that others write to")
+	ErrLink    = errors.New("leads through a symlink of another user, in a folder that others write to")
 	ErrLinked  = errors.New("has other names, and is in a folder that others write to")
 	ErrNoName  = errors.New("has no name any more, so that nobody would find what is written")
 	ErrDevices = errors.New("is no device, and in a folder of devices")
@@ -177,7 +179,7 @@ func (e *Entry) readlink() (string, error) {
 		return "", unix.EINVAL
 	}
 	if e.Shared() && !own(&st) {
-		return "", ErrForeign
+		return "", ErrLink
 	}
 	b := make([]byte, unix.PathMax)
 	n, err := unix.Readlinkat(fd, "", b)
@@ -195,6 +197,10 @@ func (e *Entry) onProc() bool {
 }
 
 func (e *Entry) fd() int { return int(e.dir.Fd()) }
+
+// OfProcess tells whether the name is one of an open file, such as /dev/fd/3, that
+// has no other: whoever opened it knows what it is.
+func (e *Entry) OfProcess() bool { return e.open }
 
 // Close closes the folder.
 func (e *Entry) Close() {
@@ -219,25 +225,53 @@ func (e *Entry) Private() bool { return !e.Shared() && own(&e.st) }
 // own tells whether a file belongs to the caller or root.
 func own(st *unix.Stat_t) bool { return st.Uid == 0 || int(st.Uid) == os.Geteuid() }
 
-// Own tells whether an open file belongs to the caller or root.
-func Own(f *os.File) (bool, error) {
-	st, err := stat(f)
-	return own(&st), err
+// Own tells whether a file belongs to the caller or root.
+func Own(info fs.FileInfo) bool {
+	st, ok := info.Sys().(*syscall.Stat_t)
+	return ok && (st.Uid == 0 || int(st.Uid) == os.Geteuid())
 }
 
 // Check refuses an open file, which is to be changed where it is, that another
 // user put into a shared folder.
 func (e *Entry) Check(f *os.File) error {
 	st, err := stat(f)
+	if err == nil {
+		err = e.check(&st)
+	}
+	return err
+}
+
+func (e *Entry) check(st *unix.Stat_t) error {
 	switch {
-	case err != nil:
-		return err
-	case e.Shared() && !own(&st):
+	case e.Shared() && !own(st):
 		return ErrForeign
 	case e.Shared() && st.Mode&unix.S_IFMT == unix.S_IFREG && st.Nlink > 1:
 		return ErrLinked
 	}
 	return nil
+}
+
+// Kind returns what there is under the name, as the bits of its mode that are in
+// unix.S_IFMT; 0 where nothing is. What another user put into a shared folder is
+// an error, unless it is a regular file: that can be replaced.
+func (e *Entry) Kind() (uint32, error) {
+	var st unix.Stat_t
+	flag := unix.AT_SYMLINK_NOFOLLOW
+	if e.open {
+		flag = 0
+	}
+	err := unix.Fstatat(e.fd(), e.base, &st, flag)
+	if errors.Is(err, unix.ENOENT) {
+		return 0, nil
+	}
+	if err != nil {
+		return 0, &fs.PathError{Op: "stat", Path: e.name, Err: err}
+	}
+	kind := st.Mode & unix.S_IFMT
+	if !e.open && kind != unix.S_IFREG && kind != unix.S_IFDIR {
+		err = e.check(&st)
+	}
+	return kind, err
 }
 
 func stat(f *os.File) (unix.Stat_t, error) {

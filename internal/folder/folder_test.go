@@ -52,10 +52,10 @@ func shared(t *testing.T) string {
 func TestFindPlanted(t *testing.T) {
 	dir := shared(t)
 	for name, want := range map[string]error{
-		"pub/planted":                    ErrForeign,
-		"pub/folder/new":                 ErrForeign,
-		"chain":                          ErrForeign,
-		"pub/../pub/planted":             ErrForeign,
+		"pub/planted":                    ErrLink,
+		"pub/folder/new":                 ErrLink,
+		"chain":                          ErrLink,
+		"pub/../pub/planted":             ErrLink,
 		"pub/own":                        nil,
 		"pub/theirs":                     nil,
 		"pub/new":                        nil,
@@ -111,7 +111,7 @@ func TestOpenOwn(t *testing.T) {
 	for name, want := range map[string]error{
 		"victim": nil, "read": nil, "pub/ours": nil,
 		"pub/theirs": ErrExposed, "group": ErrExposed, "all": ErrExposed, "given": ErrExposed,
-		"pub/hard": ErrLinked, "pub/planted": ErrForeign, "pub/own": ErrKind, "chain": ErrKind,
+		"pub/hard": ErrLinked, "pub/planted": ErrLink, "pub/own": ErrKind, "chain": ErrKind,
 		"fifo": ErrKind, "elsewhere": unix.EISDIR, "none": fs.ErrNotExist,
 	} {
 		f, err := OpenOwn(filepath.Join(dir, name), os.O_RDWR)

@@ -10,7 +10,7 @@ import (
 // extents say of kinds of filesystems how many bytes one takes, by its own
 // superblock: 0 where that makes no sense. head is at least headForExtent long.
 var extents = map[string]func(head []byte) uint64{
-	"an ext2, ext3 or ext4 filesystem": func(head []byte) uint64 {
+	Ext: func(head []byte) uint64 {
 		const superblock, has64bit = 1024, 0x80
 		sb := head[superblock:]
 		blocks := uint64(little.Uint32(sb[4:]))
@@ -81,7 +81,7 @@ func (s Signature) Extent(r io.ReaderAt) int64 {
 func (s Signature) IsCopy(r io.ReaderAt) bool {
 	const groupAt = 1024 + 0x5a // s_block_group_nr
 	var b [2]byte
-	if s.Name != "an ext2, ext3 or ext4 filesystem" {
+	if s.Name != Ext {
 		return false
 	}
 	_, err := r.ReadAt(b[:], groupAt)

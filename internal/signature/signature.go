@@ -26,8 +26,11 @@ const (
 	Normal = "a normal image of e2image"
 )
 
-// PartitionTable is the name of one.
-const PartitionTable = "a partition table"
+// The names of what is decided by.
+const (
+	PartitionTable = "a partition table"
+	Ext            = "an ext2, ext3 or ext4 filesystem"
+)
 
 // A magic is bytes at an offset.
 type magic struct {
@@ -39,7 +42,7 @@ type magic struct {
 // filesystems are tried in order, and before formats: what can stand at the
 // start of a filesystem comes after it.
 var filesystems = []magic{
-	{1080, "\x53\xef", "an ext2, ext3 or ext4 filesystem"},
+	{1080, "\x53\xef", Ext},
 	{0, "XFSB", "an XFS filesystem"},
 	{64<<10 + 64, "_BHRfS_M", "a btrfs filesystem"},
 	{0, "LUKS\xba\xbe", "a LUKS container"},

@@ -37,8 +37,9 @@ func (e extent) overlaps(o extent) bool {
 
 // A Region is what a file or device stands for.
 type Region struct {
-	exact []extent // these bytes and no others
-	under []extent // devices that hold them, no one knows where
+	exact  []extent // these bytes and no others
+	under  []extent // devices that hold them, no one knows where
+	hidden bool     // sysfs does not show all devices that were asked for
 }
 
 // Of returns the region of an open file or block device. That of anything
@@ -59,7 +60,11 @@ func Of(f *os.File) (Region, error) {
 
 // With returns the region of r and o together.
 func (r Region) With(o Region) Region {
-	return Region{exact: slices.Concat(r.exact, o.exact), under: slices.Concat(r.under, o.under)}
+	return Region{
+		exact:  slices.Concat(r.exact, o.exact),
+		under:  slices.Concat(r.under, o.under),
+		hidden: r.hidden || o.hidden,
+	}
 }
 
 // Overlaps reports whether writing to one region changes the other.

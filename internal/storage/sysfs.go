@@ -41,6 +41,9 @@ func (sys system) ofDevice(rdev uint64) Region {
 			}
 		}
 		dir := sys.folder(s.rdev)
+		if _, err := os.Stat(dir); err != nil {
+			r.hidden = true
+		}
 		if disk, start, size, ok := partition(dir); ok {
 			todo = append(todo, step{disk, add64(start, s.start), min(add64(start, s.end), add64(start, size)), s.exact})
 			continue

@@ -51,12 +51,15 @@ func (u Use) String() string {
 // Uses returns what r is used for, uses that may change it first. Devices are
 // known by number, so also through a loop device whose file r is, on a
 // partition of the disk that r is, or over an array or mapped device that r is
-// part of.
+// part of. Where /proc or /sys does not say, that is an error.
 func (r Region) Uses() ([]Use, error) { return host.uses(r) }
 
 func (sys system) uses(r Region) ([]Use, error) {
 	if len(r.exact) == 0 {
 		return nil, nil
+	}
+	if r.hidden {
+		return nil, fmt.Errorf("%s does not show the device", sys.sys)
 	}
 	overlaps := sys.overlapper(r)
 	list, err := sys.mounts(overlaps)
@@ -105,17 +108,27 @@ func (sys system) mounts(overlaps func(rdev uint64) bool) ([]Use, error) {
 	}
 	var list []Use
 	for _, m := range infos {
-		if m.Major == 0 { // no device behind it
-			continue
-		}
-		rdev := unix.Mkdev(uint32(m.Major), uint32(m.Minor))
-		if overlaps(rdev) {
+		rdev, ok := deviceOf(m)
+		if ok && overlaps(rdev) {
 			// The options of the filesystem, not those of this mount of it.
 			writable := slices.Contains(strings.Split(m.VFSOptions, ","), "rw")
 			list = append(list, Use{Mounted, m.Mountpoint, rdev, writable})
 		}
 	}
 	return list, nil
+}
+
+// deviceOf returns the device behind a mount, if there is one. That of btrfs has a
+// number of its own, but its source is named.
+func deviceOf(m *mountinfo.Info) (rdev uint64, ok bool) {
+	if m.Major != 0 {
+		return unix.Mkdev(uint32(m.Major), uint32(m.Minor)), true
+	}
+	var st unix.Stat_t
+	if !filepath.IsAbs(m.Source) || unix.Stat(m.Source, &st) != nil || st.Mode&unix.S_IFMT != unix.S_IFBLK {
+		return 0, false
+	}
+	return idOf(&st).dev, true
 }
 
 // unseen returns what ext4 and its journals have mounted that is not in seen:

@@ -162,6 +162,13 @@ func TestUsesUnknown(t *testing.T) {
 	if _, err := sys.uses(region); err == nil {
 		t.Error("no error without a list of mounts")
 	}
+	put(t, filepath.Join(sys.proc, "thread-self", "mountinfo"), "")
+	if _, err := sys.uses(region); err != nil {
+		t.Errorf("with an empty one: %v", err)
+	}
+	if _, err := sys.uses(sys.ofDevice(unix.Mkdev(8, 0))); err == nil {
+		t.Error("no error without /sys to say what the device is")
+	}
 	if uses, err := sys.uses(Region{}); err != nil || len(uses) > 0 {
 		t.Errorf("nothing is in use: %v, %v", uses, err)
 	}

@@ -1,41 +1,60 @@
 package target
 
 import (
-	"crypto/rand"
 	"errors"
 	"fmt"
 	"io/fs"
 	"os"
-	"path/filepath"
 	"syscall"
+
+	"e2qcow/internal/folder"
 
 	"golang.org/x/sys/unix"
 )
 
-// openFile opens a temporary file beside the file that name leads to.
-func openFile(name string, opt Options) (*Target, error) {
-	path, err := resolve(name)
+// find follows name to the file that is meant, which need not exist.
+func find(name string) (*folder.Entry, error) {
+	if name == "" || os.IsPathSeparator(name[len(name)-1]) {
+		return nil, refuse(name, ErrDirectory)
+	}
+	e, err := folder.Find(name)
+	for _, why := range []error{folder.ErrLink, folder.ErrNoName} {
+		if errors.Is(err, why) {
+			return nil, refuse(name, why)
+		}
+	}
 	if err != nil {
 		return nil, &fs.PathError{Op: "create", Path: name, Err: unwrapPath(err)}
 	}
-	old, err := checkExisting(path, name, opt)
-	if err != nil {
+	return e, nil
+}
+
+// openFile makes a file that takes the place of the one that e is the name of.
+func openFile(e *folder.Entry, name string, opt Options) (*Target, error) {
+	t := &Target{kind: File, name: name, entry: e, options: opt}
+	if err := e.CheckDevices(); err != nil {
+		return nil, refuse(name, err)
+	}
+	var err error
+	if t.old, err = checkExisting(e, name, opt); err != nil {
 		return nil, err
 	}
-	temp := temporary(path)
-	f, err := os.OpenFile(temp, os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o600)
-	if err != nil {
+	if opt.DryRun {
+		return t, nil
+	}
+	if t.draft, err = e.Draft(); err != nil {
 		return nil, &fs.PathError{Op: "create", Path: name, Err: unwrapPath(err)}
 	}
-	return &Target{kind: File, name: name, f: f, path: path, temp: temp, old: old}, nil
+	t.f = t.draft.File
+	return t, nil
 }
 
 // checkExisting refuses a file that must not be replaced, and returns what is
 // known of it, nil where there is none. It is opened for writing, though only to
 // see whether it could be: the kernel does not let go of swap files and running
 // programs.
-func checkExisting(path, name string, opt Options) (fs.FileInfo, error) {
-	f, err := os.OpenFile(path, os.O_RDWR, 0)
+func checkExisting(e *folder.Entry, name string, opt Options) (fs.FileInfo, error) {
+	f, err := e.Open(os.O_RDWR | unix.O_NONBLOCK)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
 	}
@@ -54,10 +73,41 @@ func checkExisting(path, name string, opt Options) (fs.FileInfo, error) {
 	if err != nil {
 		return nil, err
 	}
+	if !info.Mode().IsRegular() {
+		return nil, refuse(name, ErrStream) // by now
+	}
 	if err := checkRegion(f, name, opt); err != nil {
 		return nil, err
 	}
 	return info, checkContent(f, name, info.Size(), opt)
+}
+
+// appear gives a file its name.
+func (t *Target) appear() error {
+	if t.inherits() {
+		if err := inherit(t.f, t.old); err != nil {
+			return err
+		}
+	}
+	err := t.draft.Appear(t.old != nil)
+	if errors.Is(err, fs.ErrExist) {
+		// Somebody made one meanwhile. It goes if it could have gone before.
+		if _, err = checkExisting(t.entry, t.name, t.options); err == nil {
+			err = t.draft.Appear(true)
+		}
+	}
+	return err
+}
+
+// inherits tells whether the file gets the owner and the mode of the one that it
+// replaces. Nobody else may have chosen these: what another user owns, or what
+// lies where other users make files, may have been put there to be read by them.
+func (t *Target) inherits() bool {
+	switch t.options.Format {
+	case JSON, Undo, Names:
+		return false
+	}
+	return t.old != nil && folder.Own(t.old) && t.entry.Private()
 }
 
 // inherit gives f the owner and the mode of the file that it replaces. Where it
@@ -69,45 +119,6 @@ func inherit(f *os.File, old fs.FileInfo) error {
 		}
 	}
 	return f.Chmod(old.Mode().Perm())
-}
-
-// maxLinks is how many symlinks the kernel follows.
-const maxLinks = 40
-
-// resolve follows symlinks at the end of name to the file that is meant, which
-// need not exist. Its folder must.
-func resolve(name string) (string, error) {
-	for range maxLinks {
-		folder, err := filepath.EvalSymlinks(filepath.Dir(name))
-		if err != nil {
-			return "", err
-		}
-		name = filepath.Join(folder, filepath.Base(name))
-		link, err := os.Readlink(name)
-		if errors.Is(err, unix.EINVAL) || errors.Is(err, fs.ErrNotExist) {
-			return name, nil
-		}
-		if err != nil {
-			return "", err
-		}
-		if !filepath.IsAbs(link) {
-			// Not joined, which would take ".." by the letter.
-			link = folder + string(filepath.Separator) + link
-		}
-		name = link
-	}
-	return "", &fs.PathError{Op: "open", Path: name, Err: unix.ELOOP}
-}
-
-// maxName is what the kernel allows for one name, in bytes.
-const maxName = 255
-
-// temporary returns a name beside path that nobody has.
-func temporary(path string) string {
-	folder, base := filepath.Split(path)
-	suffix := "." + rand.Text()[:12]
-	base = base[:min(len(base), maxName-1-len(suffix))]
-	return folder + "." + base + suffix
 }
 
 // unwrapPath returns what is wrong without the names it was wrong with.

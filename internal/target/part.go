@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 
+	"e2qcow/internal/folder"
 	"e2qcow/internal/partition"
 	"e2qcow/internal/signature"
 	"e2qcow/internal/storage"
@@ -25,10 +26,25 @@ func OpenPart(name string, off int64, opt Options, known func(r io.ReaderAt) boo
 	if IsStdout(name) {
 		return nil, refuse("standard output", ErrOffset)
 	}
-	t, err := OpenInPlace(name, opt)
+	e, err := find(name)
+	if err != nil {
+		return nil, err
+	}
+	t, err := openPart(e, name, off, opt, known)
+	if err != nil {
+		e.Close()
+	}
+	return t, err
+}
+
+// openPart takes e, if it returns no error.
+func openPart(e *folder.Entry, name string, off int64, opt Options, known func(r io.ReaderAt) bool) (*Target, error) {
+	anything := opt
+	anything.Overwrite = true
+	t, err := openInPlace(e, name, anything)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
-		return createPart(name, off)
+		return createPart(e, name, off, opt)
 	case errors.Is(err, ErrStream):
 		return nil, refuse(name, ErrOffset)
 	case err != nil:
@@ -50,20 +66,25 @@ func OpenPart(name string, off int64, opt Options, known func(r io.ReaderAt) boo
 }
 
 // createPart makes the file, which is removed again if nothing comes of it.
-func createPart(name string, off int64) (*Target, error) {
-	path, err := resolve(name)
-	if err != nil {
-		return nil, err
+func createPart(e *folder.Entry, name string, off int64, opt Options) (*Target, error) {
+	t := &Target{kind: InPlace, name: name, entry: e, base: off, made: true}
+	if err := e.CheckDevices(); err != nil {
+		return nil, refuse(name, err)
 	}
-	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o600)
-	if err != nil {
-		return nil, err
+	var err error
+	if opt.DryRun {
+		t.f, err = os.Open(os.DevNull) // which reads as the file would
+		return t, err
 	}
-	return &Target{kind: InPlace, name: name, f: f, base: off, path: path, made: true}, nil
+	if t.f, err = e.Create(); err != nil {
+		return nil, &fs.PathError{Op: "create", Path: name, Err: unwrapPath(err)}
+	}
+	return t, nil
 }
 
 // checkPart refuses what a raw image is not to be written over: a qcow2 or
-// normal image anywhere, on a device also what begins where the part does.
+// normal image anywhere; on a device, and within a file, also what begins where
+// the part does; a file as a whole as checkRaw has it.
 func (t *Target) checkPart(known func(r io.ReaderAt) bool) error {
 	s, ok, err := signature.Find(t.f, t.size)
 	if err != nil {
@@ -72,12 +93,12 @@ func (t *Target) checkPart(known func(r io.ReaderAt) bool) error {
 	if ok && (s.Name == signature.QCOW2 || s.Name == signature.Normal) {
 		return fmt.Errorf("%s %w and is %s", t.name, ErrExists, s.Name)
 	}
-	if t.kind != Device {
+	part := io.NewSectionReader(t.f, t.base, max(t.size-t.base, 0))
+	if part.Size() == 0 || known != nil && known(part) {
 		return nil
 	}
-	part := io.NewSectionReader(t.f, t.base, max(t.size-t.base, 0))
-	if known != nil && known(part) {
-		return nil
+	if t.kind == InPlace && t.base == 0 {
+		return checkRaw(t.f, t.name, s)
 	}
 	s, ok, err = signature.Find(part, part.Size())
 	if err == nil && ok {

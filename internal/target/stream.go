@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"os"
 
+	"e2qcow/internal/folder"
 	"e2qcow/internal/storage"
 
 	"golang.org/x/sys/unix"
@@ -25,7 +26,7 @@ func openStdout(opt Options) (*Target, error) {
 	}
 	mode := info.Mode()
 	if mode&fs.ModeDevice != 0 && mode&fs.ModeCharDevice == 0 {
-		return openDevice("/proc/self/fd/1", name, opt)
+		return openDevice(stdoutDevice{}, name, opt)
 	}
 	if err := checkRegion(f, name, opt); err != nil {
 		return nil, err
@@ -38,17 +39,43 @@ func openStdout(opt Options) (*Target, error) {
 	return t, err
 }
 
+// stdoutDevice opens the block device that standard output is.
+type stdoutDevice struct{}
+
+// Open opens it once more, for this process alone.
+func (stdoutDevice) Open(flag int) (*os.File, error) { return os.OpenFile("/proc/self/fd/1", flag, 0) }
+
+// Check does nothing: whoever started the program opened it.
+func (stdoutDevice) Check(*os.File) error { return nil }
+
 // openStream opens a FIFO or a character device, as storage.OpenStream does.
-func openStream(ctx context.Context, name string) (*Target, error) {
+func openStream(ctx context.Context, e *folder.Entry, name string, opt Options) (*Target, error) {
+	t := &Target{kind: Stream, name: name, entry: e}
+	if opt.DryRun {
+		return t, nil
+	}
 	f, err := storage.OpenStream(ctx, name, os.O_WRONLY)
 	if err != nil {
 		return nil, err
 	}
-	if term.IsTerminal(int(f.Fd())) {
-		f.Close()
-		return nil, refuse(name, ErrTerminal)
+	t.f = f
+	info, err := f.Stat()
+	switch {
+	case err != nil:
+	case !storage.IsStream(info.Mode()):
+		err = refuse(name, ErrStream) // by now
+	case term.IsTerminal(int(f.Fd())):
+		err = refuse(name, ErrTerminal)
+	case !e.OfProcess():
+		if err = e.Check(f); err != nil {
+			err = refuse(name, err)
+		}
 	}
-	return &Target{kind: Stream, name: name, f: f}, nil
+	if err != nil {
+		f.Close()
+		return nil, err
+	}
+	return t, nil
 }
 
 // A skip writes zeros into the file that is standard output by leaving a hole.

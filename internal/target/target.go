@@ -1,6 +1,6 @@
 // Package target opens what is written: a file, a block device, or a stream.
 //
-//	file     .name.x ──write──► sync ──rename──► name      or it is removed
+//	file     no name ──write──► sync ──link, rename──► name   or nothing is left
 //	device   opened for one user only, written in place
 //	in place a file that is changed where it is, for those who ask for that
 //	stream   FIFO, character device, stdout: written once, in order
@@ -18,6 +18,7 @@ import (
 	"os"
 	"path/filepath"
 
+	"e2qcow/internal/folder"
 	"e2qcow/internal/signature"
 	"e2qcow/internal/storage"
 
@@ -37,6 +38,7 @@ var (
 	ErrNotJSON         = errors.New("exists and is not JSON")
 	ErrDevice          = errors.New("is a block device")
 	ErrStream          = errors.New("is neither a file nor a block device")
+	ErrUnknown         = errors.New("may be mounted or in use")
 )
 
 // A Kind is how a target is written.
@@ -68,37 +70,79 @@ type Options struct {
 	Source    storage.Region // is not written to, by any name
 	Format    Format
 	Overwrite bool // lifts ErrHoldsFilesystem, ErrExists and ErrOnlyCopy
+	DryRun    bool // nothing is made, and nothing will be written
+}
+
+// flag returns how a file or device is opened that there is.
+func (o Options) flag() int {
+	if o.DryRun {
+		return os.O_RDONLY
+	}
+	return os.O_RDWR
 }
 
 // OpenInPlace checks and opens a file or block device that there is, to change
 // what is in it. Nothing is changed yet. Close must be called, and leaves what
 // was written. What the target holds is the caller's to judge.
 func OpenInPlace(name string, opt Options) (*Target, error) {
-	opt.Overwrite = true
-	info, err := os.Stat(name)
+	e, err := find(name)
 	if err != nil {
 		return nil, err
 	}
-	switch mode := info.Mode(); {
-	case mode.IsDir():
+	opt.Overwrite = true
+	t, err := openInPlace(e, name, opt)
+	if err != nil {
+		e.Close()
+	}
+	return t, err
+}
+
+// openInPlace takes e, if it returns no error.
+func openInPlace(e *folder.Entry, name string, opt Options) (*Target, error) {
+	kind, err := e.Kind()
+	switch {
+	case err != nil:
+		return nil, refuse(name, err)
+	case kind == unix.S_IFDIR:
 		return nil, refuse(name, ErrDirectory)
-	case mode&fs.ModeDevice != 0 && mode&fs.ModeCharDevice == 0:
-		return openDevice(name, name, opt)
-	case !mode.IsRegular():
+	case kind == unix.S_IFBLK:
+		t, err := openDevice(e, name, opt)
+		if err == nil {
+			e.Close()
+		}
+		return t, err
+	case kind == 0:
+		return nil, &fs.PathError{Op: "open", Path: name, Err: unix.ENOENT}
+	case kind != unix.S_IFREG:
 		return nil, refuse(name, ErrStream)
 	}
-	f, err := os.OpenFile(name, os.O_RDWR, 0)
+	f, err := e.Open(opt.flag())
 	if errors.Is(err, unix.ETXTBSY) {
 		return nil, refuse(name, ErrMounted)
 	}
 	if err != nil {
 		return nil, err
 	}
-	if err := checkRegion(f, name, opt); err != nil {
+	info, err := f.Stat()
+	if err == nil {
+		err = checkInPlace(e, f, name, opt)
+	}
+	if err != nil {
 		f.Close()
 		return nil, err
 	}
-	return &Target{kind: InPlace, name: name, f: f, size: info.Size()}, nil
+	return &Target{kind: InPlace, name: name, f: f, entry: e, size: info.Size()}, nil
+}
+
+// checkInPlace refuses a file that is not to be changed where it is.
+func checkInPlace(e *folder.Entry, f *os.File, name string, opt Options) error {
+	if err := e.CheckDevices(); err != nil {
+		return refuse(name, err)
+	}
+	if err := e.Check(f); err != nil {
+		return refuse(name, err)
+	}
+	return checkRegion(f, name, opt)
 }
 
 // Stdout is the name that stands for standard output.
@@ -113,28 +157,37 @@ func Open(ctx context.Context, name string, opt Options) (*Target, error) {
 	if IsStdout(name) {
 		return openStdout(opt)
 	}
-	if name == "" || os.IsPathSeparator(name[len(name)-1]) {
-		return nil, refuse(name, ErrDirectory)
-	}
-	info, err := os.Stat(name)
-	if errors.Is(err, fs.ErrNotExist) {
-		return openFile(name, opt)
-	}
+	e, err := find(name)
 	if err != nil {
 		return nil, err
 	}
-	switch mode := info.Mode(); {
-	case mode.IsRegular():
-		return openFile(name, opt)
-	case mode.IsDir():
-		return nil, refuse(name, ErrDirectory)
-	case mode&fs.ModeDevice != 0 && mode&fs.ModeCharDevice == 0:
-		return openDevice(name, name, opt)
+	t, err := openEntry(ctx, e, name, opt)
+	if err != nil {
+		e.Close()
 	}
-	if opt.Format == Undo {
+	return t, err
+}
+
+// openEntry takes e, if it returns no error.
+func openEntry(ctx context.Context, e *folder.Entry, name string, opt Options) (*Target, error) {
+	kind, err := e.Kind()
+	switch {
+	case err != nil:
+		return nil, refuse(name, err)
+	case kind == 0 || kind == unix.S_IFREG:
+		return openFile(e, name, opt)
+	case kind == unix.S_IFDIR:
+		return nil, refuse(name, ErrDirectory)
+	case kind == unix.S_IFBLK:
+		t, err := openDevice(e, name, opt)
+		if err == nil {
+			e.Close()
+		}
+		return t, err
+	case opt.Format == Undo:
 		return nil, refuse(name, ErrStream)
 	}
-	return openStream(ctx, name)
+	return openStream(ctx, e, name, opt)
 }
 
 // IsStdout reports whether name stands for standard output. A name that leads
@@ -152,7 +205,8 @@ func IsStdout(name string) bool {
 
 func refuse(name string, why error) error { return fmt.Errorf("%s %w", name, why) }
 
-// checkRegion refuses what is the source or is mounted.
+// checkRegion refuses what is the source or is mounted, and what may be as far as
+// can be found out: the kernel refuses devices, but not the files behind them.
 func checkRegion(f *os.File, name string, opt Options) error {
 	region, err := storage.Of(f)
 	if err != nil {
@@ -162,8 +216,11 @@ func checkRegion(f *os.File, name string, opt Options) error {
 		return refuse(name, ErrSame)
 	}
 	uses, err := region.Uses()
-	if err != nil && !errors.Is(err, fs.ErrNotExist) { // without /proc, the kernel still refuses devices
-		return err
+	if err != nil {
+		if info, e := f.Stat(); e == nil && info.Mode().IsRegular() && info.Size() == 0 {
+			return nil // nothing that could be mounted
+		}
+		return fmt.Errorf("%s %w: %w", name, ErrUnknown, err)
 	}
 	if len(uses) > 0 {
 		return fmt.Errorf("%s %w (%v)", name, ErrMounted, uses[0])
@@ -203,8 +260,25 @@ func checkContent(f *os.File, name string, size int64, opt Options) error {
 		return fmt.Errorf("%s %w and is %s, not %s", name, ErrExists, s.Name, own)
 	case info.Mode().IsRegular() && isImage:
 		return fmt.Errorf("%s %w and is not %s", name, ErrExists, own)
+	case info.Mode().IsRegular():
+		return checkRaw(f, name, s)
 	}
 	return nil
+}
+
+// checkRaw refuses to replace a file, which s was found in, by a raw image,
+// unless it looks like one of an ext filesystem or is one hole.
+func checkRaw(f *os.File, name string, s signature.Signature) error {
+	if s.Name == signature.Ext {
+		return nil
+	}
+	if _, err := f.Seek(0, unix.SEEK_DATA); errors.Is(err, unix.ENXIO) {
+		return nil
+	}
+	if s.Name != "" {
+		return fmt.Errorf("%s %w and is %s, not a raw image of an ext filesystem", name, ErrExists, s.Name)
+	}
+	return fmt.Errorf("%s %w and is not a raw image of an ext filesystem", name, ErrExists)
 }
 
 // checkJSON refuses what does not begin as a JSON object does.
@@ -219,13 +293,19 @@ func checkJSON(f *os.File, name string) error {
 	return nil
 }
 
-// openDevice opens a block device under path, for this process alone: the
-// kernel refuses what is mounted or held in any way, wherever that is seen.
-func openDevice(path, name string, opt Options) (*Target, error) {
+// An opener opens a block device.
+type opener interface {
+	Open(flag int) (*os.File, error)
+	Check(f *os.File) error // refuses what another user put there
+}
+
+// openDevice opens a block device, for this process alone: the kernel refuses
+// what is mounted or held in any way, wherever that is seen.
+func openDevice(e opener, name string, opt Options) (*Target, error) {
 	if opt.Format == JSON || opt.Format == Undo || opt.Format == Names {
 		return nil, refuse(name, ErrDevice)
 	}
-	probe, err := os.OpenFile(path, os.O_RDONLY|unix.O_NONBLOCK, 0)
+	probe, err := e.Open(os.O_RDONLY | unix.O_NONBLOCK)
 	if err != nil {
 		return nil, err
 	}
@@ -234,7 +314,7 @@ func openDevice(path, name string, opt Options) (*Target, error) {
 	if err != nil {
 		return nil, err
 	}
-	f, err := os.OpenFile(path, os.O_RDWR|os.O_EXCL, 0)
+	f, err := e.Open(opt.flag() | os.O_EXCL)
 	if errors.Is(err, unix.EBUSY) {
 		return nil, refuse(name, ErrMounted)
 	}
@@ -242,6 +322,10 @@ func openDevice(path, name string, opt Options) (*Target, error) {
 		return nil, err
 	}
 	t := &Target{kind: Device, name: name, f: f}
+	if err := e.Check(f); err != nil {
+		f.Close()
+		return nil, refuse(name, err)
+	}
 	if t.size, err = storage.DeviceSize(f); err == nil {
 		err = checkContent(f, name, t.size, opt)
 	}

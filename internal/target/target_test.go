@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"io/fs"
 	"os"
@@ -17,11 +18,12 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"e2qcow/internal/folder"
 	"e2qcow/internal/storage"
 )
 
-// folder returns an empty folder and what it holds by now, temporary names shown as "~".
-func folder(t *testing.T) (dir string, list func() string) {
+// emptyFolder returns an empty folder and what it holds by now, temporary names shown as "~".
+func emptyFolder(t *testing.T) (dir string, list func() string) {
 	t.Helper()
 	dir = t.TempDir()
 	return dir, func() string {
@@ -60,11 +62,11 @@ func put(t *testing.T, target *Target, text string) {
 }
 
 func TestFileAppearsWhole(t *testing.T) {
-	dir, list := folder(t)
+	dir, list := emptyFolder(t)
 	name := filepath.Join(dir, "out")
 	target := open(t, name)
 	put(t, target, "new")
-	if got := list(); got != "~" {
+	if got := list(); got != "" && got != "~" { // where it can have no name, none
 		t.Errorf("before it is whole there is %q", got)
 	}
 	if err := target.Commit(); err != nil {
@@ -83,23 +85,26 @@ func TestFileAppearsWhole(t *testing.T) {
 	}
 }
 
-// TestFileInherits replaces files that have a mode and an owner.
+// TestFileInherits replaces files that have a mode and a group.
 func TestFileInherits(t *testing.T) {
-	dir, _ := folder(t)
+	dir, list := emptyFolder(t)
+	if err := os.Chmod(dir, 0o755); err != nil {
+		t.Fatal(err)
+	}
 	name := filepath.Join(dir, "out")
 	for _, mode := range []os.FileMode{0o644, 0o660, 0o600} {
 		if err := errors.Join(os.WriteFile(name, nil, 0o600), os.Chmod(name, mode)); err != nil {
 			t.Fatal(err)
 		}
-		owner := os.Geteuid()
-		if owner == 0 {
-			owner = 12345
-			if err := os.Chown(name, owner, owner); err != nil {
+		group := os.Getegid()
+		if os.Geteuid() == 0 {
+			group = 12345
+			if err := os.Chown(name, 0, group); err != nil {
 				t.Fatal(err)
 			}
 		}
 		target := open(t, name)
-		if info, err := os.Stat(target.temp); err != nil || info.Mode() != 0o600 {
+		if info, err := target.f.Stat(); err != nil || info.Mode() != 0o600 {
 			t.Errorf("before it is whole: mode %v, %v", info.Mode(), err)
 		}
 		put(t, target, "new")
@@ -110,14 +115,159 @@ func TestFileInherits(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if got := info.Sys().(*syscall.Stat_t).Uid; info.Mode() != mode || int(got) != owner || info.Size() != 3 {
-			t.Errorf("mode %v, owner %d, %d bytes; want %v, %d", info.Mode(), got, info.Size(), mode, owner)
+		st := info.Sys().(*syscall.Stat_t)
+		if info.Mode() != mode || int(st.Uid) != os.Geteuid() || int(st.Gid) != group || info.Size() != 3 {
+			t.Errorf("mode %v, of %d:%d, %d bytes; want %v, group %d", info.Mode(), st.Uid, st.Gid, info.Size(), mode, group)
+		}
+		if got := list(); got != "out" {
+			t.Errorf("there is %q", got)
+		}
+	}
+}
+
+// TestFilePlanted writes where other users were before: what appears is the
+// caller's, and nobody else reads it.
+func TestFilePlanted(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("needs root: gives files to another user")
+	}
+	const nobody = 65534
+	for _, test := range []struct {
+		what        string
+		folder      os.FileMode
+		folderOwner int
+		file        os.FileMode
+		fileOwner   int
+		format      Format
+		want        os.FileMode
+	}{
+		{"theirs in a public folder", 0o777 | os.ModeSticky, 0, 0o666, nobody, QCOW2, 0o600},
+		{"theirs in a public folder, raw", 0o777, 0, 0o666, nobody, Raw, 0o600},
+		{"ours in a public folder", 0o777 | os.ModeSticky, 0, 0o644, 0, QCOW2, 0o600},
+		{"ours in the folder of a group", 0o770, 0, 0o666, 0, QCOW2, 0o600},
+		{"ours in a folder of theirs", 0o755, nobody, 0o644, 0, QCOW2, 0o600},
+		{"theirs in a folder of theirs", 0o755, nobody, 0o644, nobody, QCOW2, 0o600},
+		{"theirs in a folder of ours", 0o755, 0, 0o644, nobody, QCOW2, 0o600},
+		{"ours in a folder of ours", 0o755, 0, 0o644, 0, QCOW2, 0o644},
+		{"a record", 0o755, 0, 0o644, 0, JSON, 0o600},
+		{"an undo", 0o755, 0, 0o666, 0, Undo, 0o600},
+		{"names", 0o755, 0, 0o640, 0, Names, 0o600},
+	} {
+		t.Run(test.what, func(t *testing.T) {
+			dir := filepath.Join(t.TempDir(), "d")
+			name := filepath.Join(dir, "out")
+			err := errors.Join(os.Mkdir(dir, 0o700), os.WriteFile(name, nil, 0o600), os.Chmod(name, test.file), os.Chown(name, test.fileOwner, test.fileOwner),
+				os.Chown(dir, test.folderOwner, test.folderOwner), os.Chmod(dir, test.folder))
+			if err != nil {
+				t.Fatal(err)
+			}
+			theirs, err := os.Open(name)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer theirs.Close()
+			target, err := Open(t.Context(), name, Options{Format: test.format})
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer target.Close()
+			put(t, target, "secret")
+			if err := target.Commit(); err != nil {
+				t.Fatal(err)
+			}
+			if b, err := io.ReadAll(theirs); err != nil || len(b) > 0 {
+				t.Errorf("who was there before reads %q, %v", b, err)
+			}
+			info, err := os.Stat(name)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if st := info.Sys().(*syscall.Stat_t); st.Uid != 0 || info.Mode() != test.want {
+				t.Errorf("it is %v and belongs to %d, want %v and 0", info.Mode(), st.Uid, test.want)
+			}
+		})
+	}
+}
+
+// TestPlantedInPlace refuses to write to what other users put into a shared
+// folder, and through links of theirs.
+func TestPlantedInPlace(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("needs root: gives files to another user")
+	}
+	const nobody = 65534
+	dir := t.TempDir()
+	pub := filepath.Join(dir, "pub")
+	file := func(name string, owner int) string {
+		t.Helper()
+		if err := errors.Join(os.WriteFile(name, nil, 0o600), os.Lchown(name, owner, owner)); err != nil {
+			t.Fatal(err)
+		}
+		return name
+	}
+	if err := errors.Join(os.Mkdir(pub, 0o700), os.Chmod(pub, 0o777|os.ModeSticky)); err != nil {
+		t.Fatal(err)
+	}
+	ours, theirs, victim := file(filepath.Join(pub, "ours"), 0), file(filepath.Join(pub, "theirs"), nobody), file(filepath.Join(dir, "victim"), 0)
+	hard, soft, fifo := filepath.Join(pub, "hard"), filepath.Join(pub, "soft"), filepath.Join(pub, "fifo")
+	err := errors.Join(os.Link(victim, hard), os.Symlink(victim, soft), os.Lchown(soft, nobody, nobody), unix.Mkfifo(fifo, 0o666), os.Chown(fifo, nobody, nobody))
+	if err != nil {
+		t.Fatal(err)
+	}
+	ways := map[string]func(name string) (*Target, error){
+		"in place": func(name string) (*Target, error) { return OpenInPlace(name, Options{}) },
+		"a part":   func(name string) (*Target, error) { return OpenPart(name, 0, Options{Overwrite: true}, nil) },
+		"anew":     func(name string) (*Target, error) { return Open(t.Context(), name, Options{Overwrite: true}) },
+	}
+	for way, open := range ways {
+		for name, want := range map[string]error{
+			ours: nil, theirs: folder.ErrForeign, hard: folder.ErrLinked, soft: folder.ErrLink, fifo: folder.ErrForeign,
+		} {
+			if way == "anew" && (name == theirs || name == hard) {
+				want = nil // it is replaced
+			}
+			target, err := open(name)
+			if err == nil {
+				target.Close()
+			}
+			if !errors.Is(err, want) {
+				t.Errorf("%s, %s: %v, want %v", way, filepath.Base(name), err, want)
+			}
+		}
+	}
+}
+
+// TestNowhere makes no files among devices, and none for what has no name.
+func TestNowhere(t *testing.T) {
+	gone, err := os.CreateTemp(t.TempDir(), "gone")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer gone.Close()
+	if err := os.Remove(gone.Name()); err != nil {
+		t.Fatal(err)
+	}
+	nameless := fmt.Sprintf("/proc/self/fd/%d", gone.Fd())
+	for _, format := range []Format{QCOW2, Raw, JSON, Normal, Undo, Names} {
+		for name, want := range map[string]error{"/dev/e2qcow-test": folder.ErrDevices, nameless: folder.ErrNoName} {
+			if _, err := os.Stat(filepath.Dir(name)); err != nil {
+				t.Skip("needs /dev and /proc")
+			}
+			if _, err := Open(t.Context(), name, Options{Format: format, Overwrite: true}); !errors.Is(err, want) {
+				t.Errorf("%s: %v, want %v", name, err, want)
+			}
+			if _, err := OpenPart(name, 0, Options{Format: format, Overwrite: true}, nil); !errors.Is(err, want) {
+				t.Errorf("a part of %s: %v, want %v", name, err, want)
+			}
+			if _, err := os.Lstat(name); name != nameless && err == nil {
+				t.Errorf("%s is there", name)
+			}
 		}
 	}
 }
 
 func TestFileGivenUp(t *testing.T) {
-	dir, list := folder(t)
+	dir, list := emptyFolder(t)
 	name := filepath.Join(dir, "out")
 	if err := os.WriteFile(name, nil, 0o640); err != nil {
 		t.Fatal(err)
@@ -138,7 +288,7 @@ func TestFileGivenUp(t *testing.T) {
 }
 
 func TestCommitFails(t *testing.T) {
-	dir, list := folder(t)
+	dir, list := emptyFolder(t)
 	name := filepath.Join(dir, "out")
 	target := open(t, name)
 	put(t, target, "new")
@@ -157,7 +307,7 @@ func TestCommitFails(t *testing.T) {
 // has it: the file is there whole or not at all.
 func TestCloseRaces(t *testing.T) {
 	for range 50 {
-		dir, list := folder(t)
+		dir, list := emptyFolder(t)
 		target := open(t, filepath.Join(dir, "out"))
 		put(t, target, "new")
 		var both sync.WaitGroup
@@ -176,7 +326,7 @@ func TestCloseRaces(t *testing.T) {
 }
 
 func TestSymlink(t *testing.T) {
-	dir, _ := folder(t)
+	dir, _ := emptyFolder(t)
 	for _, d := range []string{"a", "b", "b/c"} {
 		if err := os.Mkdir(filepath.Join(dir, d), 0o700); err != nil {
 			t.Fatal(err)
@@ -200,8 +350,8 @@ func TestSymlink(t *testing.T) {
 }
 
 func TestLongName(t *testing.T) {
-	dir, list := folder(t)
-	long := strings.Repeat("x", maxName)
+	dir, list := emptyFolder(t)
+	long := strings.Repeat("x", 255)
 	target := open(t, filepath.Join(dir, long))
 	if err := target.Commit(); err != nil {
 		t.Fatal(err)
@@ -212,7 +362,7 @@ func TestLongName(t *testing.T) {
 }
 
 func TestRefusals(t *testing.T) {
-	dir, _ := folder(t)
+	dir, _ := emptyFolder(t)
 	write := func(name, text string) string {
 		t.Helper()
 		name = filepath.Join(dir, name)
@@ -222,6 +372,10 @@ func TestRefusals(t *testing.T) {
 		return name
 	}
 	text, qcow2, empty, json := write("text", "text"), write("qcow2", "QFI\xfb"), write("empty", ""), write("json", "{}")
+	xfs, ext, hole := write("xfs", "XFSB"), write("ext", strings.Repeat("\x00", 1080)+"\x53\xef"), write("hole", "")
+	if err := os.Truncate(hole, 1<<20); err != nil {
+		t.Fatal(err)
+	}
 	f, err := os.Open(text)
 	if err != nil {
 		t.Fatal(err)
@@ -239,7 +393,11 @@ func TestRefusals(t *testing.T) {
 	}{
 		{"text for qcow2", text, Options{}, ErrExists},
 		{"text for qcow2, allowed", text, Options{Overwrite: true}, nil},
-		{"text for raw", text, Options{Format: Raw}, nil},
+		{"text for raw", text, Options{Format: Raw}, ErrExists},
+		{"text for raw, allowed", text, Options{Format: Raw, Overwrite: true}, nil},
+		{"XFS for raw", xfs, Options{Format: Raw}, ErrExists},
+		{"ext for raw", ext, Options{Format: Raw}, nil},
+		{"one hole for raw", hole, Options{Format: Raw}, nil},
 		{"qcow2 for qcow2", qcow2, Options{}, nil},
 		{"qcow2 for raw", qcow2, Options{Format: Raw}, ErrExists},
 		{"qcow2 for raw, allowed", qcow2, Options{Format: Raw, Overwrite: true}, nil},
@@ -275,7 +433,7 @@ func TestRefusals(t *testing.T) {
 }
 
 func TestWaitForReaderEnds(t *testing.T) {
-	dir, _ := folder(t)
+	dir, _ := emptyFolder(t)
 	fifo := filepath.Join(dir, "fifo")
 	if err := unix.Mkfifo(fifo, 0o600); err != nil {
 		t.Fatal(err)
@@ -292,7 +450,7 @@ func TestWaitForReaderEnds(t *testing.T) {
 func TestZeroOut(t *testing.T) {
 	const size = 3*zeroSize + 100
 	for _, part := range [][2]int64{{0, size}, {1, 1}, {4095, 2}, {512, zeroSize}, {4096, 2 * zeroSize}, {100, 0}} {
-		dir, _ := folder(t)
+		dir, _ := emptyFolder(t)
 		target := open(t, filepath.Join(dir, "out"))
 		put(t, target, strings.Repeat("x", size))
 		var told int64
@@ -302,7 +460,7 @@ func TestZeroOut(t *testing.T) {
 		if told != part[1] {
 			t.Errorf("%v: told of %d bytes", part, told)
 		}
-		got, err := os.ReadFile(target.temp)
+		got, err := io.ReadAll(io.NewSectionReader(target, 0, size+1))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -315,7 +473,7 @@ func TestZeroOut(t *testing.T) {
 }
 
 func TestZeroOutEnds(t *testing.T) {
-	dir, _ := folder(t)
+	dir, _ := emptyFolder(t)
 	target := open(t, filepath.Join(dir, "out"))
 	ctx, cancel := context.WithCancelCause(t.Context())
 	why := errors.New("enough")
@@ -326,7 +484,7 @@ func TestZeroOutEnds(t *testing.T) {
 }
 
 func TestIs(t *testing.T) {
-	dir, _ := folder(t)
+	dir, _ := emptyFolder(t)
 	if err := os.Symlink("one", filepath.Join(dir, "link")); err != nil {
 		t.Fatal(err)
 	}

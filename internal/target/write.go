@@ -3,13 +3,14 @@ package target
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"io/fs"
 	"os"
-	"path/filepath"
 	"sync"
 	"sync/atomic"
 
+	"e2qcow/internal/folder"
 	"e2qcow/internal/storage"
 
 	"golang.org/x/sys/unix"
@@ -24,15 +25,17 @@ type Target struct {
 	size int64 // of a device, or of a file in place, from base
 	base int64 // where offsets count from
 
-	path, temp string      // of a file: where it goes, and where it is till then
-	made       bool        // a file in place that was not there before
-	old        fs.FileInfo // of the file that is there; nil where none is
-	skip       *skip       // of a stream that is a file; may be nil
-	appends    bool        // a stream that is a file with whatever is written at its end
-	start      int64       // of that, its length when it was handed over
-	wrote      int64       // to a stream
-	settled    bool
-	touched    atomic.Bool // see Touched
+	options Options
+	entry   *folder.Entry // nil of standard output, and of a device
+	draft   *folder.Draft // of a file; nil of a dry run
+	made    bool          // a file in place that was not there before
+	old     fs.FileInfo   // of the file that is there; nil where none is
+	skip    *skip         // of a stream that is a file; may be nil
+	appends bool          // a stream that is a file with whatever is written at its end
+	start   int64         // of that, its length when it was handed over
+	wrote   int64         // to a stream
+	settled bool
+	touched atomic.Bool // see Touched
 
 	mu   sync.Mutex
 	done bool // committed or given up
@@ -64,7 +67,10 @@ func (t *Target) Touched() bool { return t.touched.Load() }
 func (t *Target) On(dev uint64) (bool, error) { return storage.On(t.f, dev) }
 
 // Is reports whether o will be the same file under the same name.
-func (t *Target) Is(o *Target) bool { return t.kind == File && o.kind == File && t.path == o.path }
+func (t *Target) Is(o *Target) bool {
+	isFile := func(k Kind) bool { return k == File || k == InPlace }
+	return isFile(t.kind) && isFile(o.kind) && t.entry.Same(o.entry)
+}
 
 // Region returns what a device or file stands for on storage.
 func (t *Target) Region() (storage.Region, error) { return storage.Of(t.f) }
@@ -172,8 +178,21 @@ func (t *Target) ZeroOut(ctx context.Context, off, n int64, progress func(n int6
 	return nil
 }
 
+// A SyncError says that a target is complete, on the disk and under its name, but
+// that the name may not outlast a loss of power.
+type SyncError struct {
+	Name string // of the target
+	Err  error
+}
+
+func (e *SyncError) Error() string {
+	return fmt.Sprintf("its folder cannot be synced, so that after a loss of power there may be what was under this name before: %v", e.Err)
+}
+
+func (e *SyncError) Unwrap() error { return e.Err }
+
 // Commit has what was written reach the disk and appear under its name. After
-// an error the target is as if Close had been called.
+// an error the target is as if Close had been called, but for a *SyncError.
 func (t *Target) Commit() error {
 	err := t.settle()
 	t.mu.Lock()
@@ -181,18 +200,31 @@ func (t *Target) Commit() error {
 	if t.done {
 		return t.named("write", os.ErrClosed)
 	}
-	if err == nil {
-		err = t.publish()
+	if err == nil && t.kind == File {
+		err = t.appear()
 	}
 	if err != nil {
 		t.giveUp()
 		return t.named("write", err)
 	}
 	t.done = true
+	defer t.release()
 	if t.kind == File || t.made {
-		return t.named("sync folder of", SyncFolder(filepath.Dir(t.path)))
+		if err := t.entry.Sync(t.f); err != nil {
+			return &SyncError{t.name, unwrapPath(err)}
+		}
 	}
 	return nil
+}
+
+// release closes what is open.
+func (t *Target) release() {
+	if t.f != nil {
+		t.f.Close()
+	}
+	if t.entry != nil {
+		t.entry.Close()
+	}
 }
 
 // Settle has what was written, which is all, reach the disk, so that not much is
@@ -230,22 +262,6 @@ func (t *Target) dropCache() {
 	_ = conn.Control(func(fd uintptr) { _ = unix.Fadvise(int(fd), 0, 0, unix.FADV_DONTNEED) })
 }
 
-// publish has the file appear under its name.
-func (t *Target) publish() error {
-	if t.old != nil {
-		if err := inherit(t.f, t.old); err != nil {
-			return err
-		}
-	}
-	if err := t.f.Close(); err != nil {
-		return err
-	}
-	if t.kind == File {
-		return os.Rename(t.temp, t.path)
-	}
-	return nil
-}
-
 // Close gives up what was not committed: a file is removed, one that is
 // standard output gets its old length. After Commit it does nothing.
 func (t *Target) Close() {
@@ -260,11 +276,14 @@ func (t *Target) Close() {
 // says more.
 func (t *Target) giveUp() {
 	t.done = true
+	defer t.release()
 	switch {
+	case t.f == nil: // a dry run
+		return
 	case t.kind == File:
-		os.Remove(t.temp)
+		t.draft.Discard()
 	case t.made:
-		os.Remove(t.path)
+		t.entry.Remove(t.f)
 	}
 	if t.skip != nil {
 		_ = t.f.Truncate(t.skip.start)
@@ -272,5 +291,4 @@ func (t *Target) giveUp() {
 	if info, err := t.f.Stat(); t.appends && err == nil && info.Size() == t.start+t.wrote { // by nobody else
 		_ = t.f.Truncate(t.start)
 	}
-	t.f.Close()
 }
