@@ -96,12 +96,13 @@ func (s *session) dump(ctx context.Context, w *work) error {
 	if err != nil {
 		return err
 	}
-	if err := s.commit(w); err != nil {
+	done := (*doneError)(nil)
+	if err = s.commit(w); err != nil && !errors.As(err, &done) {
 		return err
 	}
 	w.input.drain()
 	w.progress.Finish()
-	return s.report(*w, time.Since(w.start))
+	return cmp.Or(err, s.report(*w, time.Since(w.start)))
 }
 
 // make writes what is asked for to the target: the disk as it is, or the metadata

@@ -30,7 +30,7 @@ const (
 	exitOK         = 0
 	exitFailed     = 1 // nothing usable is left, but what was there before
 	exitUsage      = 2
-	exitUnreadable = 3 // done, but metadata could not be read
+	exitUnreadable = 3 // done, but metadata could not be read, or see doneError
 )
 
 // Of check, exit codes are those of qemu-img check: 2 is a damaged image, so
@@ -69,10 +69,14 @@ func (s *session) exitCode(err error) int {
 	var (
 		usage  *usageError
 		status exitStatus
+		done   *doneError
 	)
 	switch {
 	case err == nil:
 		return exitOK
+	case errors.As(err, &done):
+		s.say("%v", done)
+		return exitUnreadable
 	case errors.Is(err, errUnreadable):
 		return exitUnreadable
 	case errors.As(err, &status):

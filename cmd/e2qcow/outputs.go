@@ -3,6 +3,7 @@ package main
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 
 	"e2qcow/internal/target"
@@ -82,8 +83,20 @@ func (w *work) close() {
 	w.scramble.names.Close()
 }
 
+// A doneError says of a target that is complete what was not done beside it. What
+// could be done was: the exit code is not that of a target that is of no use.
+type doneError struct {
+	name string // of the target
+	err  error
+}
+
+func (e *doneError) Error() string { return fmt.Sprintf("%s is complete, but %v", e.name, e.err) }
+
+func (e *doneError) Unwrap() error { return e.err }
+
 // commit has the target and the record appear. Both are on the disk before, so
-// that a lack of room for one leaves neither.
+// that a lack of room for one leaves neither. Once the target is complete, an
+// error is a *doneError.
 func (s *session) commit(w *work) error {
 	if err := w.writeRecord(); err != nil {
 		return err
@@ -97,12 +110,18 @@ func (s *session) commit(w *work) error {
 	if err := w.target.Settle(); err != nil {
 		return err
 	}
-	if err := w.target.Commit(); err != nil {
+	err := w.target.Commit()
+	if unsynced := (*target.SyncError)(nil); err != nil && !errors.As(err, &unsynced) {
 		return err
 	}
 	s.release()
-	if err := cmp.Or(w.record.Commit(), w.scramble.names.Commit()); err != nil {
-		return fmt.Errorf("%s is complete, but not its record: %w", w.target.Name(), err)
+	for _, beside := range []record{w.record, w.scramble.names} {
+		if e := beside.Commit(); e != nil {
+			err = cmp.Or(err, fmt.Errorf("what belongs to it is not: %s: %w", beside.to.Name(), e))
+		}
+	}
+	if err != nil {
+		return &doneError{w.target.Name(), err}
 	}
 	return nil
 }

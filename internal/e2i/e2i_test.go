@@ -53,7 +53,7 @@ func write(t testing.TB, disk []byte, sb *ext.Superblock, h Header) []byte {
 // for what e2image has in place of a bitmap that was never written.
 func TestRoundTrip(t *testing.T) {
 	disk, sb := read(t, small)
-	from := Header{Hostname: "host", DeviceName: strings.Repeat("n", 80), Device: 0x801, Time: time.Unix(1<<31+5, 0).UTC()}
+	from := Header{Hostname: "host", DeviceName: strings.Repeat("n", 80), Device: 0x801, Time: time.Unix(1<<31+5, 0).UTC(), Scrambled: true}
 	m, err := Open(bytes.NewReader(write(t, disk, sb, from)), 1<<40)
 	if err != nil {
 		t.Fatal(err)

@@ -79,6 +79,7 @@ const (
 	hdrUUID        = 188 // fs_uuid, 16 bytes
 	hdrBlockSize   = 204 // fs_blocksize
 	hdrTime        = 248 // image_time
+	hdrScrambled   = 252 // image_reserved, which nothing else uses: scrambled or 0
 	hdrSuper       = 284 // offset_super
 	hdrInodes      = 288 // offset_inode
 	hdrInodeBitmap = 292 // offset_inodemap
@@ -87,6 +88,7 @@ const (
 
 	nameSize   = 64
 	magic      = 0x7f2bb710
+	scrambled  = 'S' | 'C'<<8 | 'R'<<16 | 'M'<<24
 	descriptor = "Ext2 Image 1.0\x00\x00"
 )
 
@@ -116,6 +118,7 @@ type Header struct {
 	DeviceName string    // as it was given
 	Device     uint32    // its number as stat has it, 0 of a file
 	Time       time.Time // of the making; zero where that was not recorded
+	Scrambled  bool      // names and what else was private have been replaced
 }
 
 // encode returns the header for an image with that layout.
@@ -132,6 +135,9 @@ func (h Header) encode(l *layout, uuid [16]byte) []byte {
 	if t := h.Time.Unix(); !h.Time.IsZero() && t > 0 && t <= math.MaxUint32 {
 		le.PutUint32(b[hdrTime:], uint32(t))
 	}
+	if h.Scrambled {
+		le.PutUint32(b[hdrScrambled:], scrambled)
+	}
 	for field, off := range l.offsets() {
 		le.PutUint32(b[field:], uint32(off))
 	}
@@ -144,6 +150,7 @@ func decodeHeader(b []byte) Header {
 		Hostname:   text(b[hdrHostname:]),
 		DeviceName: text(b[hdrDeviceName:]),
 		Device:     binary.LittleEndian.Uint32(b[hdrDevice:]),
+		Scrambled:  binary.LittleEndian.Uint32(b[hdrScrambled:]) == scrambled,
 	}
 	if t := binary.LittleEndian.Uint32(b[hdrTime:]); t != 0 {
 		h.Time = time.Unix(int64(t), 0).UTC()

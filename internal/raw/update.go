@@ -25,19 +25,23 @@ type UpdateOptions struct {
 	Options
 	Block    int  // bytes that are compared and written as one
 	RunsOnly bool // what lies between the runs stays as it is
+	// Wrote is called with each stretch of blocks that is written, in ascending
+	// order, and then with those between the runs that become zero. It may be
+	// nil.
+	Wrote func(off, n int64) error
 }
 
-// UpdateStats count the blocks in runs of an image.
+// UpdateStats count blocks of an image.
 type UpdateStats struct {
 	Stats
-	Written int64 // that were
-	Same    int64 // that had not to be
+	Written int64 // that were, those that became zero too
+	Same    int64 // in runs, that had not to be
 }
 
 // Update makes d, which holds something already, read as img does, and writes
 // nothing that it has. It does not sync.
 func Update(ctx context.Context, d Updatable, img image.Image, opt UpdateOptions) (UpdateStats, error) {
-	u := &update{sink: &sink{w: d, size: img.Size(), progress: opt.Progress}, d: d, block: opt.Block}
+	u := &update{sink: &sink{w: d, size: img.Size(), progress: opt.Progress}, d: d, block: opt.Block, wrote: opt.Wrote}
 	if err := u.plan(ctx, img, opt.Block); err != nil {
 		return UpdateStats{}, err
 	}
@@ -54,20 +58,31 @@ type update struct {
 	*sink
 	d             Updatable
 	block         int
+	wrote         func(off, n int64) error
 	written, same int64 // change in the ordered stage only
+}
+
+// count counts n bytes from off, which are whole blocks but for the last, as
+// written.
+func (u *update) count(off, n int64) error {
+	u.written += (n + int64(u.block) - 1) / int64(u.block)
+	if u.wrote == nil {
+		return nil
+	}
+	return u.wrote(off, n)
 }
 
 // An updateWorker writes the blocks of a chunk that are not there yet.
 type updateWorker struct {
 	partWorker
-	u             *update
-	there         []byte
-	differ, equal int64
+	u     *update
+	there []byte
+	equal int64
 }
 
 // Prepare compares the chunk with what is there.
 func (w *updateWorker) Prepare(c *ordered.Chunk) error {
-	w.spans, w.differ, w.equal = w.spans[:0], 0, 0
+	w.spans, w.equal = w.spans[:0], 0
 	for _, s := range c.Spans {
 		b := w.within(s.Data, s.Off)
 		if len(w.there) < len(b) {
@@ -90,7 +105,6 @@ func (w *updateWorker) compare(b, there []byte, off int64) {
 	for at := 0; at < len(b); at += w.u.block {
 		end := min(at+w.u.block, len(b))
 		if !bytes.Equal(b[at:end], there[at:end]) {
-			w.differ++
 			continue
 		}
 		w.equal++
@@ -106,7 +120,11 @@ func (w *updateWorker) compare(b, there []byte, off int64) {
 
 // Commit counts the chunk, and its blocks.
 func (w *updateWorker) Commit(c *ordered.Chunk) error {
-	w.u.written += w.differ
+	for _, s := range w.spans {
+		if err := w.u.count(s.Off, int64(len(s.Data))); err != nil {
+			return err
+		}
+	}
 	w.u.same += w.equal
 	return w.partWorker.Commit(c)
 }
@@ -130,8 +148,10 @@ func (u *update) clearGaps(ctx context.Context, img image.Image) error {
 	return nil
 }
 
-func (u *update) clearGap(ctx context.Context, buf []byte, off, end int64) error {
-	for off < end {
+// clearGap zeroes what is not zero in a gap, which begins with a block.
+func (u *update) clearGap(ctx context.Context, buf []byte, start, end int64) error {
+	block := int64(u.block)
+	for off := start; off < end; {
 		at, err := u.d.NextData(off)
 		if errors.Is(err, io.EOF) {
 			return nil
@@ -142,19 +162,20 @@ func (u *update) clearGap(ctx context.Context, buf []byte, off, end int64) error
 		if ctx.Err() != nil {
 			return context.Cause(ctx)
 		}
+		at = max(at-at%block, off)
 		b := buf[:min(end-at, int64(len(buf)))]
 		n, err := u.d.ReadAt(b, at)
 		if err != nil && !errors.Is(err, io.EOF) {
 			return err
 		}
 		for i := 0; i < n; {
-			start, stop := zero.NextData(b[:n], i, page)
-			if start < stop {
-				if err := u.d.ZeroOut(ctx, at+int64(start), int64(stop-start), nil); err != nil {
+			from, to := zero.NextData(b[:n], i, u.block)
+			if from < to {
+				if err := u.clear(ctx, at+int64(from), at+int64(to), start, end); err != nil {
 					return err
 				}
 			}
-			i = stop
+			i = to
 		}
 		if n < len(b) {
 			return nil
@@ -162,4 +183,15 @@ func (u *update) clearGap(ctx context.Context, buf []byte, off, end int64) error
 		off = at + int64(n)
 	}
 	return nil
+}
+
+// clear zeroes the blocks from one byte to another, within the gap from start to
+// end. It does so by whole pages, where the gap has them, which files have holes
+// for.
+func (u *update) clear(ctx context.Context, from, to, start, end int64) error {
+	if err := u.count(from, to-from); err != nil {
+		return err
+	}
+	from, to = max(from-from%page, start), min((to+page-1)/page*page, end)
+	return u.d.ZeroOut(ctx, from, to-from, nil)
 }

@@ -62,16 +62,31 @@ func TestUpdate(t *testing.T) {
 		img := thirds{bytes.NewReader(want)}
 		m := &ram{b: make([]byte, size)}
 		random.Read(m.b)
+		runs, gaps := int64(0), int64(0) // blocks that are not zero
+		for off := int64(0); off < size; off += block {
+			if off%(3*4096) < 4096 {
+				runs++
+			} else {
+				gaps++
+			}
+		}
 		blocks := int64(0)
 		for range 2 {
 			m.written, m.zeroed = 0, 0
-			stats, err := Update(context.Background(), m, img, UpdateOptions{Block: block})
+			told := int64(0)
+			stats, err := Update(context.Background(), m, img, UpdateOptions{Block: block, Wrote: func(_, n int64) error {
+				told += (n + block - 1) / block
+				return nil
+			}})
+			if told != stats.Written {
+				t.Errorf("%d bytes: told of %d blocks of %d that were written", size, told, stats.Written)
+			}
 			if err != nil || !bytes.Equal(m.b, want) {
 				t.Fatalf("%d bytes: equal %v, %v", size, bytes.Equal(m.b, want), err)
 			}
 			if blocks == 0 {
-				blocks = stats.Written
-				if stats.Same != 0 || m.written == 0 {
+				blocks = runs
+				if stats.Written != runs+gaps || stats.Same != 0 || m.written == 0 {
 					t.Errorf("%d bytes: of a target that is all different, %+v", size, stats)
 				}
 			} else if stats.Same != blocks || stats.Written != 0 || m.written+m.zeroed != 0 {
