@@ -62,6 +62,9 @@ func (in *input) backingOpener(folder *os.Root, dir string, depth int) func(name
 		if err != nil {
 			return nil, err
 		}
+		if made, ok := infoOf(img.Header()); ok {
+			in.behind = append(in.behind, made)
+		}
 		for _, note := range img.Notes() {
 			in.notes = append(in.notes, fmt.Sprintf("backing file %q: %s", name, note))
 		}

@@ -34,6 +34,7 @@ type work struct {
 	name               string      // of that
 	partStart, partEnd int64       // in bytes of the source; the end is 0 where it is not known
 	frozen             *freeze.Frozen
+	block              int // bytes that are counted as one; 0 for blockSize
 
 	imageBytes int64 // of the image that was written
 	dataBytes  int64 // of these, not holes
@@ -140,7 +141,7 @@ func (w *work) make(ctx context.Context) error {
 func (w *work) write(ctx context.Context, img image.Image) error {
 	switch {
 	case w.dryRun:
-		return w.list(ctx, img)
+		return w.rehearse(ctx, img)
 	case w.mode == toQCOW2:
 		return w.writeQCOW2(ctx, img)
 	case w.mode == toNormal:

@@ -14,25 +14,28 @@ import (
 	"e2qcow/internal/image"
 	"e2qcow/internal/ordered"
 	"e2qcow/internal/progress"
+	"e2qcow/internal/raw"
 	"e2qcow/internal/target"
 	"e2qcow/internal/zero"
+	"e2qcow/qcow2"
 )
 
-// list prints the blocks of img that would be written, as e2image does: those
-// in its runs that are not zero. Nothing is printed where the record goes there.
+// list prints the blocks of img that would be written, as e2image does. Nothing is
+// printed where the record goes there.
 func (w *work) list(ctx context.Context, img image.Image) error {
-	block := w.blockSize()
-	if block == 0 {
-		block = ext.MinBlockSize
-	}
 	out := io.Discard
 	if w.json == "" || !target.IsStdout(w.json) {
 		out = w.stdout
 	}
-	l := &lister{out: bufio.NewWriter(out), block: block, size: img.Size(), progress: w.progress.Phase("read", progress.Bytes)}
-	err := ordered.Run(ctx, img, ordered.Options{Granule: block, Threads: w.threads},
-		func() ordered.Worker { return &listWorker{lister: l} })
-	w.written, w.imageBytes, w.dataBytes = l.blocks, img.Size(), l.blocks*int64(block)
+	l := &lister{out: bufio.NewWriter(out), block: w.unit(), size: img.Size(), all: w.mode == install, progress: w.progress.Phase("read", progress.Bytes)}
+	var err error
+	if w.compare {
+		err = w.listUpdate(ctx, img, l)
+	} else {
+		err = ordered.Run(ctx, img, ordered.Options{Granule: l.block, Threads: w.threads},
+			func() ordered.Worker { return &listWorker{lister: l} })
+	}
+	w.written, w.imageBytes, w.dataBytes = l.blocks, img.Size(), l.blocks*int64(l.block)
 	if err != nil {
 		return err
 	}
@@ -42,16 +45,104 @@ func (w *work) list(ctx context.Context, img image.Image) error {
 	return nil
 }
 
+// unit returns the size of the blocks that are counted.
+func (w *work) unit() int {
+	if w.block != 0 {
+		return w.block
+	}
+	return max(w.blockSize(), ext.MinBlockSize)
+}
+
+// rehearse finds out what a run would do, up to the first byte that it writes.
+func (w *work) rehearse(ctx context.Context, img image.Image) error {
+	if w.mode == toRaw && w.target != nil {
+		if err := w.checkTarget(img.Size()); err != nil {
+			return err
+		}
+	}
+	if err := w.list(ctx, img); err != nil {
+		return err
+	}
+	if w.mode == toQCOW2 {
+		return w.measureQCOW2(ctx, img)
+	}
+	return nil
+}
+
+// measureQCOW2 finds out how long the qcow2 image would be, and whether it would
+// fit. What comes through a pipe has been read by now.
+func (w *work) measureQCOW2(ctx context.Context, img image.Image) error {
+	if w.input.guest != nil && w.input.guest.stream != nil {
+		return nil
+	}
+	opt := w.qcow2
+	opt.BlockSize = w.blockSize()
+	opt.Progress = w.progress.Phase("measure", progress.Bytes)
+	opt.Info = w.info
+	stats, err := qcow2.WriteFile(ctx, nowhere{}, img, opt)
+	if err != nil {
+		return err
+	}
+	w.imageBytes, w.dataBytes = stats.FileSize, stats.FileSize
+	if w.target != nil && w.target.Kind() == target.Device && stats.FileSize > w.target.Size() {
+		return w.tooSmall(stats.FileSize)
+	}
+	return nil
+}
+
+// listUpdate lists what of img the target does not hold already.
+func (w *work) listUpdate(ctx context.Context, img image.Image, l *lister) error {
+	stats, err := raw.Update(ctx, unwritten{w.target}, img, raw.UpdateOptions{
+		Options:  raw.Options{Threads: w.threads, Progress: l.progress},
+		Block:    l.block,
+		RunsOnly: w.onlyAllocated,
+		Wrote:    l.print,
+	})
+	w.same = stats.Same
+	return err
+}
+
+// unwritten is a target that stays as it is.
+type unwritten struct{ t *target.Target }
+
+// ReadAt reads the target.
+func (u unwritten) ReadAt(p []byte, off int64) (int, error) { return u.t.ReadAt(p, off) }
+
+// NextData returns where the target may have something but zeros.
+func (u unwritten) NextData(off int64) (int64, error) { return u.t.NextData(off) }
+
+// WriteAt writes nothing.
+func (unwritten) WriteAt(p []byte, _ int64) (int, error) { return len(p), nil }
+
+// ZeroOut does nothing.
+func (unwritten) ZeroOut(context.Context, int64, int64, func(int64)) error { return nil }
+
 // A lister is the state of list.
 type lister struct {
 	out      *bufio.Writer
 	block    int
 	size     int64
+	all      bool // blocks of zeros too
 	blocks   int64
+	line     []byte
 	progress func(done, total int64)
 }
 
-// A listWorker finds the blocks of a chunk that are not zero.
+// print lists the blocks of n bytes from off.
+func (l *lister) print(off, n int64) error {
+	block := int64(l.block)
+	for at := off / block; at*block < off+n; at++ {
+		l.line = append(l.line[:0], "Writing block "...)
+		l.line = append(strconv.AppendInt(l.line, at, 10), '\n')
+		if _, err := l.out.Write(l.line); err != nil {
+			return fmt.Errorf("standard output: %w", err)
+		}
+		l.blocks++
+	}
+	return nil
+}
+
+// A listWorker finds the blocks of a chunk, those that are not zero or all.
 type listWorker struct {
 	*lister
 	found []int64
@@ -62,7 +153,7 @@ func (w *listWorker) Prepare(c *ordered.Chunk) error {
 	w.found = w.found[:0]
 	for _, s := range c.Spans {
 		for at := 0; at < len(s.Data); at += w.block {
-			if !zero.IsZero(s.Data[at : at+w.block]) {
+			if w.all || !zero.IsZero(s.Data[at:at+w.block]) {
 				w.found = append(w.found, (s.Off+int64(at))/int64(w.block))
 			}
 		}
@@ -72,15 +163,11 @@ func (w *listWorker) Prepare(c *ordered.Chunk) error {
 
 // Commit prints them.
 func (w *listWorker) Commit(c *ordered.Chunk) error {
-	var line []byte
 	for _, n := range w.found {
-		line = append(line[:0], "Writing block "...)
-		line = append(strconv.AppendInt(line, n, 10), '\n')
-		if _, err := w.out.Write(line); err != nil {
-			return fmt.Errorf("standard output: %w", err)
+		if err := w.print(n*int64(w.block), 1); err != nil {
+			return err
 		}
 	}
-	w.blocks += int64(len(w.found))
 	if n := len(c.Spans); n > 0 && w.progress != nil {
 		w.progress(min(c.Spans[n-1].Off+int64(len(c.Spans[n-1].Data)), w.size), w.size)
 	}
@@ -99,7 +186,7 @@ type jsonRun struct {
 
 // runs yields what an image holds, with its kinds where they are known.
 func (w *work) runs() iter.Seq2[jsonRun, error] {
-	if w.scan != nil {
+	if w.scan != nil && w.mode != install {
 		return func(yield func(jsonRun, error) bool) {
 			for r := range w.scan.Map.Runs() {
 				if !yield(jsonRun{r.Start, r.Count, r.Kind.String()}, nil) {
@@ -108,7 +195,7 @@ func (w *work) runs() iter.Seq2[jsonRun, error] {
 			}
 		}
 	}
-	block := max(w.blockSize(), ext.MinBlockSize)
+	block := w.unit()
 	return func(yield func(jsonRun, error) bool) {
 		for all := ordered.NewRuns(w.disk, block); ; {
 			start, end, err := all.Next()

@@ -110,9 +110,10 @@ func (w *work) blockSize() int {
 func (w *work) info() qcow2.Info {
 	_ = w.frozen.Thaw() // which who froze it asks for again
 	i, ok := w.input.guest.info()
+	i.UUID = "" // is that of an undo only
 	switch {
 	case w.input.normal != nil:
-		i.Mode, i.BlockSize = infoMetadata, int64(w.blockSize())
+		i.Mode, i.BlockSize = w.content(), int64(w.blockSize())
 	case w.scan != nil:
 		i.Mode, i.BlockSize = w.content(), int64(w.scan.BlockSize())
 		i.Unreadable += blocksOf(w.scan.Unreadable(), i.BlockSize)
@@ -126,13 +127,14 @@ func (w *work) info() qcow2.Info {
 	return i
 }
 
-// content returns what a scan is to find, as the record of an image says it.
+// content returns what the image holds where that is no copy of a disk, as the
+// record of an image says it. What is scrambled stays so on every way.
 func (w *work) content() string {
-	if w.options.scan.Files {
-		return infoAllData
-	}
-	if w.scramble.on() {
+	switch {
+	case w.scramble.on() || w.input.scrambled():
 		return infoScrambled
+	case w.options.scan.Files:
+		return infoAllData
 	}
 	return infoMetadata
 }

@@ -86,7 +86,7 @@ func (s *session) checkFrozen(w *work, dev uint64) error {
 		on   func(dev uint64) (bool, error)
 	}
 	places := []place{{"standard error", func(dev uint64) (bool, error) { return storage.On(s.stderr, dev) }}}
-	if w.target != nil {
+	if !w.dryRun {
 		places = append(places, place{w.target.Name(), w.target.On})
 	} else { // -n prints
 		places = append(places, place{"standard output", func(dev uint64) (bool, error) { return storage.On(os.Stdout, dev) }})
@@ -96,7 +96,7 @@ func (s *session) checkFrozen(w *work, dev uint64) error {
 			places = append(places, place{r.to.Name(), r.to.On})
 		}
 	}
-	if w.target != nil && w.target.Kind() == target.Stream && w.mode != toRaw {
+	if !w.dryRun && w.target.Kind() == target.Stream && w.mode != toRaw {
 		folder := w.spool.Folder()
 		places = append(places, place{"the folder for temporary files, " + folder + ",", func(dev uint64) (bool, error) {
 			f, err := os.Open(folder)

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"sync"
 
 	"e2qcow/ext"
@@ -17,6 +18,7 @@ type guest struct {
 	*qcow2.Image
 	stream *qcow2.Stream // the same, where it comes through a pipe; else nil
 	name   string        // of the source, for errors
+	behind []qcow2.Info  // the records of its backing files
 
 	mu  sync.Mutex
 	err error // the first such error
@@ -70,15 +72,35 @@ const (
 )
 
 // info returns the record of how the image was made, as far as it can be
-// believed; a nil guest has none.
+// believed; a nil guest has none. What a backing file lacks, the image lacks too,
+// and it is scrambled where a backing file is.
 func (g *guest) info() (qcow2.Info, bool) {
 	if g == nil {
 		return qcow2.Info{}, false
 	}
-	i, ok := g.Header().Info()
+	i, ok := infoOf(g.Header())
+	for _, b := range g.behind {
+		if b.Mode == infoScrambled {
+			i.Mode = infoScrambled
+		}
+		i.Unreadable += min(b.Unreadable, math.MaxInt64-i.Unreadable)
+		ok = ok || b.Mode == infoScrambled || b.Unreadable > 0
+	}
+	return i, ok
+}
+
+// infoOf returns the record in the header of an image, if it can be believed.
+func infoOf(h *qcow2.Header) (qcow2.Info, bool) {
+	i, ok := h.Info()
 	switch size := i.BlockSize; {
 	case !ok, i.Unreadable < 0, size != 0 && (size < ext.MinBlockSize || size > ext.MaxBlockSize || size&(size-1) != 0):
 		return qcow2.Info{}, false
 	}
 	return i, true
+}
+
+// scrambled tells whether the source is an image of which the record says so.
+func (in *input) scrambled() bool {
+	i, _ := in.guest.info()
+	return i.Mode == infoScrambled || in.normal != nil && in.normal.Origin().Scrambled
 }

@@ -96,11 +96,11 @@ func (s *session) info(c *cli.Context) error {
 	var unsupported *qcow2.UnsupportedError
 	switch {
 	case err == nil:
-		i = infoOf(src, img.Header())
+		i = describe(src, img.Header())
 		err = i.lookInside(img)
 	case errors.As(err, &unsupported) && unsupported.Header != nil:
 		// What the header says is all there is to know; no other file is opened.
-		i, err = infoOf(src, unsupported.Header), nil
+		i, err = describe(src, unsupported.Header), nil
 		if unsupported.BackingFile == "" {
 			i.Unsupported = unsupported.Feature
 		}
@@ -114,7 +114,7 @@ func (s *session) info(c *cli.Context) error {
 	return i.print(s.stdout)
 }
 
-func infoOf(src *source.Source, h *qcow2.Header) *jsonInfo {
+func describe(src *source.Source, h *qcow2.Header) *jsonInfo {
 	i := &jsonInfo{
 		Image:        src.Name(),
 		FileSize:     src.Size(),
@@ -231,6 +231,7 @@ type jsonNormal struct {
 	Hostname    string          `json:"hostname"`
 	DeviceName  string          `json:"device_name"`
 	Time        time.Time       `json:"time,omitzero"`
+	Scrambled   bool            `json:"scrambled,omitempty"`
 	Filesystem  *jsonFilesystem `json:"filesystem"`
 }
 
@@ -249,6 +250,7 @@ func (s *session) infoNormal(src *source.Source, asJSON bool) error {
 		Hostname:    from.Hostname,
 		DeviceName:  from.DeviceName,
 		Time:        from.Time,
+		Scrambled:   from.Scrambled,
 		Filesystem:  filesystemOf(img.Superblock()),
 	}
 	if asJSON {
@@ -266,6 +268,9 @@ func (s *session) infoNormal(src *source.Source, asJSON bool) error {
 	line("made of", "%q", i.DeviceName)
 	if !i.Time.IsZero() {
 		line("made at", "%s", i.Time.Format(timeFormat))
+	}
+	if i.Scrambled {
+		line("mode", "%q", infoScrambled)
 	}
 	i.Filesystem.print(line)
 	return w.Flush()

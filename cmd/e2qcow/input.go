@@ -24,6 +24,7 @@ type input struct {
 	guest   *guest           // nil where the source is not a qcow2 image
 	normal  *e2i.Image       // nil where it is not a normal image
 	backing []*source.Source // files behind it
+	behind  []qcow2.Info     // what these say of how they were made
 	region  storage.Region   // of them all
 	notes   []string         // what is to be said about the image
 }
@@ -185,7 +186,7 @@ func (in *input) openQCOW2(o options) error {
 		return fmt.Errorf("%s: %w", name, err)
 	}
 	in.notes = append(in.notes, img.Notes()...)
-	in.guest = &guest{Image: img, name: name}
+	in.guest = &guest{Image: img, name: name, behind: in.behind}
 	return nil
 }
 

@@ -40,7 +40,7 @@ var (
 //	image ─► patch ─► checks ─► read once ─► undo, whole and synced ─► target
 func (s *session) install(ctx context.Context, w *work) error {
 	var err error
-	if w.target, err = target.OpenInPlace(w.options.target, target.Options{Source: w.input.region}); err != nil {
+	if w.target, err = target.OpenInPlace(w.options.target, target.Options{Source: w.input.region, DryRun: w.dryRun}); err != nil {
 		return err
 	}
 	defer w.target.Close()
@@ -70,6 +70,9 @@ func (s *session) install(ctx context.Context, w *work) error {
 	if size.end > w.target.Size() {
 		return fmt.Errorf("%s %w: it has %s, the metadata reaches up to byte %d", w.target.Name(), target.ErrTooSmall, exactBytes(w.target.Size()), size.end)
 	}
+	if w.dryRun {
+		return s.finishDryInstall(ctx, w, p, size.bytes)
+	}
 	if err := s.keepUndo(ctx, w, p); err != nil {
 		return err
 	}
@@ -80,6 +83,31 @@ func (s *session) install(ctx context.Context, w *work) error {
 	if err := s.writePatch(ctx, w, p.img, size.bytes); err != nil {
 		return err
 	}
+	if err = w.writeRecord(); err == nil {
+		err = w.record.Commit()
+	}
+	if err != nil {
+		s.release()
+		err = &doneError{w.target.Name(), fmt.Errorf("not what goes with it: %w", err)}
+	}
+	w.progress.Finish()
+	return cmp.Or(err, s.reportInstall(w, p, time.Since(w.start)))
+}
+
+// finishDryInstall lists what would be written, n bytes.
+func (s *session) finishDryInstall(ctx context.Context, w *work, p *patch, n int64) error {
+	if w.undo != "" {
+		t, err := w.openUndo(ctx)
+		if err != nil {
+			return err
+		}
+		t.Close()
+	}
+	w.disk, w.block = p.img, p.block
+	if err := w.list(ctx, p.img); err != nil {
+		return err
+	}
+	w.imageBytes, w.dataBytes = n, n
 	if err := w.writeRecord(); err != nil {
 		return err
 	}
@@ -87,7 +115,24 @@ func (s *session) install(ctx context.Context, w *work) error {
 		return err
 	}
 	w.progress.Finish()
-	return s.reportInstall(w, p, time.Since(w.start))
+	s.say("%s to %s: %s would be written, or parts of them: %s, %s", w.input.src.Name(), w.target.Name(), count(w.written, "block"),
+		exactBytes(n), time.Since(w.start).Round(time.Millisecond))
+	return nil
+}
+
+// openUndo opens where what is written over is kept.
+func (w *work) openUndo(ctx context.Context) (*target.Target, error) {
+	region, err := w.target.Region()
+	if err != nil {
+		return nil, err
+	}
+	opt := target.Options{Source: region.With(w.input.region), Format: target.Undo, DryRun: w.dryRun}
+	t, err := target.Open(ctx, w.undo, opt)
+	if err == nil && w.record.to != nil && t.Is(w.record.to) {
+		t.Close()
+		return nil, usagef("option --%s: %s is where --%s goes", flagUndo, t.Name(), flagJSON)
+	}
+	return t, err
 }
 
 // A patch is what is written over the target.
@@ -107,6 +152,9 @@ type patch struct {
 // a scan finds, whatever is allocated there.
 func (s *session) patch(ctx context.Context, w *work) (*patch, error) {
 	name := w.input.src.Name()
+	if w.input.scrambled() {
+		return nil, fmt.Errorf("%s %w", name, errImageScrambled)
+	}
 	made, ok := w.input.guest.info()
 	undo := ok && made.Mode == infoUndo
 	if w.scanFlag != "" && undo {
@@ -121,9 +169,6 @@ func (s *session) patch(ctx context.Context, w *work) (*patch, error) {
 			p.uuid = uuid(sb.UUID())
 		}
 		return p, nil
-	}
-	if ok && made.Mode == infoScrambled {
-		return nil, fmt.Errorf("%s %w", name, errImageScrambled)
 	}
 	if ok && made.Unreadable > 0 && !w.force {
 		return nil, fmt.Errorf("%s %w (%s)", name, errImageLacks, count(made.Unreadable, "block"))
@@ -255,19 +300,12 @@ func (s *session) keepUndo(ctx context.Context, w *work, p *patch) error {
 	if w.undo == "" {
 		return nil
 	}
-	region, err := w.target.Region()
-	if err != nil {
-		return err
-	}
-	t, err := target.Open(ctx, w.undo, target.Options{Source: region.With(w.input.region), Format: target.Undo})
+	t, err := w.openUndo(ctx)
 	if err != nil {
 		return err
 	}
 	defer t.Close()
 	s.guard(t.Close)
-	if w.record.to != nil && t.Is(w.record.to) {
-		return usagef("option --%s: %s is where --%s goes", flagUndo, t.Name(), flagJSON)
-	}
 	const sector = 512
 	_, err = qcow2.WriteFile(ctx, t, before{w.target, p.img, w.target.Size() / sector * sector}, qcow2.WriteOptions{
 		Version:   3,

@@ -45,11 +45,7 @@ func (w *work) origin() e2i.Header {
 	if w.input.normal != nil {
 		return w.input.normal.Origin()
 	}
-	h := e2i.Header{}
-	if w.scramble.on() {
-		return h
-	}
-	h.DeviceName = w.source
+	h := e2i.Header{DeviceName: w.source, Scrambled: w.input.scrambled()}
 	h.Hostname, _ = os.Hostname() // as e2image, which has none either then
 	var st unix.Stat_t
 	if unix.Stat(w.source, &st) == nil {

@@ -90,7 +90,7 @@ var limitedFlags = []struct {
 	{flagOnlyAllocated, []mode{toRaw}},
 	{flagAllData, []mode{toQCOW2, toRaw}},
 	{flagScramble, []mode{toQCOW2, toRaw}}, // what is not followed cannot be scrambled
-	{flagDryRun, []mode{toQCOW2, toRaw}},
+	{flagDryRun, []mode{toQCOW2, toRaw, install}},
 	{flagOffset, []mode{toQCOW2, toRaw}},
 	{flagPartition, []mode{toQCOW2, toRaw}},
 	{flagTargetOffset, []mode{toRaw}},

@@ -22,7 +22,7 @@ func (s *session) openEach(ctx context.Context, w *work) error {
 	if err := w.openTarget(ctx); err != nil {
 		return err
 	}
-	if w.target != nil {
+	if w.target != nil && !w.dryRun {
 		s.guard(w.target.Close)
 		s.stakeTarget(w)
 	}
@@ -36,11 +36,12 @@ func (s *session) openEach(ctx context.Context, w *work) error {
 	return nil
 }
 
-// openTarget opens the target; there is none where nothing is to be written.
+// openTarget opens the target. A dry run opens it to see what a run would: there
+// is none where standard output is to be written, which has the list.
 func (w *work) openTarget(ctx context.Context) (err error) {
-	opt := target.Options{Source: w.input.region, Format: w.mode.format(), Overwrite: w.overwrite}
+	opt := target.Options{Source: w.input.region, Format: w.mode.format(), Overwrite: w.overwrite, DryRun: w.dryRun}
 	switch {
-	case w.dryRun:
+	case w.dryRun && target.IsStdout(w.options.target):
 	case w.to != nil:
 		w.target, err = target.OpenPart(w.options.target, *w.to, opt, w.sameFilesystem())
 	case w.compare:
@@ -104,7 +105,7 @@ func (s *session) commit(w *work) error {
 	if err := w.record.Settle(); err != nil {
 		return err
 	}
-	if w.target == nil {
+	if w.target == nil || w.dryRun {
 		return cmp.Or(w.record.Commit(), w.scramble.names.Commit())
 	}
 	if err := w.target.Settle(); err != nil {
@@ -117,7 +118,7 @@ func (s *session) commit(w *work) error {
 	s.release()
 	for _, beside := range []record{w.record, w.scramble.names} {
 		if e := beside.Commit(); e != nil {
-			err = cmp.Or(err, fmt.Errorf("what belongs to it is not: %s: %w", beside.to.Name(), e))
+			err = cmp.Or(err, fmt.Errorf("not what goes with it: %s: %w", beside.to.Name(), e))
 		}
 	}
 	if err != nil {

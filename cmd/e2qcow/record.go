@@ -76,7 +76,7 @@ type jsonRecord struct {
 	Source     string          `json:"source"`
 	Target     string          `json:"target"`
 	Output     string          `json:"output"` // qcow2, raw, e2image or install
-	Mode       string          `json:"mode"`   // metadata, all data or undo
+	Mode       string          `json:"mode"`   // metadata, scrambled, all data or undo
 	Undo       string          `json:"undo,omitempty"`
 	Started    time.Time       `json:"started"`
 	Seconds    float64         `json:"seconds"`
@@ -183,7 +183,7 @@ func (w *work) done() jsonRecord {
 			r.Filesystem = filesystemOf(sb)
 		}
 	} else if i, ok := w.input.guest.info(); w.input.normal != nil {
-		r.Mode = infoMetadata
+		r.Mode = w.content()
 	} else if ok && (i.Mode == infoMetadata || i.Mode == infoScrambled || i.Mode == infoUndo) {
 		r.Mode = i.Mode
 	}

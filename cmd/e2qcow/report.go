@@ -65,12 +65,22 @@ func (w *work) summary(took time.Duration) string {
 func (s *session) sayPrivate(w work) {
 	switch {
 	case w.scramble.view != nil:
-		s.say("%s", w.scramble.summary())
+		s.say("%s%s", w.scramble.summary(), w.unrecorded())
+	case w.input.scrambled():
+		s.say("%s is scrambled, and so is what was made of it%s", w.input.src.Name(), w.unrecorded())
 	case w.mode == toNormal:
 		s.say("the image holds what is in inodes: owners, times, attributes, short symlink targets and, with inline_data, names and contents of small files")
 	case w.scan != nil && !w.options.scan.Files:
 		s.say("the image holds the names of files, their attributes, and contents that are %s; -s leaves them out", w.contents())
 	}
+}
+
+// unrecorded says so where nothing in the target records that it is scrambled.
+func (w *work) unrecorded() string {
+	if w.mode != toRaw {
+		return ""
+	}
+	return "; a raw image cannot record that: install none of it with -I"
 }
 
 // contents says where the contents of files are that an image holds.

@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 
-	"e2qcow/ext"
 	"e2qcow/internal/image"
 	"e2qcow/internal/raw"
 	"e2qcow/internal/target"
@@ -17,17 +16,13 @@ func (w *work) writeRaw(ctx context.Context, img image.Image) error {
 		stats raw.Stats
 		err   error
 	)
-	kind := w.target.Kind()
-	if w.to != nil {
-		if err := w.checkPlace(img.Size(), kind == target.Device); err != nil {
-			return err
-		}
+	if err := w.checkTarget(img.Size()); err != nil {
+		return err
 	}
+	kind := w.target.Kind()
 	switch {
 	case w.compare:
 		return w.update(ctx, img, opt)
-	case kind == target.Device && img.Size() > w.target.Size():
-		return fmt.Errorf("%s %w: it has %d bytes, the image %d", w.target.Name(), target.ErrTooSmall, w.target.Size(), img.Size())
 	case kind == target.InPlace && !w.onlyAllocated:
 		stats, err = w.replacePart(ctx, img, opt)
 	case kind != target.Stream && w.onlyAllocated:
@@ -41,6 +36,24 @@ func (w *work) writeRaw(ctx context.Context, img image.Image) error {
 	}
 	w.imageBytes, w.dataBytes = stats.Size, stats.Data
 	return err
+}
+
+// checkTarget refuses a target that a raw image of n bytes does not fit, or would
+// be written over something on.
+func (w *work) checkTarget(n int64) error {
+	disk := w.target.Kind() == target.Device
+	if disk && n > w.target.Size() {
+		return w.tooSmall(n)
+	}
+	if w.to == nil {
+		return nil
+	}
+	return w.checkPlace(n, disk)
+}
+
+// tooSmall says that an image of n bytes does not fit the target.
+func (w *work) tooSmall(n int64) error {
+	return fmt.Errorf("%s %w: it has %d bytes, the image %d", w.target.Name(), target.ErrTooSmall, w.target.Size(), n)
 }
 
 // replacePart writes img over a part of a file, which grows where it has to.
@@ -59,11 +72,7 @@ func (w *work) update(ctx context.Context, img image.Image, opt raw.Options) err
 	if err := w.target.Extend(img.Size()); err != nil {
 		return err
 	}
-	block := w.blockSize()
-	if block == 0 {
-		block = ext.MinBlockSize
-	}
-	stats, err := raw.Update(ctx, w.target, img, raw.UpdateOptions{Options: opt, Block: block, RunsOnly: w.onlyAllocated})
+	stats, err := raw.Update(ctx, w.target, img, raw.UpdateOptions{Options: opt, Block: w.unit(), RunsOnly: w.onlyAllocated})
 	if err == nil && w.to == nil {
 		err = w.target.Cut(img.Size())
 	}

@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"errors"
-	"fmt"
 	"io"
 
 	"e2qcow/internal/image"
@@ -27,7 +26,7 @@ func (w *work) checkRoom(ctx context.Context, img image.Image, opt qcow2.WriteOp
 	opt.Progress = w.progress.Phase("measure", progress.Bytes)
 	stats, err := qcow2.WriteFile(ctx, nowhere{}, img, opt)
 	if err == nil && stats.FileSize > w.target.Size() {
-		err = fmt.Errorf("%s %w: it has %d bytes, the image %d", w.target.Name(), target.ErrTooSmall, w.target.Size(), stats.FileSize)
+		err = w.tooSmall(stats.FileSize)
 	}
 	return err
 }
