@@ -37,13 +37,8 @@ func mountImage(t *testing.T, options string) (image, point string) {
 		t.Fatalf("mount: %v\n%s", err, out)
 	}
 	t.Cleanup(func() {
-		// What was killed holds it a little longer.
-		err := error(unix.EBUSY)
-		for deadline := time.Now().Add(20 * time.Second); errors.Is(err, unix.EBUSY) && time.Now().Before(deadline); time.Sleep(10 * time.Millisecond) {
-			err = unix.Unmount(point, 0)
-		}
-		if err != nil {
-			t.Errorf("unmount: %v", err)
+		if err := testfs.Unmount(point); err != nil {
+			t.Error(err)
 		}
 	})
 	return image, point

@@ -7,6 +7,8 @@ import (
 	"testing"
 
 	"github.com/rogpeppe/go-internal/testscript"
+
+	"e2qcow/internal/testfs"
 )
 
 // TestScript runs the command lines in testdata/script.
@@ -45,7 +47,11 @@ func mount(ts *testscript.TestScript, neg bool, args []string) {
 	}
 	folder := ts.MkAbs(args[len(args)-1])
 	output(ts, "mount", append(args[:len(args)-1], folder)...)
-	ts.Defer(func() { output(ts, "umount", folder) })
+	ts.Defer(func() {
+		if err := testfs.Unmount(folder); err != nil {
+			ts.Fatalf("%v", err)
+		}
+	})
 }
 
 // swap swaps to a device till the end of the script.

@@ -14,6 +14,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"e2qcow/internal/testfs"
 )
 
 func TestMain(m *testing.M) {
@@ -62,13 +64,8 @@ func mounted(t *testing.T) string {
 		}
 	}
 	t.Cleanup(func() {
-		// A child that nobody waits for holds it a little longer.
-		err := error(unix.EBUSY)
-		for deadline := time.Now().Add(soon); errors.Is(err, unix.EBUSY) && time.Now().Before(deadline); time.Sleep(10 * time.Millisecond) {
-			err = unix.Unmount(point, 0)
-		}
-		if err != nil {
-			t.Errorf("unmount: %v", err)
+		if err := testfs.Unmount(point); err != nil {
+			t.Error(err)
 		}
 	})
 	return point

@@ -75,7 +75,7 @@ func fillPrivately(fs *FS, journal *loop) error {
 		return err
 	}
 	err := fillTree(fs, dir)
-	if err := errors.Join(err, unmount(dir)); err != nil {
+	if err := errors.Join(err, Unmount(dir)); err != nil {
 		return err
 	}
 	if fs.Spec.Dirty {
@@ -89,16 +89,17 @@ func fillPrivately(fs *FS, journal *loop) error {
 	return nil
 }
 
-// unmount unmounts dir. Children that another thread is just starting hold our
-// files open till they exec, so that it may take more than one try.
-func unmount(dir string) error {
-	for deadline := time.Now().Add(10 * time.Second); ; time.Sleep(10 * time.Millisecond) {
+// Unmount unmounts dir. A process that is just being started or ended, whoever
+// waits for it, holds files of dir open a little longer: so it may take more than
+// one try.
+func Unmount(dir string) error {
+	for deadline := time.Now().Add(20 * time.Second); ; time.Sleep(10 * time.Millisecond) {
 		err := unix.Unmount(dir, 0)
 		if err == nil {
 			return nil
 		}
 		if !errors.Is(err, unix.EBUSY) || time.Now().After(deadline) {
-			return fmt.Errorf("unmounting: %w", err)
+			return fmt.Errorf("unmount %s: %w", dir, err)
 		}
 	}
 }

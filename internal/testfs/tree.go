@@ -51,7 +51,7 @@ func readPrivately(path, dir string) (tree map[string]string, err error) {
 	if _, err := run("mount", "-t", "ext4", "-o", "loop,noatime", path, dir); err != nil {
 		return nil, err
 	}
-	defer func() { err = errors.Join(err, unmount(dir)) }()
+	defer func() { err = errors.Join(err, Unmount(dir)) }()
 	tree = map[string]string{}
 	err = filepath.WalkDir(dir, func(name string, _ fs.DirEntry, err error) error {
 		if err != nil {
