@@ -10,6 +10,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"e2qcow/internal/e2i"
+	"e2qcow/internal/folder"
 	"e2qcow/internal/freeze"
 	"e2qcow/internal/move"
 	"e2qcow/internal/signature"
@@ -37,6 +38,10 @@ var advice = []struct {
 	{[]error{errSourceUsed}, "release it, or read it all the same with -f: the image may then contradict itself"},
 	{[]error{errMountsUnknown}, "if you know that it is not, read it with -f"},
 	{[]error{target.ErrSame}, "name another target"},
+	{[]error{target.ErrUnknown}, "see that /proc and /sys are mounted, or name a new file"},
+	{[]error{folder.ErrDevices}, "see that its name is right"},
+	{[]error{folder.ErrForeign, folder.ErrLinked, folder.ErrLink}, "name another file"},
+	{[]error{folder.ErrNoName}, "name a file"},
 	{[]error{target.ErrMounted}, "unmount or release it first"},
 	{[]error{target.ErrHoldsFilesystem}, "see that source and target are not swapped; --overwrite writes over it"},
 	{[]error{target.ErrExists}, "see that source and target are not swapped; --overwrite replaces it"},

@@ -319,7 +319,11 @@ func (s *session) keepUndo(ctx context.Context, w *work, p *patch) error {
 	if err != nil {
 		return err
 	}
-	return t.Commit()
+	err = t.Commit()
+	if unsynced := (*target.SyncError)(nil); errors.As(err, &unsynced) {
+		err = fmt.Errorf("%s: %w", w.undo, err)
+	}
+	return err
 }
 
 // writePatch writes to the target. From the first byte to the last that is

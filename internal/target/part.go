@@ -39,12 +39,13 @@ func OpenPart(name string, off int64, opt Options, known func(r io.ReaderAt) boo
 
 // openPart takes e, if it returns no error.
 func openPart(e *folder.Entry, name string, off int64, opt Options, known func(r io.ReaderAt) bool) (*Target, error) {
+	if kind, err := e.Kind(); err == nil && kind == 0 {
+		return createPart(e, name, off, opt)
+	}
 	anything := opt
 	anything.Overwrite = true
 	t, err := openInPlace(e, name, anything)
 	switch {
-	case errors.Is(err, fs.ErrNotExist):
-		return createPart(e, name, off, opt)
 	case errors.Is(err, ErrStream):
 		return nil, refuse(name, ErrOffset)
 	case err != nil:
