@@ -7,11 +7,10 @@ import (
 	"hash/crc32"
 	"io"
 	"os"
-	"path/filepath"
 
 	"golang.org/x/sys/unix"
 
-	"e2qcow/internal/target"
+	"e2qcow/internal/folder"
 )
 
 // A Journal is a file that holds a plan and how far it is carried out.
@@ -77,7 +76,15 @@ func Create(name string, p *Plan, d io.ReaderAt) (*Journal, error) {
 	if err != nil {
 		return nil, err
 	}
-	f, err := newDraft(name)
+	e, err := folder.Find(name)
+	if err != nil {
+		return nil, err
+	}
+	defer e.Close()
+	if err := e.CheckDevices(); err != nil {
+		return nil, &os.PathError{Op: "create", Path: name, Err: err}
+	}
+	f, err := e.Draft()
 	if err != nil {
 		return nil, err
 	}
@@ -88,66 +95,27 @@ func Create(name string, p *Plan, d io.ReaderAt) (*Journal, error) {
 		err = j.begin(p, runs)
 	}
 	if err == nil {
-		err = f.appear(name)
+		err = f.Appear(false)
 	}
 	if err == nil {
-		err = target.SyncFolder(filepath.Dir(name))
+		err = e.Sync(f.File)
 	}
 	if err != nil {
-		f.discard()
-		return nil, err
+		f.Discard()
+		f.Close()
+		return nil, named(name, err)
 	}
 	return j, nil
 }
 
-// A draft is a file that is to appear under a name when it is whole. Till then
-// it has none, so that nothing is left of it however its process ends, or, where
-// the filesystem knows no such file, one that nobody has: what is beside it, as
-// the disk that is moved, stays as it is.
-type draft struct {
-	*os.File
-	temp string // "" where it has no name
-}
-
-func newDraft(name string) (*draft, error) {
-	folder := filepath.Dir(name)
-	fd, err := unix.Open(folder, unix.O_TMPFILE|unix.O_RDWR|unix.O_CLOEXEC, 0o600)
-	switch {
-	case err == nil:
-		return &draft{File: os.NewFile(uintptr(fd), name)}, nil
-	case !errors.Is(err, unix.EOPNOTSUPP):
-		return nil, &os.PathError{Op: "create", Path: name, Err: err}
-	}
-	return newNamedDraft(name)
-}
-
-// newNamedDraft makes one where there are no files without a name.
-func newNamedDraft(name string) (*draft, error) {
-	f, err := os.CreateTemp(filepath.Dir(name), "."+filepath.Base(name)+".*")
-	if err != nil {
-		return nil, err
-	}
-	return &draft{f, f.Name()}, nil
-}
-
-// appear gives the file its name.
-func (d *draft) appear(name string) error {
-	if d.temp != "" {
-		return os.Rename(d.temp, name)
-	}
-	err := unix.Linkat(unix.AT_FDCWD, fmt.Sprintf("/proc/self/fd/%d", d.Fd()), unix.AT_FDCWD, name, unix.AT_SYMLINK_FOLLOW)
-	if err != nil {
+// named gives an error of the system the name of the journal.
+func named(name string, err error) error {
+	var errno unix.Errno
+	var path *os.PathError
+	if errors.As(err, &errno) && !errors.As(err, &path) {
 		return &os.PathError{Op: "create", Path: name, Err: err}
 	}
-	return nil
-}
-
-// discard gives the file up.
-func (d *draft) discard() {
-	if d.temp != "" {
-		os.Remove(d.temp)
-	}
-	d.Close()
+	return err
 }
 
 // takeRoom gives f all the room that the journal will need, lest it is lacking

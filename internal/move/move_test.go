@@ -8,8 +8,6 @@ import (
 	"io"
 	"math/rand/v2"
 	"os"
-	"path/filepath"
-	"slices"
 	"strconv"
 	"testing"
 )
@@ -293,43 +291,5 @@ func TestOtherDiskSmall(t *testing.T) {
 	defer j.Close()
 	if err := p.Run(context.Background(), newCell(make([]byte, 1<<20), power), Options{Journal: j}); !errors.Is(err, ErrOther) {
 		t.Errorf("moved on another disk: %v", err)
-	}
-}
-
-// TestDraft makes files that appear under a name, or not at all, and leave
-// nothing else in their folder.
-func TestDraft(t *testing.T) {
-	for what, draft := range map[string]func(string) (*draft, error){"without a name": newDraft, "with one of its own": newNamedDraft} {
-		for _, keep := range []bool{true, false} {
-			dir := t.TempDir()
-			d, err := draft(filepath.Join(dir, "j"))
-			if err != nil {
-				t.Fatal(err)
-			}
-			want := []string(nil)
-			if keep {
-				want = []string{"j"}
-				if _, err := d.WriteString("text"); err != nil {
-					t.Fatal(err)
-				}
-				if err := d.appear(filepath.Join(dir, "j")); err != nil {
-					t.Fatal(err)
-				}
-				d.Close()
-			} else {
-				d.discard()
-			}
-			entries, err := os.ReadDir(dir)
-			if err != nil {
-				t.Fatal(err)
-			}
-			var got []string
-			for _, e := range entries {
-				got = append(got, e.Name())
-			}
-			if !slices.Equal(got, want) {
-				t.Errorf("a file %s, kept %v: the folder holds %q", what, keep, got)
-			}
-		}
 	}
 }

@@ -135,17 +135,3 @@ func unwrapPath(err error) error {
 	}
 	return err
 }
-
-// SyncFolder makes changes of names in a folder last, where its filesystem can.
-func SyncFolder(folder string) error {
-	d, err := os.Open(folder)
-	if err != nil {
-		return err
-	}
-	defer d.Close()
-	err = d.Sync()
-	if errors.Is(err, unix.EINVAL) || errors.Is(err, unix.ENOTSUP) {
-		return nil // a filesystem that does not know it
-	}
-	return err
-}
