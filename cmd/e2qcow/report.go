@@ -8,6 +8,7 @@ import (
 	"github.com/dustin/go-humanize"
 	"github.com/dustin/go-humanize/english"
 
+	"e2qcow/internal/target"
 	"e2qcow/scan"
 )
 
@@ -34,6 +35,7 @@ func (s *session) report(w work, took time.Duration) error {
 		s.say("%s to %s: %s would be written: %s", w.name, w.options.target, count(w.written, "block"), w.summary(took))
 	default:
 		s.say("%s to %s: %s", w.name, w.target.Name(), w.summary(took))
+		s.sayBehind(w)
 		s.sayPrivate(w)
 	}
 	return err
@@ -59,6 +61,15 @@ func (w *work) summary(took time.Duration) string {
 		image += fmt.Sprintf(" (%s written, %s there already)", count(w.written, "block"), comma(w.same))
 	}
 	return strings.Join(append(parts, image, took.Round(time.Millisecond).String()), ", ")
+}
+
+// sayBehind says of a device that is longer than a raw image what lies behind
+// that: programs that look at the end of a device still find there what they knew.
+func (s *session) sayBehind(w work) {
+	if w.mode != toRaw || w.to != nil || w.target.Kind() != target.Device || w.target.Size() <= w.imageBytes {
+		return
+	}
+	s.say("%s is longer than the image: from byte %d on it is as it was", w.target.Name(), w.imageBytes)
 }
 
 // sayPrivate says what of the users of the filesystem the image gives away.
