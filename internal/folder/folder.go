@@ -311,18 +311,23 @@ func (e *Entry) openat(flag int, mode uint32) (*os.File, error) {
 	}
 }
 
+// CheckReplace refuses to replace a file that only its owner can, as the sticky
+// bit of the folder has it.
+func (e *Entry) CheckReplace(info fs.FileInfo) error {
+	if e.st.Mode&unix.S_ISVTX == 0 || own(&e.st) && e.st.Uid != 0 || os.Geteuid() == 0 {
+		return nil
+	}
+	if st, ok := info.Sys().(*syscall.Stat_t); ok && int(st.Uid) != os.Geteuid() {
+		return &fs.PathError{Op: "replace", Path: e.name, Err: unix.EPERM}
+	}
+	return nil
+}
+
 // Is tells whether the entry is the name of an open file.
 func (e *Entry) Is(f *os.File) bool {
 	var here unix.Stat_t
 	open, err := stat(f)
 	return err == nil && unix.Fstatat(e.fd(), e.base, &here, unix.AT_SYMLINK_NOFOLLOW) == nil && here.Dev == open.Dev && here.Ino == open.Ino
-}
-
-// Remove removes the name, if it is still that of f.
-func (e *Entry) Remove(f *os.File) {
-	if e.Is(f) {
-		_ = unix.Unlinkat(e.fd(), e.base, 0)
-	}
 }
 
 // Sync makes changes of names in the folder last, where its filesystem can. f is

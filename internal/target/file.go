@@ -1,6 +1,7 @@
 package target
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -76,7 +77,7 @@ func checkExisting(e *folder.Entry, name string, opt Options) (fs.FileInfo, erro
 	if !info.Mode().IsRegular() {
 		return nil, refuse(name, ErrStream) // by now
 	}
-	if err := checkRegion(f, name, opt); err != nil {
+	if err := cmp.Or(e.CheckReplace(info), checkRegion(f, name, opt)); err != nil {
 		return nil, err
 	}
 	return info, checkContent(f, name, info.Size(), opt)

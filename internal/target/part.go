@@ -66,9 +66,9 @@ func openPart(e *folder.Entry, name string, off int64, opt Options, known func(r
 	return t, nil
 }
 
-// createPart makes the file, which is removed again if nothing comes of it.
+// createPart makes the file, which appears when it is whole.
 func createPart(e *folder.Entry, name string, off int64, opt Options) (*Target, error) {
-	t := &Target{kind: InPlace, name: name, entry: e, base: off, made: true}
+	t := &Target{kind: InPlace, name: name, entry: e, base: off, made: true, options: opt}
 	if err := e.CheckDevices(); err != nil {
 		return nil, refuse(name, err)
 	}
@@ -77,9 +77,10 @@ func createPart(e *folder.Entry, name string, off int64, opt Options) (*Target, 
 		t.f, err = os.Open(os.DevNull) // which reads as the file would
 		return t, err
 	}
-	if t.f, err = e.Create(); err != nil {
+	if t.draft, err = e.Draft(); err != nil {
 		return nil, &fs.PathError{Op: "create", Path: name, Err: unwrapPath(err)}
 	}
+	t.f = t.draft.File
 	return t, nil
 }
 

@@ -27,7 +27,7 @@ type Target struct {
 
 	options Options
 	entry   *folder.Entry // nil of standard output, and of a device
-	draft   *folder.Draft // of a file; nil of a dry run
+	draft   *folder.Draft // of a file, and of one in place that is made; nil of a dry run
 	made    bool          // a file in place that was not there before
 	old     fs.FileInfo   // of the file that is there; nil where none is
 	skip    *skip         // of a stream that is a file; may be nil
@@ -200,7 +200,7 @@ func (t *Target) Commit() error {
 	if t.done {
 		return t.named("write", os.ErrClosed)
 	}
-	if err == nil && t.kind == File {
+	if err == nil && t.draft != nil {
 		err = t.appear()
 	}
 	if err != nil {
@@ -209,7 +209,7 @@ func (t *Target) Commit() error {
 	}
 	t.done = true
 	defer t.release()
-	if t.kind == File || t.made {
+	if t.draft != nil {
 		if err := t.entry.Sync(t.f); err != nil {
 			return &SyncError{t.name, unwrapPath(err)}
 		}
@@ -280,10 +280,8 @@ func (t *Target) giveUp() {
 	switch {
 	case t.f == nil: // a dry run
 		return
-	case t.kind == File:
+	case t.draft != nil:
 		t.draft.Discard()
-	case t.made:
-		t.entry.Remove(t.f)
 	}
 	if t.skip != nil {
 		_ = t.f.Truncate(t.skip.start)
