@@ -6,8 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"maps"
-	"slices"
 )
 
 // A Severity says what a Finding means for the image.
@@ -53,6 +51,9 @@ type Report struct {
 	// Unchecked is how many clusters have a refcount that cannot be read, for
 	// its block cannot be found.
 	Unchecked int64
+	// Untried is how many compressed clusters were not decompressed, for all of
+	// them together hold more than a file of this size can be believed to.
+	Untried int64
 	// BeyondEnd is how many references lead to, or over, the end of the file,
 	// as in one that is cut short.
 	BeyondEnd int64
@@ -66,7 +67,7 @@ type Report struct {
 // full, 2 corruptions, 3 leaks only.
 func (r *Report) Status() int {
 	switch {
-	case r.Unchecked > 0:
+	case r.Unchecked > 0 || r.Untried > 0:
 		return 1
 	case r.Corruptions > 0:
 		return 2
@@ -76,24 +77,13 @@ func (r *Report) Status() int {
 	return 0
 }
 
-const (
-	// checkWindow is how many clusters of the file are counted at once: 64 MiB
-	// of counts. The tables are walked anew for each window that they use.
-	checkWindow = 32 << 20
-
-	// maxCheckWindows bounds the time that an image can ask for.
-	maxCheckWindows = 4096
-
-	countMask = 1<<15 - 1
-	exclusive = 1 << 15 // referenced as what nothing else may share
-)
-
 // Check checks an image as qemu-img does: that every cluster has as many
 // references as its refcount says, that none lies behind the end of the file
 // or is two things at once, and that the flags of the tables are right. Beyond
 // that, it decompresses every compressed cluster, and finds what the file holds
-// in part only, which qemu reads as zero from there on. An error means that the image could
-// not be checked. Memory is bounded: 64 MiB of counts, a few clusters a thread.
+// in part only, which qemu reads as zero from there on. An error means that the
+// image could not be checked. Memory is bounded: 64 MiB of counts, 40 MiB of
+// numbers of pages, a few clusters a thread.
 //
 // progress, if not nil, is called with parts of the work, from one goroutine.
 func Check(ctx context.Context, r io.ReaderAt, size int64, progress func(done, total int64)) (*Report, error) {
@@ -107,10 +97,10 @@ func Check(ctx context.Context, r io.ReaderAt, size int64, progress func(done, t
 	c := &checker{
 		ctx:      ctx,
 		r:        zeroBehind{r, size},
+		holes:    holesOf(r),
 		size:     size,
 		h:        h,
 		clusters: (uint64(size) + uint64(h.ClusterSize()) - 1) >> h.ClusterBits,
-		windows:  make(map[uint64]struct{}),
 		progress: progress,
 	}
 	c.report.FileClusters = int64(c.clusters)
@@ -121,6 +111,7 @@ func Check(ctx context.Context, r io.ReaderAt, size int64, progress func(done, t
 		c.find(f)
 	}
 	c.report.Corruptions += n - int64(len(bad))
+	c.report.Untried = c.unpack.left
 	if err == nil {
 		err = unpackErr
 	}
@@ -151,6 +142,7 @@ func (z zeroBehind) ReadAt(b []byte, off int64) (int, error) {
 type checker struct {
 	ctx      context.Context
 	r        io.ReaderAt
+	holes    holes
 	size     int64
 	h        *Header
 	clusters uint64 // of the file
@@ -158,14 +150,11 @@ type checker struct {
 	progress func(done, total int64)
 	report   Report
 
-	// A pass walks everything that refers to clusters and counts those of one
-	// window. The first also says what is wrong with the references.
+	// A pass walks everything that refers to clusters and counts those of some
+	// pages. The first also says what is wrong with the references.
 	first    bool
-	from     uint64              // first cluster of the window
-	counts   []uint16            // references, then the refcounts in the file
-	windows  map[uint64]struct{} // windows that are used
-	overflow bool                // more than maxCheckWindows
-	walked   int64               // bytes of tables, in this pass
+	counts   refCounts
+	walked   int64 // bytes of tables, in this pass
 	refTable []uint64
 	buf      []byte // one cluster
 	blockBuf []byte // one refcount block
@@ -197,58 +186,34 @@ func (c *checker) run() error {
 	size := c.h.ClusterSize()
 	c.buf = make([]byte, size)
 	c.blockBuf = make([]byte, size)
-	c.counts = make([]uint16, min(c.clusters, checkWindow))
-	c.windows[0] = struct{}{}
-	perBlock := uint64(size) * 8 / uint64(c.h.RefcountBits)
-	for i, entry := range c.refTable {
-		if entry != 0 {
-			c.use(uint64(i) * perBlock)
-			c.use(uint64(i)*perBlock + perBlock - 1)
-		}
-	}
 	c.first = true
-	if err := c.pass(0); errors.Is(err, errTooMany) {
+	if err := c.pass(); errors.Is(err, errTooMany) {
 		c.corrupt(int64(c.h.L1Offset), -1, "%v", err)
 		return nil
 	} else if err != nil {
 		return err
 	}
-	if c.overflow {
-		return &UnsupportedError{Feature: fmt.Sprintf("a file of %d clusters that are used far apart cannot be checked", c.clusters)}
-	}
 	c.first = false
-	for _, w := range slices.Sorted(maps.Keys(c.windows)) {
-		if w == 0 {
-			continue
-		}
-		if err := c.pass(w); err != nil {
+	for c.counts.next() {
+		if err := c.pass(); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// use notes that a cluster of the file needs to be counted.
-func (c *checker) use(cluster uint64) {
-	if cluster >= c.clusters {
-		return
-	}
-	if len(c.windows) > maxCheckWindows {
-		c.overflow = true
-		return
-	}
-	c.windows[cluster/checkWindow] = struct{}{}
-}
-
-// pass counts the references to the clusters of a window, compares them with
-// the refcounts, and compares these with the flags of the tables.
-func (c *checker) pass(window uint64) error {
-	c.from = window * checkWindow
+// pass counts the references to the clusters of the pages at hand, compares
+// them with the refcounts, and compares these with the flags of the tables.
+func (c *checker) pass() error {
 	c.walked = 0
-	c.counts = c.counts[:min(checkWindow, c.clusters-c.from)]
-	clear(c.counts)
 	if err := c.count(); err != nil {
 		return err
+	}
+	if err := c.useRefcounts(); err != nil {
+		return err
+	}
+	if c.counts.overflow {
+		return &UnsupportedError{Feature: fmt.Sprintf("a file of %d clusters that are used far apart cannot be checked", c.clusters)}
 	}
 	if err := c.compare(); err != nil {
 		return err

@@ -6,24 +6,37 @@ import (
 	"errors"
 	"fmt"
 	"math"
+
+	"e2qcow/internal/zero"
 )
 
 // compare compares the references with the refcounts in the file, which then
 // take their place in c.counts: 0, 1 or more.
 func (c *checker) compare() error {
-	perBlock := uint64(c.h.ClusterSize()) * 8 / uint64(c.h.RefcountBits)
-	for i := 0; i < len(c.counts); {
+	for _, page := range c.counts.numbers() {
+		if err := c.comparePage(page*countPage, c.counts.pages[page][:]); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// comparePage compares the counts of the clusters from first on.
+func (c *checker) comparePage(first uint64, counts []uint16) error {
+	perBlock := c.h.refcountsPerBlock()
+	counts = counts[:min(uint64(len(counts)), c.clusters-first)]
+	for i := 0; i < len(counts); {
 		if c.ctx.Err() != nil {
 			return context.Cause(c.ctx)
 		}
-		cluster := c.from + uint64(i)
-		first := cluster % perBlock
-		n := int(min(perBlock-first, uint64(len(c.counts)-i)))
+		cluster := first + uint64(i)
+		in := cluster % perBlock
+		n := int(min(perBlock-in, uint64(len(counts)-i)))
 		stored, err := c.refBlock(cluster / perBlock)
 		if errors.Is(err, errNoBlock) {
 			c.report.Unchecked += int64(n)
 			for k := range n {
-				c.counts[i+k] = unknownRefcount
+				counts[i+k] = unknownRefcount
 			}
 			i += n
 			continue
@@ -34,11 +47,47 @@ func (c *checker) compare() error {
 		for k := range n {
 			var refcount uint64
 			if stored != nil {
-				refcount = readRefcount(stored, first+uint64(k), c.h.RefcountBits)
+				refcount = readRefcount(stored, in+uint64(k), c.h.RefcountBits)
 			}
-			c.compareOne(cluster+uint64(k), &c.counts[i+k], refcount)
+			c.compareOne(cluster+uint64(k), &counts[i+k], refcount)
 		}
 		i += n
+	}
+	return nil
+}
+
+// useRefcounts has the first pass find the pages of clusters that have a
+// refcount, so that those which nothing refers to are found.
+func (c *checker) useRefcounts() error {
+	if !c.first {
+		return nil
+	}
+	perBlock := c.h.refcountsPerBlock()
+	for i, entry := range c.refTable {
+		if entry == 0 || uint64(i)*perBlock >= c.clusters {
+			continue
+		}
+		stored, err := c.refBlock(uint64(i))
+		switch {
+		case errors.Is(err, errNoBlock):
+			c.counts.of(uint64(i) * perBlock)
+			continue
+		case err != nil:
+			return err
+		case stored == nil:
+			continue
+		}
+		if err := c.walk(int64(len(stored))); err != nil {
+			return err
+		}
+		step := min(perBlock, countPage) // clusters
+		bytes := int(step * uint64(c.h.RefcountBits) / 8)
+		for k := uint64(0); k*step < perBlock; k++ {
+			part := stored[int(k)*bytes:][:bytes]
+			if first := uint64(i)*perBlock + k*step; first < c.clusters && !zero.IsZero(part) {
+				c.counts.of(first)
+			}
+		}
 	}
 	return nil
 }
@@ -70,7 +119,7 @@ func (c *checker) refBlock(i uint64) ([]byte, error) {
 	if off%uint64(c.h.ClusterSize()) != 0 || off > math.MaxInt64 {
 		return nil, errNoBlock
 	}
-	if off == 0 || off >= uint64(c.size) {
+	if off == 0 || off >= uint64(c.size) || holeIn(c.holes, int64(off), c.h.ClusterSize()) {
 		return nil, nil
 	}
 	_, err := c.r.ReadAt(c.blockBuf, int64(off))
@@ -111,10 +160,11 @@ func (c *checker) checkCopied(e l2Entry) error {
 // checkFlag checks that the copied flag is set if the refcount is 1.
 func (c *checker) checkFlag(e l2Entry, what string) {
 	cluster := e.entry & entryOffset >> c.h.ClusterBits
-	if cluster < c.from || cluster-c.from >= uint64(len(c.counts)) {
+	count := c.counts.seen(cluster)
+	if count == nil {
 		return
 	}
-	refcount := c.counts[cluster-c.from]
+	refcount := *count
 	if copied := e.entry&entryCopied != 0; refcount != unknownRefcount && copied != (refcount == 1) {
 		c.find(Finding{Corruption, e.at, e.guest, fmt.Sprintf("the copied flag of the %s at %#x contradicts its refcount", what, e.entry&entryOffset)})
 	}

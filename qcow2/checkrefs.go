@@ -18,8 +18,8 @@ func (c *checker) refer(offset, n uint64, only bool, at, guest int64, what strin
 		return true
 	}
 	cluster := uint64(c.h.ClusterSize())
-	// The last cluster of the file may be cut short.
-	if int64(offset+n)-c.size >= int64(cluster) {
+	// The last cluster of the file may be cut short, but not away.
+	if int64(offset) >= c.size || int64(offset+n)-c.size >= int64(cluster) {
 		if c.first {
 			c.report.BeyondEnd++
 		}
@@ -27,13 +27,10 @@ func (c *checker) refer(offset, n uint64, only bool, at, guest int64, what strin
 		return false
 	}
 	for i := offset / cluster; i <= (offset+n-1)/cluster; i++ {
-		if c.first {
-			c.use(i)
-		}
-		if i < c.from || i-c.from >= uint64(len(c.counts)) {
+		v := c.counts.of(i)
+		if v == nil {
 			continue
 		}
-		v := &c.counts[i-c.from]
 		if c.overlaps(*v, only) {
 			c.find(Finding{Severity: Corruption, Offset: at, Guest: guest, What: fmt.Sprintf("%s at %#x overlaps other structures", what, offset)})
 		}
@@ -74,7 +71,9 @@ func (c *checker) count() error {
 	for i, entry := range c.refTable {
 		c.referRefBlock(i, entry)
 	}
-	c.refer(h.L1Offset, uint64(h.L1Entries)*8, true, 40, -1, "L1 table")
+	if c.refer(h.L1Offset, uint64(h.L1Entries)*8, true, 40, -1, "L1 table") {
+		c.needWhole(h.L1Offset, h.l1Needed()*8, 40, -1, "L1 table")
+	}
 	if err := c.walkActive(c.countL2); err != nil {
 		return err
 	}
@@ -201,8 +200,8 @@ func (c *checker) countL2(e l2Entry) error {
 
 // walkL2 calls f with each entry of an L2 table that is not zero.
 func (c *checker) walkL2(offset uint64, guest int64, f func(l2Entry)) error {
-	if offset >= uint64(c.size) {
-		return nil
+	if offset >= uint64(c.size) || holeIn(c.holes, int64(offset), int64(len(c.buf))) {
+		return c.walk(0)
 	}
 	if err := c.walk(int64(len(c.buf))); err != nil {
 		return err
@@ -296,7 +295,7 @@ func (c *checker) countCompressed(e l2Entry) {
 		c.report.AllocatedClusters++
 		c.report.CompressedClusters++
 		if within {
-			c.unpack.add(e, n)
+			c.unpack.add(e)
 		}
 	}
 }

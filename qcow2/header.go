@@ -127,6 +127,17 @@ func (h *Header) l2EntryBits() uint {
 // l2CoverBits returns how many bytes one L2 table maps, as a power of two.
 func (h *Header) l2CoverBits() uint { return 2*h.ClusterBits - h.l2EntryBits() }
 
+// l1Needed returns how many L1 entries map the disk.
+func (h *Header) l1Needed() uint64 {
+	cover := h.l2CoverBits()
+	return (uint64(h.Size) + 1<<cover - 1) >> cover
+}
+
+// refcountsPerBlock returns how many clusters a refcount block counts.
+func (h *Header) refcountsPerBlock() uint64 {
+	return uint64(h.ClusterSize()) * 8 / uint64(h.RefcountBits)
+}
+
 // readHeader reads and checks the header of a file of size bytes.
 func readHeader(r io.ReaderAt, size int64) (*Header, error) {
 	var b [headerSizeFull]byte
@@ -202,8 +213,7 @@ func maxVirtualSize(h *Header) uint64 { return (maxL1Size / 8) << h.l2CoverBits(
 // whether the file is as long.
 func (h *Header) checkTables() error {
 	cluster := uint64(h.ClusterSize())
-	cover := h.l2CoverBits()
-	switch need := (uint64(h.Size) + 1<<cover - 1) >> cover; {
+	switch need := h.l1Needed(); {
 	case h.L1Entries > maxL1Size/8:
 		return corrupt("header", 36, "L1 table of %d entries is too large", h.L1Entries)
 	case uint64(h.L1Entries) < need:

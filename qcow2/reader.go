@@ -84,8 +84,7 @@ func newImage(h *Header, r io.ReaderAt, size int64) *Image {
 // is bounded by the header's checks.
 func (m *Image) readL1() error {
 	h := m.header
-	cover := h.l2CoverBits()
-	n := (uint64(h.Size) + 1<<cover - 1) >> cover
+	n := h.l1Needed()
 	if h.L1Offset > uint64(m.fileSize) || n*8 > uint64(m.fileSize)-h.L1Offset {
 		return corrupt("header", 40, "L1 table of %d entries at %#x lies beyond the end of the file, %#x", n, h.L1Offset, m.fileSize)
 	}

@@ -16,7 +16,9 @@ type unpackPool struct {
 	h    *Header
 
 	batch  []l2Entry
-	packed int64 // bytes of what was added, as compressed
+	tried  [triedSlots]uint64 // entries, each in the place that it hashes to
+	output int64              // bytes that what was added decompresses to
+	left   int64              // clusters that were not tried
 	work   chan []l2Entry
 	done   sync.WaitGroup
 
@@ -30,13 +32,27 @@ func newUnpackPool(ctx context.Context, r io.ReaderAt, size int64, h *Header) *u
 	return &unpackPool{ctx: ctx, r: r, size: size, h: h}
 }
 
-// add has one compressed cluster tried, which is n bytes long in the file. If
-// clusters refer to more than the file can hold, the rest is let be: their
-// refcounts tell.
-func (p *unpackPool) add(e l2Entry, n int64) {
-	// A cluster shorter than a sector counts for one or two.
-	const perSector = 64
-	if p.packed += n; p.packed/perSector > p.size {
+const (
+	// triedSlots is how many entries are remembered, so that one cluster that
+	// many entries refer to is decompressed once.
+	triedSlots = 1 << 12
+
+	// leastOutput and outputRatio bound what is decompressed: zlib makes at most
+	// 1,030 bytes of one, zstd many more of bytes that are all the same.
+	leastOutput = 4 << 30
+	outputRatio = 2048
+)
+
+// add has one compressed cluster tried. What decompresses to more than a file of
+// this size holds is let be, and counted.
+func (p *unpackPool) add(e l2Entry) {
+	slot := &p.tried[e.entry*0x9e3779b97f4a7c15>>52]
+	if *slot == e.entry {
+		return
+	}
+	*slot = e.entry
+	if p.output += p.h.ClusterSize(); p.output > leastOutput && p.output/outputRatio > p.size {
+		p.left++
 		return
 	}
 	if p.work == nil {

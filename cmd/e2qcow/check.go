@@ -29,6 +29,7 @@ type jsonCheck struct {
 	Corruptions        int64         `json:"corruptions"`
 	Leaks              int64         `json:"leaks"`
 	Unchecked          int64         `json:"unchecked"` // clusters whose refcount cannot be read
+	Untried            int64         `json:"untried"`   // compressed clusters that were not decompressed
 	FileClusters       int64         `json:"file_clusters"`
 	AllocatedClusters  int64         `json:"allocated_clusters"`
 	CompressedClusters int64         `json:"compressed_clusters"`
@@ -74,6 +75,7 @@ func checkOf(name string, r *qcow2.Report) jsonCheck {
 		Corruptions:        r.Corruptions,
 		Leaks:              r.Leaks,
 		Unchecked:          r.Unchecked,
+		Untried:            r.Untried,
 		FileClusters:       r.FileClusters,
 		AllocatedClusters:  r.AllocatedClusters,
 		CompressedClusters: r.CompressedClusters,
@@ -111,8 +113,8 @@ func (s *session) printCheck(name string, size int64, r *qcow2.Report) error {
 	if r.Corruptions+r.Leaks > 0 {
 		verdict = fmt.Sprintf("corruptions: %s, leaked clusters: %s", comma(r.Corruptions), comma(r.Leaks))
 	}
-	if r.Unchecked > 0 {
-		verdict += fmt.Sprintf(", not checked: %s", comma(r.Unchecked))
+	if n := r.Unchecked + r.Untried; n > 0 {
+		verdict += fmt.Sprintf(", not checked: %s", comma(n))
 	}
 	_, err := fmt.Fprintf(s.stdout, "%s: %s; clusters in use: %s, compressed: %s\n", printable(name), verdict,
 		comma(r.AllocatedClusters), comma(r.CompressedClusters))
