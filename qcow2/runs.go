@@ -9,14 +9,20 @@ import (
 
 // NextRun returns the next run of clusters that are allocated, marked zero, or
 // known to the backing file.
-func (m *Image) NextRun(off int64) (start, end int64, err error) {
+func (m *Image) NextRun(off int64) (start, end int64, err error) { return m.next(off, true) }
+
+// NextData is NextRun without the clusters that are marked zero.
+func (m *Image) NextData(off int64) (start, end int64, err error) { return m.next(off, false) }
+
+// next returns the next run, with or without what is marked zero.
+func (m *Image) next(off int64, zeros bool) (start, end int64, err error) {
 	if off < 0 {
 		return 0, 0, fmt.Errorf("qcow2: run after negative offset %d", off)
 	}
-	start, end, err = m.nextKnown(off)
+	start, end, err = m.nextKnown(off, zeros)
 	for err == nil {
 		var s, e int64
-		s, e, err = m.nextKnown(end)
+		s, e, err = m.nextKnown(end, zeros)
 		if err == nil && s > end || errors.Is(err, io.EOF) {
 			return start, end, nil
 		}
@@ -25,21 +31,27 @@ func (m *Image) NextRun(off int64) (start, end int64, err error) {
 	return 0, 0, err
 }
 
-// nextKnown returns a run like NextRun, but one that may go on behind its end.
-func (m *Image) nextKnown(off int64) (start, end int64, err error) {
+// nextKnown returns a run like next, but one that may go on behind its end.
+func (m *Image) nextKnown(off int64, zeros bool) (start, end int64, err error) {
 	for off < m.Size() {
 		start, end, err := m.nextBacking(off)
 		if err != nil {
 			return 0, 0, err
 		}
-		if start <= off {
+		if start <= off && zeros {
 			return off, min(end, m.Size()), nil
 		}
-		p, err := m.find(off, start-off)
+		// Without zeros, what this image marks as such hides the backing file.
+		limit := start
+		if start <= off {
+			limit = min(end, m.Size())
+		}
+		p, err := m.find(off, limit-off)
 		if err != nil {
 			return 0, 0, err
 		}
-		if p.kind != mapHole {
+		known := p.kind != mapHole || start <= off
+		if known && (zeros || p.kind != mapZero) {
 			return off, off + p.n, nil
 		}
 		off += p.n

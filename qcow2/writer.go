@@ -154,6 +154,8 @@ func newWriter(ctx context.Context, src image.Image, opt WriteOptions) (*writer,
 	if size := src.Size(); size < 0 || size%512 != 0 {
 		return nil, fmt.Errorf("disk size %d is not a multiple of 512", size)
 	}
+	// Without a backing file, a cluster that is left out reads as zero too.
+	src = image.Data(src)
 	size, grow := opt.ClusterSize, false
 	if size == 0 {
 		size, grow = opt.BlockSize, true

@@ -36,6 +36,12 @@ func (g *guest) NextRun(off int64) (start, end int64, err error) {
 	return start, end, g.note(err)
 }
 
+// NextData returns the next run as image.DataFinder says.
+func (g *guest) NextData(off int64) (start, end int64, err error) {
+	start, end, err = g.Image.NextData(off)
+	return start, end, g.note(err)
+}
+
 // note remembers damage and names the source.
 func (g *guest) note(err error) error {
 	if err == nil || errors.Is(err, io.EOF) {

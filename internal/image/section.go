@@ -39,10 +39,19 @@ func (s *section) ReadFor(p []byte, off int64, use Use) (int, error) {
 }
 
 func (s *section) NextRun(off int64) (start, end int64, err error) {
+	return s.next(off, s.img.NextRun)
+}
+
+func (s *section) NextData(off int64) (start, end int64, err error) {
+	return s.next(off, func(off int64) (start, end int64, err error) { return nextData(s.img, off) })
+}
+
+// next returns the run that find finds at or after off, cut to the section.
+func (s *section) next(off int64, find func(off int64) (start, end int64, err error)) (start, end int64, err error) {
 	if off >= s.size {
 		return 0, 0, io.EOF
 	}
-	start, end, err = s.img.NextRun(s.off + off)
+	start, end, err = find(s.off + off)
 	if err != nil {
 		return 0, 0, err
 	}

@@ -43,6 +43,7 @@ const page = 4096
 // WriteFile writes img to f, which gets its exact size. Whole pages of zeros
 // are holes. It does not sync.
 func WriteFile(ctx context.Context, f File, img image.Image, opt Options) (Stats, error) {
+	img = image.Data(img)
 	// First, to learn at once of a size that the filesystem cannot hold.
 	if err := f.Truncate(img.Size()); err != nil {
 		return Stats{}, err
@@ -71,6 +72,7 @@ const bridge = 64 << 10
 // WriteDevice writes img to d, of which every byte up to the size of img then
 // reads as img does. It does not sync.
 func WriteDevice(ctx context.Context, d Device, img image.Image, opt Options) (Stats, error) {
+	img = image.Data(img)
 	s := &sink{w: d, size: img.Size(), progress: opt.Progress, total: img.Size()}
 	if err := s.zeroGaps(ctx, d, img); err != nil {
 		return Stats{}, err
