@@ -16,6 +16,7 @@ import (
 	"e2qcow/internal/signature"
 	"e2qcow/internal/source"
 	"e2qcow/internal/spool"
+	"e2qcow/internal/storage"
 	"e2qcow/internal/target"
 	"e2qcow/qcow2"
 	"e2qcow/scan"
@@ -59,8 +60,15 @@ var advice = []struct {
 	{[]error{errMoveUnreadable}, "rescue what can be rescued with ddrescue first"},
 	{[]error{errMoveDamaged}, "repair it with e2fsck first; -f moves what there is"},
 	{[]error{errMoveVolatile}, "name a file on another disk; -f takes it all the same, against interruptions only"},
+	{[]error{errMoveShort}, "repair it with e2fsck, or make the partition or the file longer, first"},
+	{[]error{errMoveSplit}, "only --journal=FILE with the journal of that move puts it together again; without that journal it is lost"},
 	{[]error{errMoveOther, move.ErrNotJournal}, "name another file for the journal"},
-	{[]error{move.ErrOther}, "name the disk that was being moved on"},
+	{[]error{move.ErrOldJournal}, "finish the move with the version that began it, 0.1"},
+	{[]error{move.ErrFragmented}, "move it without a journal"},
+	{[]error{move.ErrOther, move.ErrShort}, "name the disk that was being moved on"},
+	{[]error{move.ErrStale}, "remove the journal and give the command again, with -o and -O: the move begins anew"},
+	{[]error{storage.ErrLocked}, "wait till it ends"},
+	{[]error{folder.ErrKind, folder.ErrExposed}, "name a regular file of your own that nobody else can write to"},
 	{[]error{target.ErrOffset}, "name a file or a device"},
 	{[]error{source.ErrTerminal}, "send an image through a pipe"},
 	{[]error{target.ErrTerminal}, "send it to a file or another program"},
@@ -99,6 +107,7 @@ var looks = map[string]string{
 	"a VHDX image":             "convert it with qemu-img first",
 	"a VDI image":              "convert it with qemu-img first",
 	signature.QCOW2:            "restore it with -r first",
+	signature.Split:            "finish the move first, by -ra with its journal",
 	signature.Normal:           "it is read as one without --source-format=raw",
 }
 
@@ -119,6 +128,7 @@ func adviceOn(err error) string {
 		normal      *e2i.CorruptError
 		unsupported *qcow2.UnsupportedError
 		spooled     *spool.Error
+		changed     *move.ChangedError
 	)
 	switch {
 	case errors.As(err, &notExt):
@@ -129,6 +139,8 @@ func adviceOn(err error) string {
 		return "the image is damaged or cut short; get it again"
 	case errors.As(err, &spooled):
 		return "name another folder with --spool-dir or TMPDIR"
+	case errors.As(err, &changed):
+		return "put it back as it was, from a copy; -f goes on all the same, and e2fsck -f has to follow at the new place"
 	case errors.As(err, &unsupported) && unsupported.BackingFile != "":
 		return "it is opened with --backing only, and only in the folder of the image"
 	case errors.As(err, &unsupported):

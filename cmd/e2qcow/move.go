@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -16,7 +15,6 @@ import (
 	"e2qcow/internal/image"
 	"e2qcow/internal/move"
 	"e2qcow/internal/progress"
-	"e2qcow/internal/signature"
 	"e2qcow/internal/source"
 	"e2qcow/internal/storage"
 	"e2qcow/internal/target"
@@ -29,6 +27,8 @@ var (
 	errMoveDamaged    = errors.New("is damaged: what that hides would be lost for good")
 	errMoveVolatile   = errors.New("is in memory, and the disk is not: a power cut takes it, and the filesystem with it")
 	errMoveOther      = errors.New("is of another move")
+	errMoveShort      = errors.New("ends before its filesystem does: what is missing would be lost for good")
+	errMoveSplit      = errors.New("holds a part of a filesystem that is being moved")
 )
 
 // isMove tells whether there is one operand, to be moved in place as e2image
@@ -58,10 +58,19 @@ func (o *options) parseMove(c *cli.Context) error {
 	return nil
 }
 
-// move moves a filesystem on the disk that it lies on, or goes on with that.
+// move moves a filesystem on the disk that it lies on, or goes on with that. The
+// disk is locked before anything is read, and then the journal: of two runs the
+// second one ends.
 func (s *session) move(ctx context.Context, w *work) error {
 	if source.IsPipe(w.source) {
 		return fmt.Errorf("%s %w", w.source, target.ErrStream)
+	}
+	if !w.dryRun {
+		var err error
+		if w.target, err = target.OpenInPlace(w.options.target, target.Options{}); err != nil {
+			return err
+		}
+		defer w.target.Close()
 	}
 	journal, plan, err := w.openJournal()
 	if err != nil {
@@ -83,18 +92,14 @@ func (s *session) move(ctx context.Context, w *work) error {
 
 // beginMove moves what w.scan has found.
 func (s *session) beginMove(ctx context.Context, w *work) error {
-	plan, err := move.New(w.moved(), w.partStart, w.moveTo())
-	if err != nil {
-		return err
-	}
-	if w.target, err = target.OpenInPlace(w.options.target, target.Options{}); err != nil {
-		return err
-	}
-	defer w.target.Close()
 	if err := w.checkJournal(); err != nil {
 		return err
 	}
-	if err := w.prepareMove(plan); err != nil {
+	if err := w.prepareMove(); err != nil {
+		return err
+	}
+	plan, err := move.New(w.moved(), w.target, w.partStart, w.moveTo())
+	if err != nil {
 		return err
 	}
 	s.sayProblems(w.scan.Problems())
@@ -117,10 +122,6 @@ func (s *session) resumeMove(ctx context.Context, w *work, plan *move.Plan, jour
 	}
 	w.input = &input{src: src, region: src.Region()}
 	defer w.input.Close()
-	if w.target, err = target.OpenInPlace(w.options.target, target.Options{}); err != nil {
-		return err
-	}
-	defer w.target.Close()
 	return s.finishMove(ctx, w, plan, journal)
 }
 
@@ -198,12 +199,18 @@ func (s *session) planMove(ctx context.Context, w *work) (err error) {
 	if err := w.findPart(); err != nil {
 		return err
 	}
+	if err := w.checkMarks(); err != nil {
+		return err
+	}
 	if w.partStart == w.moveTo() {
 		return usagef("the filesystem is at byte %d already", w.partStart)
 	}
 	w.options.scan.ZeroedTables = true
 	if w.scan, err = metadata(ctx, w.disk, w.name, w.options, w.progress); err != nil {
 		return err
+	}
+	if size := w.scan.FilesystemSize(); size > w.disk.Size() {
+		return fmt.Errorf("%s %w: it has %s, the filesystem %s", w.name, errMoveShort, exactBytes(w.disk.Size()), exactBytes(size))
 	}
 	if lost := w.scan.Unreadable(); len(lost) > 0 {
 		return fmt.Errorf("%s %w (the first at byte %d)", w.name, errMoveUnreadable, w.partStart+lost[0].Start)
@@ -215,48 +222,73 @@ func (s *session) planMove(ctx context.Context, w *work) (err error) {
 	return nil
 }
 
-// prepareMove refuses to write over something else, and makes room.
-func (w *work) prepareMove(p *move.Plan) error {
-	if err := w.checkPartitions(p.To, p.Size, true, func(off, n int64) bool { return off < p.From+p.Size && p.From < off+n }); err != nil {
+// checkMarks refuses to move what is being moved already: the journal of that is
+// lost, or was not named.
+func (w *work) checkMarks() error {
+	for _, at := range []int64{w.partStart, w.moveTo()} {
+		if m, ok := move.FindMark(w.input.disk(), at); ok {
+			return fmt.Errorf("%s at byte %d %w, from byte %d to byte %d", w.source, at, errMoveSplit, m.From, m.To)
+		}
+	}
+	return nil
+}
+
+// prepareMove refuses to write over something else, and makes room. What lies
+// within the filesystem that is moved belongs to it.
+func (w *work) prepareMove() error {
+	from, to, size := w.partStart, w.moveTo(), w.moved().Size()
+	within := func(start, end int64) bool { return start == from || start > from && end <= from+size }
+	if err := w.checkPartitions(to, size, true, func(off, n int64) bool { return off < from+size && from < off+n }); err != nil {
 		return err
 	}
-	outside := p.To < p.From || p.To >= p.From+p.Size
-	if outside && !w.overwrite && p.To < w.target.Size() {
-		there := io.NewSectionReader(w.target, p.To, w.target.Size()-p.To)
-		found, known, err := signature.Find(there, there.Size())
-		if err != nil {
+	if !w.overwrite {
+		if err := w.target.CheckPlace(to, size, func(h target.Holding) bool { return within(h.Start, h.End) }); err != nil {
 			return err
 		}
-		if known {
-			return fmt.Errorf("%s at byte %d %w: %s", w.target.Name(), p.To, target.ErrHoldsFilesystem, found.Name)
-		}
 	}
-	return w.target.Extend(p.To + p.Size)
+	return w.target.Extend(to + size)
 }
 
 // runMove moves, and says at every time what it would leave behind.
 func (s *session) runMove(ctx context.Context, w *work, p *move.Plan, journal *move.Journal) error {
 	intact := fmt.Sprintf("nothing is lost: the filesystem is at byte %d as before", p.From)
+	split := fmt.Sprintf("the filesystem is destroyed: a part of it is at byte %d, the rest at byte %d", p.To, p.From)
 	if journal != nil {
-		intact = fmt.Sprintf("nothing is lost: the same command goes on with the move, as %s says how far it is", w.moveJournal)
+		intact = fmt.Sprintf("nothing is lost: the same command goes on with the move, as %s says how far it is; "+
+			"if the filesystem is mounted or checked before, begin again with another journal", w.moveJournal)
+		split = fmt.Sprintf("nothing is lost: the same command goes on with the move, as %s says how far it is; "+
+			"till then a part of the filesystem is at byte %d, the rest at byte %d: let nothing mount or check it", w.moveJournal, p.To, p.From)
 	}
 	s.atStake(intact, true)
 	counted := w.progress.Phase("move", progress.Bytes)
 	warned := false
-	err := p.Run(ctx, w.target, move.Options{Journal: journal, Progress: func(done, total int64, destroying bool) {
+	err := p.Run(ctx, w.target, move.Options{Journal: journal, Force: w.force, Progress: func(done, total int64, destroying bool) {
 		if counted != nil {
 			counted(done, total)
 		}
-		if destroying && !warned && journal == nil {
-			warned = true
-			s.atStake(fmt.Sprintf("the filesystem is destroyed: a part of it is at byte %d, the rest at byte %d", p.To, p.From), true)
+		if !destroying || warned {
+			return
+		}
+		warned = true
+		s.atStake(split, true)
+		if journal == nil {
 			s.holdOn("stopping now destroys the filesystem: the move goes on; interrupt again to stop all the same")
 		}
 	}})
-	if err == nil {
+	switch {
+	case err == nil:
 		s.release()
+	case refusedDisk(err):
+		s.release()
+		err = fmt.Errorf("%s %w", w.target.Name(), err)
 	}
 	return err
+}
+
+// refusedDisk tells whether a move was not resumed for what the disk holds.
+func refusedDisk(err error) bool {
+	changed := (*move.ChangedError)(nil)
+	return errors.As(err, &changed) || errors.Is(err, move.ErrOther) || errors.Is(err, move.ErrStale) || errors.Is(err, move.ErrShort)
 }
 
 // finishMove moves, writes the record and says what was done.
@@ -269,7 +301,7 @@ func (s *session) finishMove(ctx context.Context, w *work, plan *move.Plan, jour
 	if journal != nil {
 		var err error
 		if before, err = journal.Done(plan); err != nil {
-			return err
+			return fmt.Errorf("%s %w", w.moveJournal, err)
 		}
 	}
 	if err := s.runMove(ctx, w, plan, journal); err != nil {
@@ -293,8 +325,12 @@ func (s *session) finishMove(ctx context.Context, w *work, plan *move.Plan, jour
 	s.say("%s: moved from byte %d to byte %d: filesystem %s, in use %s, %v", w.source, plan.From, plan.To,
 		humanize.IBytes(uint64(plan.Size)), humanize.IBytes(uint64(plan.Used())), time.Since(w.start).Round(time.Millisecond))
 	if !w.quiet {
-		s.say("partition tables are as they were: let the partition begin at byte %d (%ds) before anything is mounted; what is left at byte %d may still look like a filesystem",
-			plan.To, plan.To/placeUnit, plan.From)
+		left := "is no filesystem any more"
+		if !plan.Overlap() {
+			left = "still looks like a filesystem"
+		}
+		s.say("partition tables are as they were: let the partition begin at byte %d (%ds) before anything is mounted; what is left at byte %d %s",
+			plan.To, plan.To/placeUnit, plan.From, left)
 	}
 	return nil
 }

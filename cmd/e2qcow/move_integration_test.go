@@ -255,7 +255,8 @@ func TestMoveInterrupted(t *testing.T) {
 		journal := filepath.Join(testfs.TempDir(t), "journal")
 		interrupt, wait := slowly(t, 5, "-ra", "-o", "1M", "--journal", journal, disk)
 		interrupt()
-		want := "e2qcow: interrupted by SIGINT; nothing is lost: the same command goes on with the move, as " + journal + " says how far it is\n"
+		want := "e2qcow: interrupted by SIGINT; nothing is lost: the same command goes on with the move, as " + journal + " says how far it is; " +
+			"till then a part of the filesystem is at byte 0, the rest at byte 1048576: let nothing mount or check it\n"
 		if text, exit := wait(); exit != killed || text != want {
 			t.Errorf("exit %d\n%s", exit, text)
 		}

@@ -6,37 +6,44 @@ import (
 	"fmt"
 	"hash/crc32"
 	"io"
+	"io/fs"
 	"os"
 
 	"golang.org/x/sys/unix"
 
 	"e2qcow/internal/folder"
+	"e2qcow/internal/storage"
 )
 
 // A Journal is a file that holds a plan and how far it is carried out.
 type Journal struct {
-	f      file
-	name   string
-	slots  int64 // where they begin
-	room   int64 // of each
-	seq    uint64
-	anchor uint32
-	done   bool
+	f     file
+	name  string
+	id    [16]byte // of the move
+	slots int64    // where they begin
+	room  int64    // of each
+	seq   uint64
+	done  bool
 }
 
 // A file is what the journal needs of one.
 type file interface {
-	Disk
+	io.ReaderAt
+	io.WriterAt
+	Sync() error
 	io.Closer
 }
 
 // The header, and the head of a slot, each fill a block. Numbers are
 // little-endian; the checksum, crc32c, is of all that comes before it.
 const (
-	block   = 4096
-	magic   = "e2qcow move 1\n"
-	sumAt   = block - 4
-	maxRuns = 1 << 30 // bytes
+	block    = 4096
+	magic    = "e2qcow move 2\n"
+	magicOld = "e2qcow move 1\n"
+	sumAt    = block - 4
+	// maxRuns is how many bytes of runs are read. In memory they take at most
+	// eight times that.
+	maxRuns = 64 << 20
 )
 
 // The fields of the header, behind the magic.
@@ -45,56 +52,49 @@ const (
 	toAt
 	sizeAt
 	windowAt
-	nearAt
+	diskSizeAt
 	countAt   // of runs
 	lengthAt  // of the runs, in bytes
 	runsSumAt // checksum of them
 	anchorAt
-)
-
-// The fields of the head of a slot.
-const (
-	seqAt = 8 * iota
-	slotWindowAt
-	beforeAt // checksum of the window before
-	dataLenAt
-	dataSumAt
+	idAt                     // 16 bytes
+	superblockAt = idAt + 16 // superSize bytes
 )
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
-// ErrNotJournal says that a file is not the journal of a move.
-var ErrNotJournal = errors.New("is not the journal of a move, or is damaged")
+// Why a journal is not used.
+var (
+	ErrNotJournal = errors.New("is not the journal of a move, or is damaged")
+	ErrOldJournal = errors.New("is the journal of a move that an earlier version of e2qcow began")
+	ErrFragmented = errors.New("is in too many pieces for a journal")
+)
 
 // Create writes the journal of a plan that has not begun, which appears when it
-// is whole. A file of that name is an error.
-func Create(name string, p *Plan, d io.ReaderAt) (*Journal, error) {
-	if _, err := os.Lstat(name); err == nil {
-		return nil, &os.PathError{Op: "create", Path: name, Err: unix.EEXIST}
-	}
-	anchor, err := p.anchor(d)
-	if err != nil {
-		return nil, err
-	}
+// is whole, locked. A file of that name is an error.
+func Create(name string, p *Plan, d Disk) (*Journal, error) {
 	e, err := folder.Find(name)
 	if err != nil {
 		return nil, err
 	}
 	defer e.Close()
 	if err := e.CheckDevices(); err != nil {
-		return nil, &os.PathError{Op: "create", Path: name, Err: err}
+		return nil, &fs.PathError{Op: "create", Path: name, Err: err}
+	}
+	if kind, err := e.Kind(); err != nil {
+		return nil, err
+	} else if kind != 0 {
+		return nil, &fs.PathError{Op: "create", Path: name, Err: unix.EEXIST}
+	}
+	if p.anchor, err = p.sum(d, p.From, p.previous(p.windows()), p.buffer()); err != nil {
+		return nil, err
 	}
 	f, err := e.Draft()
 	if err != nil {
 		return nil, err
 	}
-	j := &Journal{f: f.File, name: name, anchor: anchor}
-	runs := p.encode()
-	j.lay(p, int64(len(runs)))
-	if err = j.takeRoom(f.File); err == nil {
-		err = j.begin(p, runs)
-	}
-	if err == nil {
+	j := &Journal{f: f.File, name: name, id: p.id}
+	if err = j.fill(p, f.File); err == nil {
 		err = f.Appear(false)
 	}
 	if err == nil {
@@ -111,11 +111,27 @@ func Create(name string, p *Plan, d io.ReaderAt) (*Journal, error) {
 // named gives an error of the system the name of the journal.
 func named(name string, err error) error {
 	var errno unix.Errno
-	var path *os.PathError
+	var path *fs.PathError
 	if errors.As(err, &errno) && !errors.As(err, &path) {
-		return &os.PathError{Op: "create", Path: name, Err: err}
+		return &fs.PathError{Op: "create", Path: name, Err: err}
 	}
 	return err
+}
+
+// fill locks the file of a journal, gives it its room, and writes the plan.
+func (j *Journal) fill(p *Plan, f *os.File) error {
+	if err := storage.Lock(f); err != nil {
+		return err
+	}
+	runs := p.encode()
+	if len(runs) > maxRuns {
+		return fmt.Errorf("the filesystem %w: %d", ErrFragmented, len(p.runs))
+	}
+	j.lay(p, int64(len(runs)))
+	if err := j.takeRoom(f); err != nil {
+		return err
+	}
+	return j.begin(p, runs)
 }
 
 // takeRoom gives f all the room that the journal will need, lest it is lacking
@@ -145,21 +161,19 @@ func (j *Journal) begin(p *Plan, runs []byte) error {
 	h := make([]byte, block)
 	copy(h, magic)
 	le := binary.LittleEndian
-	near := uint64(0)
-	if p.near {
-		near = 1
-	}
 	for at, n := range map[int]uint64{
-		fromAt: uint64(p.From), toAt: uint64(p.To), sizeAt: uint64(p.Size), windowAt: uint64(p.window), nearAt: near,
-		countAt: uint64(len(p.runs)), lengthAt: uint64(len(runs)), runsSumAt: uint64(crc32.Checksum(runs, castagnoli)), anchorAt: uint64(j.anchor),
+		fromAt: uint64(p.From), toAt: uint64(p.To), sizeAt: uint64(p.Size), windowAt: uint64(p.windowSize), diskSizeAt: uint64(p.diskSize),
+		countAt: uint64(len(p.runs)), lengthAt: uint64(len(runs)), runsSumAt: uint64(crc32.Checksum(runs, castagnoli)), anchorAt: uint64(p.anchor),
 	} {
 		le.PutUint64(h[at:], n)
 	}
+	copy(h[idAt:], p.id[:])
+	copy(h[superblockAt:], p.super[:])
 	le.PutUint32(h[sumAt:], crc32.Checksum(h[:sumAt], castagnoli))
-	if _, err := j.f.WriteAt(h, 0); err != nil {
+	if err := writeFull(j.f, h, 0); err != nil {
 		return err
 	}
-	if _, err := j.f.WriteAt(runs, block); err != nil {
+	if err := writeFull(j.f, runs, block); err != nil {
 		return err
 	}
 	return j.f.Sync()
@@ -170,28 +184,35 @@ func (j *Journal) lay(p *Plan, length int64) {
 	j.slots = block + (length+block-1)/block*block
 	j.room = block
 	if p.near {
-		j.room += min(p.window, p.Size)
+		j.room += min(p.windowSize, p.Size)
 	}
 }
 
-// Open opens the journal of a move that was begun, and returns its plan.
+// Open opens and locks the journal of a move that was begun, and returns its
+// plan. A journal says what is written to a disk: it is used only if it is a
+// regular file, no symlink, that belongs to the caller or root and that nobody
+// else can write to.
 func Open(name string) (*Journal, *Plan, error) {
-	f, err := os.OpenFile(name, os.O_RDWR, 0)
+	f, err := folder.OpenOwn(name, os.O_RDWR)
 	if err != nil {
 		return nil, nil, err
 	}
 	j := &Journal{f: f, name: name}
-	var p *Plan
-	info, err := f.Stat()
-	switch {
-	case err == nil && info.Mode().IsRegular():
-		p, err = j.load(info.Size())
-	case err == nil:
-		err = ErrNotJournal
+	var (
+		p    *Plan
+		info fs.FileInfo
+	)
+	if err = storage.Lock(f); err == nil {
+		info, err = f.Stat()
+	}
+	if err == nil {
+		if p, err = j.load(info.Size()); err != nil {
+			err = fmt.Errorf("%s %w", name, err)
+		}
 	}
 	if err != nil {
 		f.Close()
-		return nil, nil, fmt.Errorf("%s %w", name, err)
+		return nil, nil, err
 	}
 	return j, p, nil
 }
@@ -202,32 +223,36 @@ func (j *Journal) load(size int64) (*Plan, error) {
 	if size < block {
 		return nil, ErrNotJournal
 	}
-	if _, err := j.f.ReadAt(h, 0); err != nil {
+	if err := readFull(j.f, h, 0); err != nil {
 		return nil, err
 	}
 	le := binary.LittleEndian
-	if string(h[:len(magic)]) != magic || le.Uint32(h[sumAt:]) != crc32.Checksum(h[:sumAt], castagnoli) {
+	switch {
+	case le.Uint32(h[sumAt:]) != crc32.Checksum(h[:sumAt], castagnoli):
+		return nil, ErrNotJournal
+	case string(h[:len(magicOld)]) == magicOld:
+		return nil, ErrOldJournal
+	case string(h[:len(magic)]) != magic:
 		return nil, ErrNotJournal
 	}
 	field := func(at int) int64 { return int64(le.Uint64(h[at:])) }
-	p := &Plan{From: field(fromAt), To: field(toAt), Size: field(sizeAt)}
-	length := field(lengthAt)
-	const most = 1 << 62
+	p := &Plan{From: field(fromAt), To: field(toAt), Size: field(sizeAt), diskSize: field(diskSizeAt), windowSize: field(windowAt), anchor: uint32(field(anchorAt))}
+	copy(p.id[:], h[idAt:])
+	copy(p.super[:], h[superblockAt:])
+	j.id = p.id
+	length, count := field(lengthAt), field(countAt)
 	switch {
-	case p.From < 0, p.To < 0, p.Size <= 0, p.From > most, p.To > most, p.Size > most:
+	case !p.possible(), p.windowSize < align, p.windowSize > maxWindow, p.windowSize%align != 0:
 		return nil, ErrNotJournal
-	case length < 0, length > maxRuns, length > size-block:
-		return nil, ErrNotJournal
-	}
-	if p.lay(); p.window != field(windowAt) || p.near != (field(nearAt) != 0) {
+	case length < 0, length > maxRuns, length > size-block, count < 1, count > length/2:
 		return nil, ErrNotJournal
 	}
-	j.anchor = uint32(field(anchorAt))
+	p.lay()
 	runs := make([]byte, length)
-	if _, err := j.f.ReadAt(runs, block); err != nil {
+	if err := readFull(j.f, runs, block); err != nil {
 		return nil, err
 	}
-	if int64(crc32.Checksum(runs, castagnoli)) != field(runsSumAt) || !p.decode(runs, field(countAt)) {
+	if int64(crc32.Checksum(runs, castagnoli)) != field(runsSumAt) || !p.decode(runs, int(count)) {
 		return nil, ErrNotJournal
 	}
 	j.lay(p, length)
@@ -237,88 +262,29 @@ func (j *Journal) load(size int64) (*Plan, error) {
 	return p, nil
 }
 
-// decode appends count runs as encode wrote them; false means that there are
-// none such.
-func (p *Plan) decode(runs []byte, count int64) bool {
+// decode takes the count runs as encode wrote them; false means that these are
+// not what New makes: apart, and all of the superblock but the marked sector.
+func (p *Plan) decode(runs []byte, count int) bool {
 	at := int64(0)
-	for range count {
+	super := false
+	p.runs = make([]run, 0, count)
+	for i := range count {
 		gap, n := binary.Uvarint(runs)
 		length, m := binary.Uvarint(runs[max(n, 0):])
-		if n <= 0 || m <= 0 || gap > uint64(p.Size-at) || length == 0 || length > uint64(p.Size-at)-gap {
+		if n <= 0 || m <= 0 || gap == 0 && i > 0 || gap > uint64(p.Size-at) || length == 0 || length > uint64(p.Size-at)-gap {
 			return false
 		}
 		runs = runs[n+m:]
-		start := at + int64(gap)
-		at = start + int64(length)
-		p.runs = append(p.runs, run{start, at})
-	}
-	return count >= 0
-}
-
-// A slot is what the journal says of how far a move is.
-type slot struct {
-	seq    uint64
-	window int64  // near: the one in data; far: the next
-	before uint32 // checksum of the window before that
-	data   []byte
-}
-
-// put writes a slot and has it reach the disk.
-func (j *Journal) put(window int64, before uint32, data []byte) error {
-	j.seq++
-	h := make([]byte, block)
-	le := binary.LittleEndian
-	le.PutUint64(h[seqAt:], j.seq)
-	le.PutUint64(h[slotWindowAt:], uint64(window))
-	le.PutUint64(h[beforeAt:], uint64(before))
-	le.PutUint64(h[dataLenAt:], uint64(len(data)))
-	le.PutUint64(h[dataSumAt:], uint64(crc32.Checksum(data, castagnoli)))
-	le.PutUint32(h[sumAt:], crc32.Checksum(h[:sumAt], castagnoli))
-	at := j.slots + int64(j.seq%2)*j.room
-	if _, err := j.f.WriteAt(data, at+block); err != nil {
-		return err
-	}
-	if _, err := j.f.WriteAt(h, at); err != nil {
-		return err
-	}
-	return j.f.Sync()
-}
-
-// newest returns the newest slot that is whole; found is false where none is,
-// as before the first was written.
-func (j *Journal) newest() (s slot, found bool, err error) {
-	for i := range int64(2) {
-		at := j.slots + i*j.room
-		h := make([]byte, block)
-		if _, err := j.f.ReadAt(h, at); err != nil {
-			return s, false, err
+		r := run{start: at + int64(gap)}
+		r.end = r.start + int64(length)
+		at = r.end
+		if r.start < markEnd && superAt < r.end {
+			return false
 		}
-		le := binary.LittleEndian
-		seq, n := le.Uint64(h[seqAt:]), int64(le.Uint64(h[dataLenAt:]))
-		if le.Uint32(h[sumAt:]) != crc32.Checksum(h[:sumAt], castagnoli) || seq <= s.seq || n < 0 || n > j.room-block {
-			continue
-		}
-		data := make([]byte, n)
-		if got, err := j.f.ReadAt(data, at+block); got < len(data) {
-			return s, false, err
-		}
-		if uint64(crc32.Checksum(data, castagnoli)) != le.Uint64(h[dataSumAt:]) {
-			continue
-		}
-		s = slot{seq, int64(le.Uint64(h[slotWindowAt:])), uint32(le.Uint64(h[beforeAt:])), data}
-		found = true
+		super = super || r.start == markEnd && r.end >= superEnd
+		p.runs = append(p.runs, r)
 	}
-	j.seq = s.seq
-	if s.window < 0 {
-		return s, false, ErrNotJournal
-	}
-	return s, found, nil
-}
-
-// Done tells whether the journal says that the move was carried out to its end.
-func (j *Journal) Done(p *Plan) (bool, error) {
-	s, found, err := j.newest()
-	return found && s.window == p.windows(), err
+	return super && len(runs) == 0
 }
 
 // Shrink gives back the room that the journal of a move that is done needs no

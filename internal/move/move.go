@@ -6,10 +6,11 @@
 //	               └╌╌╌╌╌╌╌╌╌╌╌╌╌╌┴─ From ──┘      moved before
 //	to the right   from the last window to the first
 //
-// Only runs that are in use are moved, a window at a time: it is read whole,
-// then written. If that ends midway the filesystem is in two pieces, and the
-// table of what lies where is gone with it. So a [Journal], a file elsewhere,
-// may hold that table, and how far the move is:
+// Only runs that are in use are moved, a window at a time: a window is read
+// whole, then written. Windows without a run are passed over. If a move ends
+// midway the filesystem is in two pieces, and the table of what lies where is
+// gone with it. So a [Journal], a file elsewhere, may hold that table, and how
+// far the move is:
 //
 //	┌────────┬──────┬──────────────┬──────────────┐
 //	│ header │ runs │ slot 0       │ slot 1       │
@@ -31,6 +32,27 @@
 // its old place, which window k does not reach. So whatever is the newest slot
 // that is whole, going on from there gives the same filesystem.
 //
+// # Marks
+//
+// A filesystem in two pieces must not be mounted, repaired or moved once more.
+// So the sector that holds the magic number of the superblock is not moved with
+// the others. It is kept in the header of the journal, and on the disk:
+//
+//	                  at the old place        at the new place
+//	nothing lost yet  the superblock          zeros
+//	old place marked  a mark                  a mark, once its window is there
+//	moved             zeros                   the superblock
+//
+// The old place is marked before the first window that is written over it. A
+// move whose places do not overlap leaves the old place as it was. A mark names
+// the move by a random number. It cannot be mounted, and whoever repairs the
+// filesystem by a copy of its superblock writes over it, which a resume sees.
+//
+// # Proofs
+//
+// A resume writes nothing before the disk has proved to be the one that the
+// journal is about, in the state that it was left in: see proof.go.
+//
 // The journal appears under its name when all of it is on its disk, before
 // anything is written, with the room that it will need. It stays when the move
 // is done, and says so: to begin again would put what is left of the old place
@@ -38,7 +60,7 @@
 package move
 
 import (
-	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"hash/crc32"
@@ -54,73 +76,184 @@ type Disk interface {
 	io.WriterAt
 	// Sync has what was written reach the disk.
 	Sync() error
+	// Size returns the length in bytes.
+	Size() int64
 }
 
 // A Plan is a filesystem that is to be moved: Size bytes from byte From of a
 // disk to byte To, of which only runs are in use.
 type Plan struct {
 	From, To, Size int64
-	runs           []run
-	window         int64
-	near           bool // windows overlap their new place
+
+	id         [16]byte        // random
+	super      [superSize]byte // the superblock
+	diskSize   int64           // bytes
+	runs       []run           // but for the marked sector
+	windowSize int64           // bytes
+	near       bool            // windows overlap their new place
+	anchor     uint32          // checksum at the old place of the window that is moved last; of a plan with a journal
 }
 
 // A run is the bytes [start, end) of a filesystem.
 type run struct{ start, end int64 }
 
-// window is how many bytes are moved at a time, at most.
-const window = 32 << 20
+// Where the superblock of a filesystem lies, and its first sector, which is
+// marked.
+const (
+	superAt   = 1024
+	superSize = 1024
+	markEnd   = superAt + markSize
+	superEnd  = superAt + superSize
+)
 
-// New returns a plan to move the runs of img, which lies at From, to To.
-func New(img image.Image, from, to int64) (*Plan, error) {
-	p := &Plan{From: from, To: to, Size: img.Size()}
+// Sizes in bytes.
+const (
+	maxWindow = 32 << 20 // of what is moved at a time
+	align     = 4096     // of windows
+	unit      = 1024     // of filesystems: the smallest block there is
+	maxPlace  = 1 << 62  // far below what an int64 takes
+)
+
+// New returns a plan to move the runs of img, which lies at From of d, to To.
+// The disk is as long already as it will be.
+func New(img image.Image, d Disk, from, to int64) (*Plan, error) {
+	p := &Plan{From: from, To: to, Size: img.Size(), diskSize: d.Size(), windowSize: maxWindow}
+	if !p.possible() {
+		return nil, fmt.Errorf("a filesystem of %d bytes cannot be moved from byte %d to byte %d of a disk of %d bytes", p.Size, from, to, p.diskSize)
+	}
+	if _, err := rand.Read(p.id[:]); err != nil {
+		return nil, err
+	}
+	if err := readFull(d, p.super[:], from+superAt); err != nil {
+		return nil, err
+	}
+	added := false
 	for off := int64(0); ; {
 		start, end, err := img.NextRun(off)
-		if errors.Is(err, io.EOF) {
-			break
-		}
-		if err != nil {
+		last := errors.Is(err, io.EOF)
+		if err != nil && !last {
 			return nil, err
 		}
-		p.runs = append(p.runs, run{start, end})
+		if !added && (last || end > superAt) {
+			// All of the superblock but the marked sector, whatever img says.
+			p.add(start, min(end, superAt))
+			p.add(markEnd, superEnd)
+			added = true
+		}
+		if last {
+			break
+		}
+		p.add(start, min(end, superAt))
+		p.add(max(start, superEnd), end)
 		off = end
 	}
 	p.lay()
 	return p, nil
 }
 
-// lay chooses the windows.
-func (p *Plan) lay() {
-	const align = 4096
-	distance := p.To - p.From
-	if distance < 0 {
-		distance = -distance
+// add adds a run behind the others, unless there is nothing in it.
+func (p *Plan) add(start, end int64) {
+	n := len(p.runs)
+	if n > 0 {
+		start = max(start, p.runs[n-1].end)
 	}
-	p.window = window
-	p.near = distance < window && distance < p.Size
-	if distance < align {
-		p.near = true
+	switch {
+	case start >= end:
+	case n > 0 && p.runs[n-1].end == start:
+		p.runs[n-1].end = end
+	default:
+		p.runs = append(p.runs, run{start, end})
 	}
 }
 
+// possible tells whether both places are on the disk, and hold a superblock.
+func (p *Plan) possible() bool {
+	inside := func(at int64) bool { return at >= 0 && at <= maxPlace && p.Size <= p.diskSize-at }
+	return p.Size >= superEnd && p.Size%unit == 0 && p.Size <= maxPlace && p.diskSize >= 0 && p.From != p.To && inside(p.From) && inside(p.To)
+}
+
+// lay finds out whether windows overlap their new place.
+func (p *Plan) lay() {
+	distance := max(p.To-p.From, p.From-p.To)
+	p.near = distance < p.windowSize && distance < p.Size || distance < align
+}
+
 // Used returns how many bytes there are to move.
-func (p *Plan) Used() int64 {
-	n := int64(0)
+func (p *Plan) Used() int64 { return p.bytesBefore(p.windows()) + markSize }
+
+// bytesBefore returns how many bytes are in use in the windows before the k-th.
+func (p *Plan) bytesBefore(k int64) (n int64) {
+	start, end := int64(0), p.Size
+	if edge, _ := p.bounds(k); k < p.windows() && p.To <= p.From {
+		end = edge
+	} else if _, edge := p.bounds(k); k < p.windows() {
+		start = edge
+	}
 	for _, r := range p.runs {
-		n += r.end - r.start
+		n += max(min(r.end, end)-max(r.start, start), 0)
 	}
 	return n
 }
 
 // windows returns how many windows there are.
-func (p *Plan) windows() int64 { return (p.Size + p.window - 1) / p.window }
+func (p *Plan) windows() int64 { return (p.Size + p.windowSize - 1) / p.windowSize }
 
 // bounds returns the bytes of the k-th window to be moved.
 func (p *Plan) bounds(k int64) (start, end int64) {
 	if p.To <= p.From {
-		return k * p.window, min((k+1)*p.window, p.Size)
+		return k * p.windowSize, min((k+1)*p.windowSize, p.Size)
 	}
-	return max(p.Size-(k+1)*p.window, 0), p.Size - k*p.window
+	return max(p.Size-(k+1)*p.windowSize, 0), p.Size - k*p.windowSize
+}
+
+// windowOf returns which window a byte of the filesystem is moved with.
+func (p *Plan) windowOf(off int64) int64 {
+	if p.To <= p.From {
+		return off / p.windowSize
+	}
+	return (p.Size - 1 - off) / p.windowSize
+}
+
+// next returns the first window from the k-th on with something in it, windows()
+// where there is none.
+func (p *Plan) next(k int64) int64 {
+	if k >= p.windows() {
+		return p.windows()
+	}
+	start, end := p.bounds(k)
+	if p.To <= p.From {
+		i := sort.Search(len(p.runs), func(i int) bool { return p.runs[i].end > start })
+		if i == len(p.runs) {
+			return p.windows()
+		}
+		return p.windowOf(max(p.runs[i].start, start))
+	}
+	i := sort.Search(len(p.runs), func(i int) bool { return p.runs[i].start >= end }) - 1
+	if i < 0 {
+		return p.windows()
+	}
+	return p.windowOf(min(p.runs[i].end, end) - 1)
+}
+
+// previous returns the last window before the k-th with something in it, -1
+// where there is none.
+func (p *Plan) previous(k int64) int64 {
+	if k <= 0 {
+		return -1
+	}
+	start, end := p.bounds(k - 1)
+	if p.To <= p.From {
+		i := sort.Search(len(p.runs), func(i int) bool { return p.runs[i].start >= end }) - 1
+		if i < 0 {
+			return -1
+		}
+		return p.windowOf(min(p.runs[i].end, end) - 1)
+	}
+	i := sort.Search(len(p.runs), func(i int) bool { return p.runs[i].end > start })
+	if i == len(p.runs) {
+		return -1
+	}
+	return p.windowOf(max(p.runs[i].start, start))
 }
 
 // destroys tells whether the k-th window is written over the old place.
@@ -128,6 +261,9 @@ func (p *Plan) destroys(k int64) bool {
 	start, end := p.bounds(k)
 	return p.To+start < p.From+p.Size && p.To+end > p.From
 }
+
+// Overlap tells whether the new place overlaps the old.
+func (p *Plan) Overlap() bool { return max(p.To-p.From, p.From-p.To) < p.Size }
 
 // parts calls f with each part of a run within the k-th window.
 func (p *Plan) parts(k int64, f func(start, end int64) error) error {
@@ -141,197 +277,50 @@ func (p *Plan) parts(k int64, f func(start, end int64) error) error {
 	return nil
 }
 
-// read appends the k-th window, as it lies from byte at of the disk on, to b.
-func (p *Plan) read(d io.ReaderAt, at, k int64, b []byte) ([]byte, error) {
-	err := p.parts(k, func(start, end int64) error {
-		n := len(b)
-		b = b[:n+int(end-start)]
-		if got, err := d.ReadAt(b[n:], at+start); got < len(b)-n {
-			if err == nil || errors.Is(err, io.EOF) {
-				err = io.ErrUnexpectedEOF
-			}
-			return err
-		}
-		return nil
-	})
-	return b, err
-}
-
-// write writes the k-th window, which b holds, to its new place.
-func (p *Plan) write(d io.WriterAt, k int64, b []byte) error {
-	return p.parts(k, func(start, end int64) error {
-		n, err := d.WriteAt(b[:end-start], p.To+start)
-		if err == nil && int64(n) < end-start {
-			err = io.ErrShortWrite
-		}
-		b = b[end-start:]
-		return err
-	})
-}
-
-// ErrOther says that a journal is not of the filesystem on this disk.
-var ErrOther = errors.New("does not hold what the journal says was moved")
-
-// Options are what Run is told beside its plan.
-type Options struct {
-	// Journal is where the move is recorded, and resumed from; nil is nowhere.
-	Journal *Journal
-	// Progress is told how many of all bytes are moved, and whether the old
-	// place is being written over. It may be nil.
-	Progress func(done, total int64, destroying bool)
-}
-
-// Run moves the filesystem. When ctx ends it stops between two windows; an
-// error from the first of them on says that the move stopped midway.
-func (p *Plan) Run(ctx context.Context, d Disk, opt Options) error {
-	m := &mover{Plan: p, disk: d, Options: opt, total: p.Used()}
-	next := int64(0)
-	if j := opt.Journal; j != nil {
-		var err error
-		if next, m.sum, err = p.resume(d, j); err != nil {
-			return err
-		}
-		if j.done {
-			return nil
-		}
-	}
-	if err := m.run(ctx, next); err != nil {
-		return fmt.Errorf("the move stopped midway: %w", err)
-	}
-	return nil
-}
-
-// A mover is the state of a move.
-type mover struct {
-	*Plan
-	disk Disk
-	Options
-	done, total int64  // bytes
-	destroying  bool   // the old place is written over
-	sum         uint32 // of the window before
-	buf         []byte // holds a window
-}
-
-// run moves the windows from next on.
-func (m *mover) run(ctx context.Context, next int64) error {
-	for k := range next {
-		m.done += m.bytes(k)
-	}
-	m.destroying = next > 0 && m.destroys(next-1)
-	m.buf = make([]byte, 0, min(m.window, m.Size))
-	for k := next; k < m.windows(); k++ {
-		if ctx.Err() != nil {
-			return context.Cause(ctx)
-		}
-		if err := m.move(k); err != nil {
-			return err
-		}
-	}
-	m.report()
-	if err := m.disk.Sync(); err != nil || m.Journal == nil {
-		return err
-	}
-	if err := m.Journal.put(m.windows(), m.sum, nil); err != nil {
-		return err
-	}
-	m.Journal.done = true
-	return nil
-}
-
-// move moves the k-th window, in the order that the package comment draws.
-func (m *mover) move(k int64) (err error) {
-	if m.buf, err = m.read(m.disk, m.From, k, m.buf[:0]); err != nil {
-		return err
-	}
-	if m.Journal != nil && m.near {
-		if err := m.Journal.put(k, m.sum, m.buf); err != nil {
-			return err
-		}
-	}
-	m.destroying = m.destroying || m.destroys(k)
-	m.report()
-	if err := m.write(m.disk, k, m.buf); err != nil {
-		return err
-	}
-	m.sum = crc32.Checksum(m.buf, castagnoli)
-	m.done += int64(len(m.buf))
-	if m.Journal == nil {
-		return nil
-	}
-	if err := m.disk.Sync(); err != nil || m.near {
-		return err
-	}
-	return m.Journal.put(k+1, m.sum, nil)
-}
-
-func (m *mover) report() {
-	if m.Progress != nil {
-		m.Progress(m.done, m.total, m.destroying)
-	}
-}
-
 // bytes returns how many bytes of the k-th window are in use.
 func (p *Plan) bytes(k int64) (n int64) {
 	_ = p.parts(k, func(start, end int64) error { n += end - start; return nil })
 	return n
 }
 
-// resume finishes the window that the journal holds, if it holds one, and
-// returns the window to go on with, and the checksum of that before.
-func (p *Plan) resume(d Disk, j *Journal) (next int64, sum uint32, err error) {
-	s, found, err := j.newest()
-	if err != nil || !found {
-		if err == nil {
-			err = p.checkAnchor(d, j)
-		}
-		return 0, 0, err
-	}
-	if s.window > p.windows() {
-		return 0, 0, ErrNotJournal
-	}
-	if s.window == p.windows() {
-		j.done = true // the filesystem may have been in use since
-		return s.window, 0, nil
-	}
-	if s.window > 0 {
-		before, err := p.read(d, p.To, s.window-1, make([]byte, 0, min(p.window, p.Size)))
-		if err != nil {
-			return 0, 0, err
-		}
-		if crc32.Checksum(before, castagnoli) != s.before {
-			return 0, 0, ErrOther
-		}
-	} else if p.windows() > 1 { // else its old place may be written over
-		if err := p.checkAnchor(d, j); err != nil {
-			return 0, 0, err
-		}
-	}
-	if !p.near {
-		return s.window, s.before, nil
-	}
-	if int64(len(s.data)) != p.bytes(s.window) {
-		return 0, 0, ErrOther
-	}
-	if err := p.write(d, s.window, s.data); err != nil {
-		return 0, 0, err
-	}
-	if err := d.Sync(); err != nil {
-		return 0, 0, err
-	}
-	return s.window + 1, crc32.Checksum(s.data, castagnoli), nil
+// read reads the k-th window, as it lies from byte at of the disk on, into b,
+// which has room for a window.
+func (p *Plan) read(d io.ReaderAt, at, k int64, b []byte) ([]byte, error) {
+	b = b[:0]
+	err := p.parts(k, func(start, end int64) error {
+		n := len(b)
+		b = b[:n+int(end-start)]
+		return readFull(d, b[n:], at+start)
+	})
+	return b, err
 }
 
-// anchor returns a checksum of the window that is moved last. Till then it
-// tells the disk.
-func (p *Plan) anchor(d io.ReaderAt) (uint32, error) {
-	b, err := p.read(d, p.From, p.windows()-1, make([]byte, 0, min(p.window, p.Size)))
+// sum returns the checksum of the k-th window, as it lies from byte at on.
+func (p *Plan) sum(d io.ReaderAt, at, k int64, b []byte) (uint32, error) {
+	b, err := p.read(d, at, k, b)
 	return crc32.Checksum(b, castagnoli), err
 }
 
-func (p *Plan) checkAnchor(d io.ReaderAt, j *Journal) error {
-	sum, err := p.anchor(d)
-	if err == nil && sum != j.anchor {
-		err = ErrOther
+// buffer returns room for a window.
+func (p *Plan) buffer() []byte { return make([]byte, 0, min(p.windowSize, p.Size)) }
+
+// readFull fills b with what lies at a byte of the disk.
+func readFull(d io.ReaderAt, b []byte, at int64) error {
+	n, err := d.ReadAt(b, at)
+	switch {
+	case n == len(b):
+		return nil
+	case err == nil || errors.Is(err, io.EOF):
+		return io.ErrUnexpectedEOF
+	}
+	return err
+}
+
+// writeFull writes all of b.
+func writeFull(d io.WriterAt, b []byte, at int64) error {
+	n, err := d.WriteAt(b, at)
+	if err == nil && n < len(b) {
+		err = io.ErrShortWrite
 	}
 	return err
 }

@@ -67,6 +67,8 @@ func (c *cell) Sync() error {
 
 func (c *cell) Close() error { return nil }
 
+func (c *cell) Size() int64 { return int64(len(c.cache)) }
+
 // settle brings those dirty sectors to the disk that keep chooses, and forgets
 // the others.
 func (c *cell) settle(keep func() bool) {
@@ -79,13 +81,13 @@ func (c *cell) settle(keep func() bool) {
 	copy(c.cache, c.disk)
 }
 
-// fs is an image of which some runs are in use.
-type fs struct {
+// An extFS is an image of which some runs are in use.
+type extFS struct {
 	*bytes.Reader
 	runs []run
 }
 
-func (f fs) NextRun(off int64) (start, end int64, err error) {
+func (f extFS) NextRun(off int64) (start, end int64, err error) {
 	for _, r := range f.runs {
 		if r.end > off {
 			return max(r.start, off), r.end, nil
@@ -111,11 +113,10 @@ func TestPowerCuts(t *testing.T) {
 }
 
 func cutAndResume(r *rand.Rand) error {
-	const unit = 1024
-	size := (1 + r.Int64N(200)) * unit
+	size := (2 + r.Int64N(200)) * unit
 	from, to := r.Int64N(150)*unit, r.Int64N(150)*unit
 	if r.IntN(4) == 0 {
-		to = from + sector
+		to = from + sector*(1+r.Int64N(5))
 	}
 	if from == to {
 		return nil
@@ -125,7 +126,7 @@ func cutAndResume(r *rand.Rand) error {
 		b[i] = byte(r.Uint32())
 	}
 	old := bytes.Clone(b[from : from+size])
-	f := fs{Reader: bytes.NewReader(old)}
+	f := extFS{Reader: bytes.NewReader(old)}
 	for at := int64(0); at < size; {
 		end := min(at+(1+r.Int64N(8))*unit, size)
 		if r.IntN(3) > 0 {
@@ -133,34 +134,30 @@ func cutAndResume(r *rand.Rand) error {
 		}
 		at = end + unit
 	}
-	p, err := New(f, from, to)
+	power := &power{left: 1 << 30, r: r}
+	disk := newCell(b, power)
+	p, err := New(f, disk, from, to)
 	if err != nil {
 		return err
 	}
 	// Small windows, so that there are many.
-	p.window = (1 + r.Int64N(16)) * 4096
-	distance := max(to-from, from-to)
-	p.near = distance < p.window && distance < size
-
-	power := &power{left: 1 << 30, r: r}
-	disk := newCell(b, power)
-	j := &Journal{}
-	if j.anchor, err = p.anchor(disk); err != nil {
+	p.windowSize = (1 + r.Int64N(16)) * align
+	p.lay()
+	file, err := begun(p, disk)
+	if err != nil {
 		return err
 	}
-	runs := p.encode()
-	j.lay(p, int64(len(runs)))
-	file := newCell(make([]byte, j.slots+2*j.room), power)
-	j.f = file
-	if err := j.begin(p, runs); err != nil {
-		return err
-	}
+	f.runs = append(f.runs, run{superAt, superEnd})
 	for cuts := 0; ; cuts++ {
 		power.left = 1 + r.IntN(40)
 		if cuts > 200 {
 			power.left = 1 << 30
 		}
-		err := p.Run(context.Background(), disk, Options{Journal: &Journal{f: file, slots: j.slots, room: j.room, anchor: j.anchor}})
+		j, p, err := opened(file)
+		if err != nil {
+			return err
+		}
+		err = p.Run(context.Background(), disk, Options{Journal: j})
 		if err == nil {
 			break
 		}
@@ -174,7 +171,7 @@ func cutAndResume(r *rand.Rand) error {
 	}
 	for _, run := range f.runs {
 		if !bytes.Equal(disk.cache[to+run.start:to+run.end], old[run.start:run.end]) {
-			return fmt.Errorf("bytes %d-%d of %d, from %d to %d, near %v, window %d, differ", run.start, run.end, size, from, to, p.near, p.window)
+			return fmt.Errorf("bytes %d-%d of %d, from %d to %d, near %v, window %d, differ", run.start, run.end, size, from, to, p.near, p.windowSize)
 		}
 	}
 	low, high := min(from, to), max(from, to)+size
@@ -184,6 +181,28 @@ func cutAndResume(r *rand.Rand) error {
 	return nil
 }
 
+// begun returns the journal of a plan, in memory.
+func begun(p *Plan, disk *cell) (*cell, error) {
+	sum, err := p.sum(disk, p.From, p.previous(p.windows()), p.buffer())
+	if err != nil {
+		return nil, err
+	}
+	p.anchor = sum
+	runs := p.encode()
+	j := &Journal{id: p.id}
+	j.lay(p, int64(len(runs)))
+	file := newCell(make([]byte, j.slots+2*j.room), disk.power)
+	j.f = file
+	return file, j.begin(p, runs)
+}
+
+// opened opens a journal in memory.
+func opened(file *cell) (*Journal, *Plan, error) {
+	j := &Journal{f: file}
+	p, err := j.load(file.Size())
+	return j, p, err
+}
+
 // TestJournal writes a journal, opens it, and takes none that is another's or
 // damaged.
 func TestJournal(t *testing.T) {
@@ -191,8 +210,8 @@ func TestJournal(t *testing.T) {
 	for i := range disk.cache {
 		disk.cache[i] = byte(i * 7)
 	}
-	f := fs{Reader: bytes.NewReader(make([]byte, 512<<10)), runs: []run{{0, 4096}, {8192, 512 << 10}}}
-	p, err := New(f, 4096, 65536)
+	f := extFS{Reader: bytes.NewReader(make([]byte, 512<<10)), runs: []run{{0, 4096}, {8192, 512 << 10}}}
+	p, err := New(f, disk, 4096, 65536)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -206,7 +225,7 @@ func TestJournal(t *testing.T) {
 		t.Errorf("made over another: %v", err)
 	}
 	j, got, err := Open(name)
-	if err != nil || got.From != p.From || got.To != p.To || got.Used() != p.Used() || len(got.runs) != 2 {
+	if err != nil || got.From != p.From || got.To != p.To || got.Used() != p.Used() || len(got.runs) != len(p.runs) {
 		t.Fatalf("got %+v, %v", got, err)
 	}
 	j.Close()
@@ -231,65 +250,5 @@ func TestJournal(t *testing.T) {
 		if _, _, err := Open(name); !errors.Is(err, ErrNotJournal) {
 			t.Errorf("cut to %d bytes: %v", n, err)
 		}
-	}
-}
-
-// TestOtherDisk resumes a move on a disk that is not the one it began on.
-func TestOtherDisk(t *testing.T) {
-	power := &power{left: 1 << 30, r: rand.New(rand.NewPCG(1, 1))}
-	b := make([]byte, 1<<20)
-	for i := range b {
-		b[i] = byte(i * 31)
-	}
-	f := fs{Reader: bytes.NewReader(make([]byte, 512<<10)), runs: []run{{0, 512 << 10}}}
-	p, err := New(f, 128<<10, 64<<10)
-	if err != nil {
-		t.Fatal(err)
-	}
-	p.window = 32 << 10
-	p.near = false
-	disk := newCell(b, power)
-	name := t.TempDir() + "/journal"
-	j, err := Create(name, p, disk)
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, writes := range []int{1, 9} {
-		power.left = writes
-		if err := p.Run(context.Background(), disk, Options{Journal: j}); !errors.Is(err, errCut) {
-			t.Fatal(err)
-		}
-		power.left = 1 << 30
-		if err := p.Run(context.Background(), newCell(make([]byte, 1<<20), power), Options{Journal: j}); !errors.Is(err, ErrOther) {
-			t.Errorf("after %d writes: %v", writes, err)
-		}
-	}
-	if err := p.Run(context.Background(), disk, Options{Journal: j}); err != nil {
-		t.Error(err)
-	}
-	// Done is done, whatever became of the filesystem since.
-	disk.cache[100<<10]++
-	again := bytes.Clone(disk.cache)
-	if err := p.Run(context.Background(), disk, Options{Journal: j}); err != nil || !bytes.Equal(again, disk.cache) {
-		t.Errorf("once more: %v", err)
-	}
-}
-
-// TestOtherDiskSmall begins a move of one window on a disk that is not the one
-// its journal was made for.
-func TestOtherDiskSmall(t *testing.T) {
-	f := fs{Reader: bytes.NewReader(make([]byte, 64<<10)), runs: []run{{0, 64 << 10}}}
-	p, err := New(f, 128<<10, 0)
-	if err != nil {
-		t.Fatal(err)
-	}
-	power := &power{left: 1 << 30}
-	j, err := Create(t.TempDir()+"/journal", p, newCell(bytes.Repeat([]byte{7}, 1<<20), power))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer j.Close()
-	if err := p.Run(context.Background(), newCell(make([]byte, 1<<20), power), Options{Journal: j}); !errors.Is(err, ErrOther) {
-		t.Errorf("moved on another disk: %v", err)
 	}
 }

@@ -30,6 +30,7 @@ const (
 const (
 	PartitionTable = "a partition table"
 	Ext            = "an ext2, ext3 or ext4 filesystem"
+	Split          = "a part of a filesystem that is being moved" // as internal/move marks it
 )
 
 // A magic is bytes at an offset.
@@ -43,6 +44,7 @@ type magic struct {
 // start of a filesystem comes after it.
 var filesystems = []magic{
 	{1080, "\x53\xef", Ext},
+	{1024, "e2qcow move\n", Split},
 	{0, "XFSB", "an XFS filesystem"},
 	{64<<10 + 64, "_BHRfS_M", "a btrfs filesystem"},
 	{0, "LUKS\xba\xbe", "a LUKS container"},

@@ -123,15 +123,31 @@ func openInPlace(e *folder.Entry, name string, opt Options) (*Target, error) {
 	if err != nil {
 		return nil, err
 	}
-	info, err := f.Stat()
-	if err == nil {
+	if err = lock(f, name, opt); err == nil {
 		err = checkInPlace(e, f, name, opt)
+	}
+	info := fs.FileInfo(nil)
+	if err == nil {
+		info, err = f.Stat()
 	}
 	if err != nil {
 		f.Close()
 		return nil, err
 	}
 	return &Target{kind: InPlace, name: name, f: f, entry: e, size: info.Size()}, nil
+}
+
+// lock locks what is to be changed where it is, so that of two runs on it the
+// second one ends.
+func lock(f *os.File, name string, opt Options) error {
+	if opt.DryRun {
+		return nil
+	}
+	err := storage.Lock(f)
+	if locked := (*storage.LockedError)(nil); errors.As(err, &locked) {
+		locked.Name = name
+	}
+	return err
 }
 
 // checkInPlace refuses a file that is not to be changed where it is.
@@ -316,15 +332,20 @@ func openDevice(e opener, name string, opt Options) (*Target, error) {
 	}
 	f, err := e.Open(opt.flag() | os.O_EXCL)
 	if errors.Is(err, unix.EBUSY) {
-		return nil, refuse(name, ErrMounted)
+		return nil, busy(e, name)
 	}
 	if err != nil {
 		return nil, err
 	}
 	t := &Target{kind: Device, name: name, f: f}
-	if err := e.Check(f); err != nil {
+	if err = e.Check(f); err != nil {
+		err = refuse(name, err)
+	} else {
+		err = lock(f, name, opt)
+	}
+	if err != nil {
 		f.Close()
-		return nil, refuse(name, err)
+		return nil, err
 	}
 	if t.size, err = storage.DeviceSize(f); err == nil {
 		err = checkContent(f, name, t.size, opt)
@@ -334,4 +355,19 @@ func openDevice(e opener, name string, opt Options) (*Target, error) {
 		return nil, err
 	}
 	return t, nil
+}
+
+// busy says why a device is not had: another run of the tool has locked it, or
+// the kernel or another program holds it.
+func busy(e opener, name string) error {
+	f, err := e.Open(os.O_RDONLY | unix.O_NONBLOCK)
+	if err != nil {
+		return refuse(name, ErrMounted)
+	}
+	defer f.Close()
+	if holder := storage.Holder(f); holder != nil {
+		holder.Name = name
+		return holder
+	}
+	return refuse(name, ErrMounted)
 }

@@ -1,0 +1,198 @@
+package move
+
+import (
+	"context"
+	"fmt"
+	"hash/crc32"
+)
+
+// Options are what Run is told beside its plan.
+type Options struct {
+	// Journal is where the move is recorded, and resumed from; nil is nowhere.
+	Journal *Journal
+	// Force goes on with a move after a *ChangedError.
+	Force bool
+	// Progress is told how many of all bytes are moved, and whether the old
+	// place is being written over. It may be nil.
+	Progress func(done, total int64, destroying bool)
+}
+
+// A stage is what has become of the old place.
+type stage uint8
+
+const (
+	whole   stage = iota // as it was
+	marking              // it is being marked
+	split                // it was marked, and is written over
+)
+
+// Run moves the filesystem, or goes on where its journal says. When ctx ends it
+// stops between two windows; an error from the first of them on says that the
+// move stopped midway. Before, it is a *ChangedError, ErrOther or another that
+// says why nothing was written.
+func (p *Plan) Run(ctx context.Context, d Disk, opt Options) error {
+	m := &mover{Plan: p, disk: d, Options: opt, total: p.Used(), buf: p.buffer()}
+	next := p.next(0)
+	if opt.Journal != nil {
+		done := false
+		var err error
+		if next, done, err = m.resume(); err != nil || done {
+			return err
+		}
+	}
+	if err := m.run(ctx, next); err != nil {
+		return fmt.Errorf("the move stopped midway: %w", err)
+	}
+	return nil
+}
+
+// A mover is the state of a move.
+type mover struct {
+	*Plan
+	disk Disk
+	Options
+	done, total int64 // bytes
+	stage       stage
+	sum         uint32 // of the window that was moved last
+	buf         []byte // holds a window
+	loaded      bool   // buf is the next window, and in the journal
+}
+
+// run moves the windows from next on.
+func (m *mover) run(ctx context.Context, next int64) error {
+	m.done = m.bytesBefore(next)
+	if m.stage == marking {
+		if err := m.writeMarks(next); err != nil {
+			return err
+		}
+	}
+	for k := next; k < m.windows(); k = m.next(k + 1) {
+		if ctx.Err() != nil {
+			return context.Cause(ctx)
+		}
+		if err := m.move(k); err != nil {
+			return err
+		}
+	}
+	return m.finish()
+}
+
+// move moves the k-th window, in the order that the package comment draws.
+func (m *mover) move(k int64) (err error) {
+	loaded := m.loaded
+	if m.loaded = false; !loaded {
+		if m.buf, err = m.read(m.disk, m.From, k, m.buf); err != nil {
+			return err
+		}
+	}
+	first := m.stage == whole && m.destroys(k)
+	if first {
+		m.stage = marking
+	}
+	if m.Journal != nil && !loaded && (m.near || first) {
+		s := slot{window: k, stage: m.stage, sum: m.sum}
+		if m.near {
+			s.data = m.buf
+		}
+		if err := m.Journal.put(s); err != nil {
+			return err
+		}
+	}
+	m.report()
+	if first {
+		if err := m.writeMarks(k); err != nil {
+			return err
+		}
+	}
+	if err := m.write(k); err != nil {
+		return err
+	}
+	if m.stage == marking {
+		m.stage = split
+	}
+	m.sum = crc32.Checksum(m.buf, castagnoli)
+	m.done += int64(len(m.buf))
+	if m.Journal == nil {
+		return nil
+	}
+	if err := m.disk.Sync(); err != nil || m.near {
+		return err
+	}
+	return m.Journal.put(slot{window: m.next(k + 1), stage: m.stage, sum: m.sum})
+}
+
+// write writes the k-th window, which buf holds, to its new place. What takes
+// the place of the superblock comes first.
+func (m *mover) write(k int64) error {
+	if k == m.marked() {
+		var b [markSize]byte
+		if m.stage != whole {
+			b = m.mark()
+		}
+		if err := writeFull(m.disk, b[:], m.To+superAt); err != nil {
+			return err
+		}
+	}
+	b := m.buf
+	return m.parts(k, func(start, end int64) error {
+		part := b[:end-start]
+		b = b[end-start:]
+		return writeFull(m.disk, part, m.To+start)
+	})
+}
+
+// writeMarks marks the old place, and the new one if its superblock was to be
+// there by now, before the k-th window is written.
+func (m *mover) writeMarks(k int64) error {
+	b := m.mark()
+	if !m.reaches(k) {
+		if err := writeFull(m.disk, b[:], m.From+superAt); err != nil {
+			return err
+		}
+	}
+	if m.marked() < k {
+		if err := writeFull(m.disk, b[:], m.To+superAt); err != nil {
+			return err
+		}
+	}
+	return m.disk.Sync()
+}
+
+// finish puts the superblock where it belongs, when all else is there.
+func (m *mover) finish() error {
+	m.done = m.total
+	m.report()
+	if err := m.disk.Sync(); err != nil {
+		return err
+	}
+	s := slot{window: m.windows(), stage: m.stage, sum: m.sum}
+	if m.Journal != nil {
+		if err := m.Journal.put(s); err != nil {
+			return err
+		}
+	}
+	if err := writeFull(m.disk, m.super[:markSize], m.To+superAt); err != nil {
+		return err
+	}
+	if m.stage != whole && !m.reaches(m.windows()) {
+		var zeros [markSize]byte
+		if err := writeFull(m.disk, zeros[:], m.From+superAt); err != nil {
+			return err
+		}
+	}
+	if err := m.disk.Sync(); err != nil || m.Journal == nil {
+		return err
+	}
+	s.window++
+	if err := m.Journal.put(s); err != nil {
+		return err
+	}
+	m.Journal.done = true
+	return nil
+}
+
+func (m *mover) report() {
+	if m.Progress != nil {
+		m.Progress(m.done, m.total, m.stage != whole)
+	}
+}

@@ -1,0 +1,114 @@
+package storage
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// ErrLocked says that another process works on a file or device.
+var ErrLocked = errors.New("is locked")
+
+// A LockedError says who has locked a file or device.
+type LockedError struct {
+	Name string
+	PID  int    // 0 where that is not known
+	Comm string // what the process is called
+}
+
+func (e *LockedError) Error() string {
+	if e.PID == 0 {
+		return fmt.Sprintf("%s %v by another process", e.Name, ErrLocked)
+	}
+	return fmt.Sprintf("%s %v by process %d (%s)", e.Name, ErrLocked, e.PID, e.Comm)
+}
+
+// Is tells whether target is ErrLocked.
+func (e *LockedError) Is(target error) bool { return target == ErrLocked }
+
+// udev locks a device for a moment when it looks at it.
+const (
+	lockTries = 20
+	lockPause = 50 * time.Millisecond
+)
+
+// Lock locks an open file or block device against other processes that do so,
+// by whatever name, till f is closed. It does not wait for them. A filesystem
+// without locks locks nothing.
+func Lock(f *os.File) error {
+	st, err := stat(f)
+	if err != nil {
+		return err
+	}
+	conn, err := f.SyscallConn()
+	if err != nil {
+		return err
+	}
+	for try := 1; ; try++ {
+		var lockErr error
+		if err := conn.Control(func(fd uintptr) { lockErr = unix.Flock(int(fd), unix.LOCK_EX|unix.LOCK_NB) }); err != nil {
+			return err
+		}
+		switch {
+		case errors.Is(lockErr, unix.EINTR):
+			continue
+		case errors.Is(lockErr, unix.EWOULDBLOCK) && st.Mode&unix.S_IFMT == unix.S_IFBLK && try < lockTries:
+			time.Sleep(lockPause)
+			continue
+		case errors.Is(lockErr, unix.EWOULDBLOCK):
+			return host.holder(f.Name(), &st)
+		case errors.Is(lockErr, unix.EOPNOTSUPP), errors.Is(lockErr, unix.ENOSYS), errors.Is(lockErr, unix.ENOLCK):
+			return nil
+		case lockErr != nil:
+			return &os.PathError{Op: "lock", Path: f.Name(), Err: lockErr}
+		}
+		return nil
+	}
+}
+
+// Holder says which process has locked the file or device f, nil where none is
+// known to.
+func Holder(f *os.File) *LockedError {
+	st, err := stat(f)
+	if err != nil {
+		return nil
+	}
+	if e := host.holder(f.Name(), &st); e.PID != 0 {
+		return e
+	}
+	return nil
+}
+
+// holder finds out who has locked a file, as far as procfs shows it.
+func (sys system) holder(name string, st *unix.Stat_t) *LockedError {
+	e := &LockedError{Name: name}
+	b, err := os.ReadFile(filepath.Join(sys.proc, "locks"))
+	if err != nil {
+		return e
+	}
+	//nolint:unconvert // Dev is narrower on some architectures.
+	file := fmt.Sprintf("%02x:%02x:%d", unix.Major(uint64(st.Dev)), unix.Minor(uint64(st.Dev)), st.Ino)
+	for _, line := range strings.Split(string(b), "\n") {
+		// 1: FLOCK  ADVISORY  WRITE 1234 08:02:5678 0 EOF
+		fields := strings.Fields(line)
+		if len(fields) < 6 || fields[1] != "FLOCK" || fields[5] != file {
+			continue
+		}
+		pid, err := strconv.Atoi(fields[4])
+		if err != nil || pid <= 0 { // of another namespace
+			continue
+		}
+		comm, err := os.ReadFile(filepath.Join(sys.proc, fields[4], "comm"))
+		if err != nil {
+			continue
+		}
+		e.PID, e.Comm = pid, strings.TrimSuffix(string(comm), "\n")
+	}
+	return e
+}
