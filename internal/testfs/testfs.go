@@ -216,13 +216,13 @@ func build(dir string, spec Spec) (_ *FS, err error) {
 			return nil, err
 		}
 	}
-	commands := spec.Debugfs
-	if journal != nil {
-		// Lest e2fsck looks for it in what has the number of that loop device by then.
-		commands = append(slices.Clone(commands), "set_super_value journal_dev 0")
+	if len(spec.Debugfs) > 0 {
+		if err := debugfsWrite(fs.Path, spec.Debugfs); err != nil {
+			return nil, err
+		}
 	}
-	if len(commands) > 0 {
-		if err := debugfsWrite(fs.Path, commands); err != nil {
+	if journal != nil {
+		if err := forgetJournalDevice(fs.Path); err != nil {
 			return nil, err
 		}
 	}
