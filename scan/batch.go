@@ -40,14 +40,16 @@ func (b *batch) mark(kind Kind, start, n uint64) {
 	b.marks = appendMark(b.marks, kind, start, n)
 }
 
-// appendMark appends a run, to the last one where it goes on with that.
+// appendMark appends a run, to the last one where it begins in or behind that.
 func appendMark(marks []Run, kind Kind, start, n uint64) []Run {
 	if n == 0 {
 		return marks
 	}
-	if i := len(marks) - 1; i >= 0 && marks[i].Kind == kind && marks[i].Start+marks[i].Count == start {
-		marks[i].Count += n
-		return marks
+	if i := len(marks) - 1; i >= 0 && marks[i].Kind == kind {
+		if last := &marks[i]; start >= last.Start && start-last.Start <= last.Count {
+			last.Count = max(last.Count, start-last.Start+n)
+			return marks
+		}
 	}
 	return append(marks, Run{start, n, kind})
 }

@@ -66,6 +66,29 @@ func (s *blockSet) contains(block uint64) bool {
 	return b != nil && b.Contains(uint32(block%lowSpan))
 }
 
+// countIn returns how many of n blocks from start are in the set.
+func (s *blockSet) countIn(start, n uint64) (count uint64) {
+	split(start, n, func(high uint32, lo, hi uint64) {
+		if b := s.bitmap(high, false); b != nil {
+			count += b.CardinalityInRange(lo, hi)
+		}
+	})
+	return count
+}
+
+// gaps calls f for each run of n blocks from start that is not in the set when
+// its turn comes, ascending: the halves of what is in part are looked at.
+func (s *blockSet) gaps(start, n uint64, f func(start, n uint64)) {
+	switch s.countIn(start, n) {
+	case n:
+	case 0:
+		f(start, n)
+	default:
+		s.gaps(start, n/2, f)
+		s.gaps(start+n/2, n-n/2, f)
+	}
+}
+
 // addNew adds one block and tells whether it was not in the set.
 func (s *blockSet) addNew(block uint64) bool {
 	high := uint32(block / lowSpan)

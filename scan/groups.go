@@ -1,7 +1,6 @@
 package scan
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"slices"
@@ -12,15 +11,6 @@ import (
 // windowGroups is how many groups are taken at a time: their descriptors are
 // read together, then their tables in ascending order.
 const windowGroups = 8192
-
-// A table is the part of a group's inode table that is to be visited.
-type table struct {
-	block uint64
-	count uint32 // blocks
-	group uint32
-	first uint32 // inodes that come before are not visited
-	limit uint32 // inodes from here on are not visited
-}
 
 // A place is where a descriptor says that a group's tables are.
 type place struct {
@@ -46,11 +36,6 @@ func (s *scanner) scanGroups(ctx context.Context) error {
 		}
 		if err := s.scanTables(ctx, tables); err != nil {
 			return err
-		}
-		if len(s.pending) >= maxPending {
-			if err := s.scanLevels(ctx); err != nil {
-				return err
-			}
 		}
 		if s.progress != nil {
 			s.progress(int64(end), int64(s.groups))
@@ -86,12 +71,6 @@ func (s *scanner) readDescs(ctx context.Context, first, end uint32) ([]table, er
 	tables = slices.DeleteFunc(tables, func(t table) bool { return t.count == 0 })
 	sortTables(tables)
 	return tables, nil
-}
-
-func sortTables(tables []table) {
-	slices.SortFunc(tables, func(a, b table) int {
-		return cmp.Or(cmp.Compare(a.block, b.block), cmp.Compare(a.group, b.group))
-	})
 }
 
 // visitDesc takes in the bitmaps of a group and returns what of its inode
@@ -140,89 +119,12 @@ func (s *scanner) visitDesc(b *batch, g uint32, d ext.GroupDesc) table {
 	return t
 }
 
-// tableBlocks returns how many blocks the first n inodes of a table fill, cut
-// to the filesystem.
-func (s *scanner) tableBlocks(start uint64, n uint32) uint32 {
-	per := s.geo.InodesPerBlock()
-	_, count, _ := s.validRun(start, uint64((n+per-1)/per))
-	return uint32(count)
-}
-
 func (s *scanner) markLocated(b *batch, kind Kind, g uint32, block, n uint64) {
 	if _, _, ok := s.validRun(block, n); !ok {
 		b.problems = append(b.problems, Problem{Kind: BadTableLocation, What: kind.String() + " lies outside the filesystem", Group: g, Block: block})
 		return
 	}
 	b.mark(kind, block, n)
-}
-
-// scanTables visits the inodes of tables, which ascend.
-func (s *scanner) scanTables(ctx context.Context, tables []table) error {
-	per := s.geo.InodesPerBlock()
-	size := int(s.geo.InodeSize)
-	if s.tablesOnly {
-		for _, t := range tables {
-			s.out.add(InodeTable, t.block, uint64(t.count))
-		}
-		return nil
-	}
-	return s.sweep(ctx, len(tables),
-		func(i int) (uint64, uint64) { return tables[i].block, uint64(tables[i].count) },
-		func(b *batch, i int, block uint64, data []byte) {
-			t := &tables[i]
-			s.markTable(b, t, block, uint64(len(data))/uint64(s.geo.BlockSize))
-			index := uint32(block-t.block) * per
-			for ; index < t.limit && len(data) >= size; index++ {
-				if index >= t.first {
-					s.visitInode(b, t.group*s.geo.InodesPerGroup+index+1, ext.Inode(data[:size:size]))
-				}
-				data = data[size:]
-			}
-		})
-}
-
-// markTable takes in n blocks of a table, of the one that it ends in only the
-// inodes up to its limit: behind them is what was on the device before.
-func (s *scanner) markTable(b *batch, t *table, block, n uint64) {
-	per := uint64(s.geo.InodesPerBlock())
-	if part := uint64(t.limit) % per; part != 0 && block+n-t.block == uint64(t.limit)/per+1 {
-		n--
-		b.ends = append(b.ends, partial{block + n, uint32(part) * s.geo.InodeSize, InodeTable})
-	}
-	b.mark(InodeTable, block, n)
-}
-
-// scanNamed visits the rest of the inode tables in which something names an
-// inode beyond bg_itable_unused: e2fsck then no longer believes it.
-func (s *scanner) scanNamed(ctx context.Context) error {
-	var tables []table
-	var more []uint32
-	b := new(batch)
-	last := ^uint32(0)
-	for it := s.named.Iterator(); it.HasNext(); {
-		ino := it.Next()
-		g, index := s.geo.InodePlace(ino)
-		if g == last || g >= s.groups || index < s.limits[g] || s.tables[g] == 0 {
-			continue
-		}
-		last = g
-		b.problems = append(b.problems, Problem{Kind: InodePastUnused, What: "named, though marked unused", Group: g, Inode: ino})
-		t := table{block: s.tables[g], group: g, first: s.limits[g], limit: s.geo.InodesPerGroup}
-		t.count = s.tableBlocks(t.block, t.limit)
-		tables = append(tables, t)
-		more = append(more, g)
-		s.limits[g] = s.geo.InodesPerGroup
-	}
-	s.named.Clear()
-	s.merge(b)
-	if len(tables) == 0 {
-		return nil
-	}
-	sortTables(tables)
-	if err := s.markBitmaps(ctx, more); err != nil {
-		return err
-	}
-	return s.scanTables(ctx, tables)
 }
 
 // markBitmaps takes in the bitmaps of groups, which ascend.
@@ -245,14 +147,12 @@ func (s *scanner) checkPlaces(first uint32, places []place) {
 	if s.descBad {
 		return
 	}
-	found := make([]span, 0, 4*len(places))
+	found := newSpans(3 * len(places))
 	end := first + uint32(len(places))
 	for g, ok := s.geo.NextSuper(first); ok && g < end; g, ok = s.geo.NextSuper(g + 1) {
 		start := s.geo.SuperBlock(g)
-		found = append(found, span{start, min(start+1+uint64(s.geo.LinearDescBlocks())+uint64(s.geo.ReservedDescBlocks), max(s.geo.BlocksCount, start+1)), g})
+		found.add(0, span{start, min(start+1+uint64(s.geo.LinearDescBlocks())+uint64(s.geo.ReservedDescBlocks), max(s.geo.BlocksCount, start+1)), g})
 	}
-	n := len(found)
-	found = slices.Grow(found, 3*len(places))[:n+3*len(places)]
 	for i, p := range places {
 		g := first + uint32(i)
 		low, high := uint64(s.geo.FirstDataBlock), s.geo.BlocksCount
@@ -266,10 +166,10 @@ func (s *scanner) checkPlaces(first uint32, places []place) {
 				return
 			}
 			r.end += r.start
-			found[n+k*len(places)+i] = r // by kind, as each ascends
+			found.add(k, r)
 		}
 	}
-	if at, ok := s.located.add(found); !ok {
+	if at, ok := found.addTo(&s.located); !ok {
 		s.misplaced(at.group, at.start, "bitmaps or inode table on something else")
 	}
 }

@@ -294,7 +294,7 @@ func (s *scanner) scanFastCommits(ctx context.Context, jsb *ext.JournalSuperbloc
 			s.merge(b)
 		}
 		if len(s.pending) >= maxPending {
-			if err := s.scanLevels(ctx); err != nil {
+			if err := s.drain(ctx); err != nil {
 				return err
 			}
 		}

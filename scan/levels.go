@@ -55,17 +55,27 @@ const (
 )
 
 // scanLevels reads what has been gathered, and what that leads to, until
-// nothing is left. A level is read to its end before the next, unless that
-// grows beyond maxPending: then it comes first.
+// nothing is left. Suspects come last.
 func (s *scanner) scanLevels(ctx context.Context) error {
-	var levels [][]item // the last is being read
 	for {
-		for len(levels) == 0 && len(s.pending) == 0 {
-			if len(s.suspects) == 0 || ctx.Err() != nil {
-				return ctx.Err()
-			}
-			s.claimSuspects()
+		if err := s.drain(ctx); err != nil {
+			return err
 		}
+		if len(s.suspects) == 0 {
+			return nil
+		}
+		s.claimSuspects()
+	}
+}
+
+// drain reads what has been gathered, and what that leads to. A level is read
+// to its end before the next, unless that grows beyond maxPending: then it
+// comes first.
+func (s *scanner) drain(ctx context.Context) error {
+	s.draining = true
+	defer func() { s.draining = false }()
+	var levels [][]item // the last is being read
+	for len(levels) > 0 || len(s.pending) > 0 {
 		if len(levels) == 0 || len(s.pending) >= maxPending {
 			slices.SortFunc(s.pending, compareItems)
 			levels = append(levels, s.pending)
@@ -87,6 +97,7 @@ func (s *scanner) scanLevels(ctx context.Context) error {
 			return err
 		}
 	}
+	return ctx.Err()
 }
 
 // visit takes in one block of an item.

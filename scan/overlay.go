@@ -49,6 +49,28 @@ func (o *overlay) ReadAt(p []byte, off int64) (int, error) {
 // Advice returns what the source says of how it is best read.
 func (o *overlay) Advice() image.Advice { return image.AdviceOf(o.base.r) }
 
+// NextRun returns the first run of the source, or of what is replaced, at or
+// after off.
+func (o *overlay) NextRun(off int64) (start, end int64, err error) {
+	i, _ := slices.BinarySearchFunc(o.blocks, uint64(off/o.blockSize), func(r replacement, b uint64) int {
+		return cmp.Compare(r.block, b)
+	})
+	start, end, err = off, o.base.size, nil
+	if img, ok := o.base.r.(image.Image); ok {
+		start, end, err = img.NextRun(off)
+	}
+	if i == len(o.blocks) || err != nil && !errors.Is(err, io.EOF) {
+		return start, end, err
+	}
+	if at := int64(o.blocks[i].block) * o.blockSize; at < start || err != nil {
+		return max(at, off), at + o.blockSize, nil
+	}
+	return start, end, nil
+}
+
+// Size returns the length of the source in bytes.
+func (o *overlay) Size() int64 { return o.base.size }
+
 // copyBlock puts the part of a replaced block that lies in p, which begins at
 // off, in its place.
 func (o *overlay) copyBlock(p []byte, off int64, r replacement) error {

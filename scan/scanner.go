@@ -45,6 +45,7 @@ type scanner struct {
 
 	maxRevisits   int
 	maxValueNodes int64
+	maxRepeated   uint64
 	valueNodes    atomic.Int64 // nodes of the trees of attribute values taken in
 
 	// What follows is changed by one worker at a time, who merges.
@@ -60,7 +61,11 @@ type scanner struct {
 	revisits     []revisit
 	asked        map[revisit]struct{} // revisits asked for so far
 	orphanLinks  map[uint32]uint32    // what inodes name as the next of the orphan list; nil once that is known
-	located      spanList             // bitmaps and tables, to find those that overlap
+	located      blockSet             // bitmaps and tables, to find those that overlap
+	swept        blockSet             // blocks of tables visited since descBad
+	repeated     uint64               // bytes of tables visited more than once
+	holes        holes                // of the source
+	draining     bool                 // what is pending is being read
 	claimed      int64                // bytes that only damage makes structure
 	picky        bool                 // stop at the first such descriptor
 	descBad      bool                 // e2fsck would not believe this descriptor table
@@ -88,6 +93,8 @@ func newScanner(rd reading, dev *device, deviceBlocks uint64, out *Map, pr *prob
 
 		maxRevisits:   maxRevisits,
 		maxValueNodes: maxValueNodes,
+		maxRepeated:   maxRepeated,
+		holes:         holesOf(dev),
 	}
 	s.end = min(rd.geo.BlocksCount, deviceBlocks)
 	s.first = min(max(uint64(rd.geo.FirstDataBlock), 1), s.end)
@@ -107,7 +114,7 @@ func (s *scanner) retire() {
 	s.limits = nil
 	s.visited = [roles][contents]blockSet{}
 	s.pending, s.suspects, s.asked = nil, nil, nil
-	s.held = blockSet{}
+	s.held, s.located, s.swept = blockSet{}, blockSet{}, blockSet{}
 	if s.newVisit == nil {
 		s.tables, s.groups = nil, 0
 	}

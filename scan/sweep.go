@@ -36,11 +36,18 @@ const smallRequest = 64 << 10
 // There are as many workers as threads, and for small requests as many more as
 // the source can answer at once. What is found in a request goes into a batch,
 // and the batches to merge, in the order of the requests: nothing depends on
-// the number of workers.
+// the number of workers. When so much has been gathered that it has to be read
+// first, merging waits for that, and with it the workers.
 func (s *scanner) sweep(ctx context.Context, n int, run func(i int) (block, count uint64), visit func(b *batch, tag int, block uint64, data []byte)) error {
 	bs := uint64(s.geo.BlockSize)
 	advice := image.AdviceOf(s.dev.r)
-	q := newSweepQueue(s.requests(advice, n, run), s.merge, s.threads, s.threads*advice.Request, advice.Depth)
+	merge := func(b *batch) {
+		s.merge(b)
+		if len(s.pending) >= maxPending && !s.draining {
+			_ = s.drain(ctx) // fails only when ctx ends, which ends the sweep too
+		}
+	}
+	q := newSweepQueue(s.requests(advice, n, run), merge, s.threads, s.threads*advice.Request, advice.Depth)
 	work := func(most int) {
 		var buf *buffer.Buffer
 		var req request
