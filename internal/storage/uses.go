@@ -269,7 +269,8 @@ func InMemory(folder string) (dev uint64, yes bool, err error) {
 		return 0, false, &os.PathError{Op: "statfs", Path: folder, Err: err}
 	}
 	kind := uint32(fs.Type) //nolint:gosec // a magic number, signed on some architectures
-	return st.Dev, kind == unix.TMPFS_MAGIC || kind == unix.RAMFS_MAGIC, nil
+	//nolint:unconvert // Dev is narrower on some architectures.
+	return uint64(st.Dev), kind == unix.TMPFS_MAGIC || kind == unix.RAMFS_MAGIC, nil
 }
 
 // inFileOn reports whether device rdev is made of a file on the filesystem of
