@@ -32,10 +32,14 @@ func (w *work) list(ctx context.Context, img image.Image) error {
 	if w.compare {
 		err = w.listUpdate(ctx, img, l)
 	} else {
-		err = ordered.Run(ctx, img, ordered.Options{Granule: l.block, Threads: w.threads},
+		granule := l.block
+		if !l.all {
+			granule = max(granule, raw.Page)
+		}
+		err = ordered.Run(ctx, img, ordered.Options{Granule: granule, Threads: w.threads},
 			func() ordered.Worker { return &listWorker{lister: l} })
 	}
-	w.written, w.imageBytes, w.dataBytes = l.blocks, img.Size(), l.blocks*int64(l.block)
+	w.written, w.imageBytes, w.dataBytes = l.blocks, img.Size(), l.bytes
 	if err != nil {
 		return err
 	}
@@ -63,10 +67,20 @@ func (w *work) rehearse(ctx context.Context, img image.Image) error {
 	if err := w.list(ctx, img); err != nil {
 		return err
 	}
-	if w.mode == toQCOW2 {
+	switch {
+	case w.mode == toQCOW2:
 		return w.measureQCOW2(ctx, img)
+	case w.target == nil || w.compare:
+		return nil
 	}
-	return nil
+	var err error
+	switch kind := w.target.Kind(); {
+	case kind != target.Stream && w.onlyAllocated:
+		w.dataBytes, err = raw.AllocatedBytes(img)
+	case kind == target.Device:
+		w.dataBytes, err = raw.DeviceBytes(img)
+	}
+	return err
 }
 
 // measureQCOW2 finds out how long the qcow2 image would be, and whether it would
@@ -77,6 +91,7 @@ func (w *work) measureQCOW2(ctx context.Context, img image.Image) error {
 	}
 	opt := w.qcow2
 	opt.BlockSize = w.blockSize()
+	opt.Dense = w.target != nil && w.target.Kind() == target.Device
 	opt.Progress = w.progress.Phase("measure", progress.Bytes)
 	opt.Info = w.info
 	stats, err := qcow2.WriteFile(ctx, nowhere{}, img, opt)
@@ -98,7 +113,7 @@ func (w *work) listUpdate(ctx context.Context, img image.Image, l *lister) error
 		RunsOnly: w.onlyAllocated,
 		Wrote:    l.print,
 	})
-	w.same = stats.Same
+	w.same, l.bytes = stats.Same, stats.Data
 	return err
 }
 
@@ -124,6 +139,7 @@ type lister struct {
 	size     int64
 	all      bool // blocks of zeros too
 	blocks   int64
+	bytes    int64 // of pages that are not zero
 	line     []byte
 	progress func(done, total int64)
 }
@@ -146,16 +162,22 @@ func (l *lister) print(off, n int64) error {
 type listWorker struct {
 	*lister
 	found []int64
+	data  int64 // bytes
 }
 
 // Prepare finds them.
 func (w *listWorker) Prepare(c *ordered.Chunk) error {
-	w.found = w.found[:0]
+	w.found, w.data = w.found[:0], 0
 	for _, s := range c.Spans {
-		for at := 0; at < len(s.Data); at += w.block {
-			if w.all || !zero.IsZero(s.Data[at:at+w.block]) {
+		b := s.Data[:min(int64(len(s.Data)), w.size-s.Off)]
+		for at := 0; at < len(b); at += w.block {
+			if w.all || !zero.IsZero(b[at:min(at+w.block, len(b))]) {
 				w.found = append(w.found, (s.Off+int64(at))/int64(w.block))
 			}
+		}
+		for at := 0; at < len(b); {
+			start, end := zero.NextData(b, at, raw.Page)
+			w.data, at = w.data+int64(end-start), end
 		}
 	}
 	return nil
@@ -163,6 +185,7 @@ func (w *listWorker) Prepare(c *ordered.Chunk) error {
 
 // Commit prints them.
 func (w *listWorker) Commit(c *ordered.Chunk) error {
+	w.bytes += w.data
 	for _, n := range w.found {
 		if err := w.print(n*int64(w.block), 1); err != nil {
 			return err

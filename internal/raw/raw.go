@@ -37,8 +37,8 @@ type File interface {
 	Truncate(size int64) error
 }
 
-// page is the unit that holes come in: the block of most filesystems.
-const page = 4096
+// Page is the unit that holes come in: the block of most filesystems.
+const Page = 4096
 
 // WriteFile writes img to f, which gets its exact size. Whole pages of zeros
 // are holes. It does not sync.
@@ -49,10 +49,10 @@ func WriteFile(ctx context.Context, f File, img image.Image, opt Options) (Stats
 		return Stats{}, err
 	}
 	s := &sink{w: f, size: img.Size(), progress: opt.Progress}
-	if err := s.plan(ctx, img, page); err != nil {
+	if err := s.plan(ctx, img, Page); err != nil {
 		return Stats{}, err
 	}
-	err := ordered.Run(ctx, img, ordered.Options{Granule: page, Threads: opt.Threads},
+	err := ordered.Run(ctx, img, ordered.Options{Granule: Page, Threads: opt.Threads},
 		func() ordered.Worker { return &sparseWorker{partWorker{sink: s}} })
 	return s.stats(), err
 }
@@ -80,6 +80,26 @@ func WriteDevice(ctx context.Context, d Device, img image.Image, opt Options) (S
 	err := ordered.Run(ctx, img, ordered.Options{Granule: bridge, Threads: opt.Threads},
 		func() ordered.Worker { return &denseWorker{sink: s} })
 	return s.stats(), err
+}
+
+// DeviceBytes returns how many bytes of img WriteDevice writes, the gaps that it
+// has the device zero not counted.
+func DeviceBytes(img image.Image) (int64, error) { return bytesOf(img, bridge) }
+
+// AllocatedBytes returns how many bytes of img WriteAllocated writes.
+func AllocatedBytes(img image.Image) (int64, error) { return bytesOf(img, sector) }
+
+func bytesOf(img image.Image, granule int) (n int64, err error) {
+	for runs := ordered.NewRuns(img, granule); ; {
+		start, end, err := runs.Next()
+		if errors.Is(err, io.EOF) {
+			return n, nil
+		}
+		if err != nil {
+			return n, err
+		}
+		n += min(end, img.Size()) - start
+	}
 }
 
 // sector is the unit in which runs of images begin and end.
@@ -232,7 +252,7 @@ func (w *sparseWorker) Prepare(c *ordered.Chunk) error {
 	for _, s := range c.Spans {
 		b := w.within(s.Data, s.Off)
 		for off := 0; off < len(b); {
-			start, end := zero.NextData(b, off, page)
+			start, end := zero.NextData(b, off, Page)
 			if start < end {
 				w.spans = append(w.spans, ordered.Span{Off: s.Off + int64(start), Data: b[start:end]})
 			}

@@ -164,7 +164,7 @@ func TestWriteFile(t *testing.T) {
 				t.Error("the file is not the image")
 			}
 			var pages int64
-			for p := range slices.Chunk(img.data, page) {
+			for p := range slices.Chunk(img.data, Page) {
 				if !bytes.Equal(p, make([]byte, len(p))) {
 					pages += int64(len(p))
 				}

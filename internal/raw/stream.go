@@ -27,7 +27,7 @@ func WriteStream(ctx context.Context, w Stream, img image.Image, opt Options) (S
 	if err := s.advance(0); err != nil {
 		return Stats{}, err
 	}
-	err = ordered.Run(ctx, img, ordered.Options{Granule: page, Threads: opt.Threads},
+	err = ordered.Run(ctx, img, ordered.Options{Granule: Page, Threads: opt.Threads},
 		func() ordered.Worker { return streamWorker{s} })
 	if err == nil {
 		err = s.zeros(s.size - s.off)
@@ -117,7 +117,7 @@ func (w streamWorker) Commit(c *ordered.Chunk) error {
 			continue
 		}
 		for off := 0; off < len(b); {
-			start, end := zero.NextData(b, off, page)
+			start, end := zero.NextData(b, off, Page)
 			if err := w.zeros(int64(start - off)); err != nil {
 				return err
 			}

@@ -195,6 +195,6 @@ func (u *update) clear(ctx context.Context, from, to, start, end int64) error {
 	if err := u.count(from, to-from); err != nil {
 		return err
 	}
-	from, to = max(from-from%page, start), min((to+page-1)/page*page, end)
+	from, to = max(from-from%Page, start), min((to+Page-1)/Page*Page, end)
 	return u.d.ZeroOut(ctx, from, to-from, nil)
 }
