@@ -69,21 +69,36 @@ func (d *Draft) Appear(replace bool) error {
 		}
 		d.temp = temp
 	}
-	flag := uint(unix.RENAME_NOREPLACE)
-	if replace {
-		flag = 0
-	}
-	err := unix.Renameat2(e.fd(), d.temp, e.fd(), e.base, flag)
-	if errors.Is(err, unix.EINVAL) && !replace { // a filesystem that cannot
-		err = unix.Linkat(e.fd(), d.temp, e.fd(), e.base, 0)
-		if err == nil {
-			err = unix.Unlinkat(e.fd(), d.temp, 0)
-		}
-	}
+	err := d.rename(replace)
 	if err == nil {
 		d.temp = ""
 	}
 	return err
+}
+
+// rename gives a file with a name another.
+func (d *Draft) rename(replace bool) error {
+	e := d.entry
+	if replace {
+		return unix.Renameat(e.fd(), d.temp, e.fd(), e.base)
+	}
+	err := unix.Renameat2(e.fd(), d.temp, e.fd(), e.base, unix.RENAME_NOREPLACE)
+	if !errors.Is(err, unix.EINVAL) && !errors.Is(err, unix.ENOSYS) {
+		return err
+	}
+	// A filesystem that cannot tell. It may have links, which do not replace.
+	switch err = unix.Linkat(e.fd(), d.temp, e.fd(), e.base, 0); {
+	case err == nil:
+		_ = unix.Unlinkat(e.fd(), d.temp, 0) // the file has appeared
+		return nil
+	case errors.Is(err, unix.EEXIST):
+		return err
+	}
+	var st unix.Stat_t
+	if err := unix.Fstatat(e.fd(), e.base, &st, unix.AT_SYMLINK_NOFOLLOW); !errors.Is(err, unix.ENOENT) {
+		return unix.EEXIST
+	}
+	return unix.Renameat(e.fd(), d.temp, e.fd(), e.base)
 }
 
 // link gives a file without a name one in the folder.
