@@ -12,7 +12,8 @@ import (
 //
 //	the disk     has the size that it had
 //	superblock   whole: as it was, at the old place
-//	marks        marking: the superblock or the mark, or some bytes of each
+//	marks        marking: the superblock or the mark, or some bytes of each, at the old
+//	             place, of which nothing is written over yet
 //	             split: the mark, wherever it was not written over
 //	moved        the last window that was moved is at its new place
 //	to be moved  far: the last window is at its old place; near: of the next window,
@@ -45,7 +46,8 @@ type prover struct {
 	*Plan
 	disk Disk
 	slot
-	buf []byte
+	buf   []byte
+	inUse bool // all was moved, and the filesystem is in use at its new place
 }
 
 // resume finds out where to go on, and that this is the disk to do so on.
@@ -54,7 +56,7 @@ func (m *mover) resume() (next int64, done bool, err error) {
 	if err != nil {
 		return 0, false, err
 	}
-	v := &prover{m.Plan, m.disk, s, m.buf}
+	v := &prover{Plan: m.Plan, disk: m.disk, slot: s, buf: m.buf}
 	if m.disk.Size() < max(m.From, m.To)+m.Size {
 		return 0, false, fmt.Errorf("%w: it has %d bytes, that had %d", ErrShort, m.disk.Size(), m.diskSize)
 	}
@@ -64,14 +66,9 @@ func (m *mover) resume() (next int64, done bool, err error) {
 	}
 	err = v.prove()
 	if changed := (*ChangedError)(nil); errors.As(err, &changed) && m.Force {
-		if m.stage = s.stage; m.stage == split {
-			m.stage = marking // marks may be gone
-		}
-		err = nil
-	} else {
-		m.stage = s.stage
+		m.remark, err = true, nil
 	}
-	m.sum = s.sum
+	m.stage, m.sum, m.inUse = s.stage, s.sum, v.inUse
 	if s.data != nil {
 		m.buf, m.loaded = append(m.buf[:0], s.data...), true
 	}
@@ -80,9 +77,23 @@ func (m *mover) resume() (next int64, done bool, err error) {
 
 // prove tells whether the disk is as the move left it.
 func (v *prover) prove() error {
-	switch v.stage {
-	case whole:
+	if used, err := v.used(); used || err != nil {
+		v.inUse = used
+		return err
+	}
+	if v.stage == whole {
 		return v.proveWhole()
+	}
+	if v.stage == marking {
+		// Nothing is written over before the marks are there.
+		var super [superSize]byte
+		if err := readFull(v.disk, super[:], v.From+superAt); err != nil {
+			return err
+		}
+		mark := v.mark()
+		if !mixed(super[:markSize], v.super[:markSize], mark[:]) && sameFilesystem(super[:], v.super[:]) {
+			return ErrStale
+		}
 	}
 	var what []string
 	for _, check := range []func() (string, error){v.checkMarks, v.checkMoved, v.checkRest} {
@@ -104,6 +115,24 @@ func (v *prover) prove() error {
 		return ErrOther
 	}
 	return &ChangedError{what[0]}
+}
+
+// used tells whether all was moved, the superblock too, and the filesystem has
+// been in use at its new place before the journal said that the move is done.
+func (v *prover) used() (bool, error) {
+	if v.window != v.windows() {
+		return false, nil
+	}
+	var super [superSize]byte
+	if err := readFull(v.disk, super[:], v.To+superAt); err != nil {
+		return false, err
+	}
+	before := make([]byte, markSize)
+	if v.stage != whole {
+		mark := v.mark()
+		before = mark[:]
+	}
+	return super != v.super && !mixed(super[:markSize], v.super[:markSize], before) && sameFilesystem(super[:], v.super[:]), nil
 }
 
 // proveWhole tells whether the filesystem at the old place, of which nothing was
@@ -180,7 +209,7 @@ func (v *prover) checkMarks() (string, error) {
 	}
 	var places []place
 	last := v.window == v.windows()
-	if !v.reaches(v.window) && !v.touches(v.window) {
+	if !v.reaches(v.window) && (v.stage == marking || !v.touches(v.window)) {
 		old := place{v.From, mark[:], mark[:]}
 		if v.stage == marking {
 			old.b = original

@@ -56,16 +56,13 @@ type mover struct {
 	sum         uint32 // of the window that was moved last
 	buf         []byte // holds a window
 	loaded      bool   // buf is the next window, and in the journal
+	remark      bool   // marks may be gone
+	inUse       bool   // the superblock at the new place is in use already
 }
 
 // run moves the windows from next on.
 func (m *mover) run(ctx context.Context, next int64) error {
 	m.done = m.bytesBefore(next)
-	if m.stage == marking {
-		if err := m.writeMarks(next); err != nil {
-			return err
-		}
-	}
 	for k := next; k < m.windows(); k = m.next(k + 1) {
 		if ctx.Err() != nil {
 			return context.Cause(ctx)
@@ -79,36 +76,37 @@ func (m *mover) run(ctx context.Context, next int64) error {
 
 // move moves the k-th window, in the order that the package comment draws.
 func (m *mover) move(k int64) (err error) {
-	loaded := m.loaded
-	if m.loaded = false; !loaded {
+	held := m.loaded // by the journal
+	if m.loaded = false; !held {
 		if m.buf, err = m.read(m.disk, m.From, k, m.buf); err != nil {
 			return err
 		}
 	}
-	first := m.stage == whole && m.destroys(k)
-	if first {
+	if m.stage == whole && m.destroys(k) {
 		m.stage = marking
-	}
-	if m.Journal != nil && !loaded && (m.near || first) {
-		s := slot{window: k, stage: m.stage, sum: m.sum}
-		if m.near {
-			s.data = m.buf
-		}
-		if err := m.Journal.put(s); err != nil {
+		if err := m.record(slot{window: k}); err != nil {
 			return err
 		}
 	}
 	m.report()
-	if first {
+	marked := m.stage == marking || m.remark
+	if marked {
 		if err := m.writeMarks(k); err != nil {
+			return err
+		}
+		m.stage, m.remark = split, false
+	}
+	if m.near && !held || marked {
+		s := slot{window: k}
+		if m.near {
+			s.data = m.buf
+		}
+		if err := m.record(s); err != nil {
 			return err
 		}
 	}
 	if err := m.write(k); err != nil {
 		return err
-	}
-	if m.stage == marking {
-		m.stage = split
 	}
 	m.sum = crc32.Checksum(m.buf, castagnoli)
 	m.done += int64(len(m.buf))
@@ -118,7 +116,16 @@ func (m *mover) move(k int64) (err error) {
 	if err := m.disk.Sync(); err != nil || m.near {
 		return err
 	}
-	return m.Journal.put(slot{window: m.next(k + 1), stage: m.stage, sum: m.sum})
+	return m.record(slot{window: m.next(k + 1)})
+}
+
+// record has the journal, if there is one, say how far the move is.
+func (m *mover) record(s slot) error {
+	if m.Journal == nil {
+		return nil
+	}
+	s.stage, s.sum = m.stage, m.sum
+	return m.Journal.put(s)
 }
 
 // write writes the k-th window, which buf holds, to its new place. What takes
@@ -158,21 +165,21 @@ func (m *mover) writeMarks(k int64) error {
 	return m.disk.Sync()
 }
 
-// finish puts the superblock where it belongs, when all else is there.
+// finish puts the superblock where it belongs, when all else is there, and takes
+// the mark away.
 func (m *mover) finish() error {
 	m.done = m.total
 	m.report()
 	if err := m.disk.Sync(); err != nil {
 		return err
 	}
-	s := slot{window: m.windows(), stage: m.stage, sum: m.sum}
-	if m.Journal != nil {
-		if err := m.Journal.put(s); err != nil {
+	if err := m.record(slot{window: m.windows()}); err != nil {
+		return err
+	}
+	if !m.inUse {
+		if err := writeFull(m.disk, m.super[:markSize], m.To+superAt); err != nil {
 			return err
 		}
-	}
-	if err := writeFull(m.disk, m.super[:markSize], m.To+superAt); err != nil {
-		return err
 	}
 	if m.stage != whole && !m.reaches(m.windows()) {
 		var zeros [markSize]byte
@@ -183,8 +190,7 @@ func (m *mover) finish() error {
 	if err := m.disk.Sync(); err != nil || m.Journal == nil {
 		return err
 	}
-	s.window++
-	if err := m.Journal.put(s); err != nil {
+	if err := m.record(slot{window: m.windows() + 1}); err != nil {
 		return err
 	}
 	m.Journal.done = true

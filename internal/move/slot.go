@@ -11,7 +11,7 @@ type slot struct {
 	window int64 // the next, if data is nil; windows() when all are moved, one more when the move is done
 	stage  stage
 	sum    uint32 // checksum of the window that was moved last
-	data   []byte // near: the window, which may be in part at its new place
+	data   []byte // near, unless marking: the window, which may be in part at its new place
 }
 
 // The fields of the head of a slot.
@@ -91,7 +91,7 @@ func (p *Plan) makes(s slot) bool {
 		return false
 	case s.seq == 0:
 		return true
-	case s.window < last && p.near:
+	case s.window < last && p.near && s.stage != marking:
 		return int64(len(s.data)) == p.bytes(s.window) && p.stages(s)
 	}
 	return s.data == nil && p.stages(s)
@@ -109,7 +109,7 @@ func (p *Plan) stages(s slot) bool {
 	case marking:
 		return !destroyed && s.window < p.windows() && p.destroys(s.window)
 	case split:
-		return destroyed
+		return destroyed || s.window < p.windows() && p.destroys(s.window)
 	}
 	return false
 }
