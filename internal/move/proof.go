@@ -48,6 +48,7 @@ type prover struct {
 	slot
 	buf   []byte
 	inUse bool // all was moved, and the filesystem is in use at its new place
+	marks bool // they are where they should be, and there are some
 }
 
 // resume finds out where to go on, and that this is the disk to do so on.
@@ -91,7 +92,10 @@ func (v *prover) prove() error {
 			return err
 		}
 		mark := v.mark()
-		if !mixed(super[:markSize], v.super[:markSize], mark[:]) && sameFilesystem(super[:], v.super[:]) {
+		switch {
+		case super == v.super:
+			return v.proveWhole()
+		case !mixed(super[:markSize], v.super[:markSize], mark[:]) && sameFilesystem(super[:], v.super[:]):
 			return ErrStale
 		}
 	}
@@ -184,6 +188,9 @@ func sameFilesystem(a, b []byte) bool {
 // known tells whether the disk shows any trace of this move: a mark of it, what
 // was moved, or, where a repair has written it anew, the superblock.
 func (v *prover) known() bool {
+	if v.marks {
+		return true
+	}
 	for _, at := range []int64{v.From, v.To} {
 		if m, ok := FindMark(v.disk, at); ok && m.id == v.id {
 			return true
@@ -194,8 +201,12 @@ func (v *prover) known() bool {
 			return true
 		}
 	}
+	at := v.To
+	if v.previous(v.window) < 0 {
+		at = v.From // at the new place there is nothing yet
+	}
 	var super [superSize]byte
-	err := readFull(v.disk, super[:], v.To+superAt)
+	err := readFull(v.disk, super[:], at+superAt)
 	return err == nil && sameFilesystem(super[:], v.super[:])
 }
 
@@ -238,6 +249,7 @@ func (v *prover) checkMarks() (string, error) {
 			return fmt.Sprintf("where the superblock was or will be, at byte %d", p.at+superAt), nil
 		}
 	}
+	v.marks = len(places) > 0
 	return "", nil
 }
 
