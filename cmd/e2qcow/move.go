@@ -39,6 +39,7 @@ func isMove(c *cli.Context, m mode) bool {
 
 // parseMove parses where a move is recorded.
 func (o *options) parseMove(c *cli.Context) error {
+	o.compare = false // every block goes to another place
 	o.moveJournal = c.String(flagJournal)
 	switch {
 	case !c.Bool(flagAllData):

@@ -41,7 +41,7 @@ func (s *session) openEach(ctx context.Context, w *work) error {
 func (w *work) openTarget(ctx context.Context) (err error) {
 	opt := target.Options{Source: w.input.region, Format: w.mode.format(), Overwrite: w.overwrite, DryRun: w.dryRun}
 	switch {
-	case w.dryRun && target.IsStdout(w.options.target):
+	case w.dryRun && target.IsStdout(w.options.target) && w.to == nil && !w.compare:
 	case w.to != nil:
 		w.target, err = target.OpenPart(w.options.target, *w.to, opt, w.sameFilesystem())
 	case w.compare:
