@@ -210,8 +210,13 @@ func (s *session) planMove(ctx context.Context, w *work) (err error) {
 	if w.scan, err = metadata(ctx, w.disk, w.name, w.options, w.progress); err != nil {
 		return err
 	}
-	if size := w.scan.FilesystemSize(); size > w.disk.Size() {
-		return fmt.Errorf("%s %w: it has %s, the filesystem %s", w.name, errMoveShort, exactBytes(w.disk.Size()), exactBytes(size))
+	sb := w.scan.Super()
+	if sb == nil {
+		return fmt.Errorf("%s %w", w.name, errNoSuperblock)
+	}
+	if room := uint64(w.disk.Size()) / uint64(w.scan.BlockSize()); sb.BlocksCount() > room {
+		return fmt.Errorf("%s %w: the filesystem has %s of %d bytes, and there is room for %d", w.name, errMoveShort,
+			count(sb.BlocksCount(), "block"), w.scan.BlockSize(), room)
 	}
 	if lost := w.scan.Unreadable(); len(lost) > 0 {
 		return fmt.Errorf("%s %w (the first at byte %d)", w.name, errMoveUnreadable, w.partStart+lost[0].Start)
