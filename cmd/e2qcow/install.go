@@ -15,7 +15,6 @@ import (
 	"e2qcow/internal/raw"
 	"e2qcow/internal/signature"
 	"e2qcow/internal/target"
-	"e2qcow/qcow2"
 	"e2qcow/scan"
 )
 
@@ -118,21 +117,6 @@ func (s *session) finishDryInstall(ctx context.Context, w *work, p *patch, n int
 	s.say("%s to %s: %s would be written, or parts of them: %s, %s", w.input.src.Name(), w.target.Name(), count(w.written, "block"),
 		exactBytes(n), time.Since(w.start).Round(time.Millisecond))
 	return nil
-}
-
-// openUndo opens where what is written over is kept.
-func (w *work) openUndo(ctx context.Context) (*target.Target, error) {
-	region, err := w.target.Region()
-	if err != nil {
-		return nil, err
-	}
-	opt := target.Options{Source: region.With(w.input.region), Format: target.Undo, DryRun: w.dryRun}
-	t, err := target.Open(ctx, w.undo, opt)
-	if err == nil && w.record.to != nil && t.Is(w.record.to) {
-		t.Close()
-		return nil, usagef("option --%s: %s is where --%s goes", flagUndo, t.Name(), flagJSON)
-	}
-	return t, err
 }
 
 // A patch is what is written over the target.
@@ -264,67 +248,6 @@ func (m *measure) Commit(c *ordered.Chunk) error {
 
 // Finish does nothing.
 func (*measure) Finish(*ordered.Chunk) error { return nil }
-
-// A before is what a target holds where something will be written over.
-type before struct {
-	*target.Target
-	what image.Image
-	size int64
-}
-
-// Size returns the size of the target, in whole sectors.
-func (b before) Size() int64 { return b.size }
-
-// NextRun returns the next run that will be written over.
-func (b before) NextRun(off int64) (start, end int64, err error) {
-	start, end, err = b.what.NextRun(off)
-	if err == nil && end > b.size {
-		err = io.ErrUnexpectedEOF // the patch was measured to fit
-	}
-	return start, end, err
-}
-
-// ReadAt reads the target. Beyond its end, which is within the last cluster,
-// all is zero.
-func (b before) ReadAt(p []byte, off int64) (int, error) {
-	n, err := b.Target.ReadAt(p[:max(min(int64(len(p)), b.size-off), 0)], off)
-	if err == nil && n < len(p) {
-		err = io.EOF
-	}
-	return n, err
-}
-
-// keepUndo writes what the patch will be written over as a qcow2 image that
-// marks zeros too, so that what it holds is exactly what it puts back.
-func (s *session) keepUndo(ctx context.Context, w *work, p *patch) error {
-	if w.undo == "" {
-		return nil
-	}
-	t, err := w.openUndo(ctx)
-	if err != nil {
-		return err
-	}
-	defer t.Close()
-	s.guard(t.Close)
-	const sector = 512
-	_, err = qcow2.WriteFile(ctx, t, before{w.target, p.img, w.target.Size() / sector * sector}, qcow2.WriteOptions{
-		Version:   3,
-		BlockSize: p.block,
-		Threads:   w.threads,
-		Progress:  w.progress.Phase("undo", progress.Bytes),
-		Info: func() qcow2.Info {
-			return qcow2.Info{Tool: toolName(), Mode: infoUndo, BlockSize: int64(p.block), UUID: p.uuid}
-		},
-	})
-	if err != nil {
-		return err
-	}
-	err = t.Commit()
-	if unsynced := (*target.SyncError)(nil); errors.As(err, &unsynced) {
-		err = fmt.Errorf("%s: %w", w.undo, err)
-	}
-	return err
-}
 
 // writePatch writes to the target. From the first byte to the last that is
 // synced, an error comes with what state the target is in.

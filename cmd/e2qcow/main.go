@@ -9,7 +9,8 @@
 //	input   guest, backing: the sources  dump, restore the images
 //	place   where on source and target   outputs       what is opened to be written
 //	quiet   sources that may change      frozen        while the source is frozen
-//	install an image put back in place   move          a filesystem moved in place
+//	install, undo: an image put back     move          a filesystem moved in place
+//	dryrun  what a run would do          room          whether the image fits
 //	info, check: what looks at images    completion: for shells; help
 //	e2image what differs under that name
 package main
