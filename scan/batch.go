@@ -19,17 +19,14 @@ type batch struct {
 
 	unlinkedDirs []uint32
 
-	values     []value
-	valueNodes int // that were read for them
+	values []value
 }
 
-// A value is where the value of an extended attribute lies, and how many nodes
-// were read to find out.
+// A value is the value of an extended attribute in an inode of its own.
 type value struct {
-	ino   uint32
-	nodes int
-	marks []Run
-	ends  []partial
+	ino  uint32
+	size uint64 // bytes
+	root treeRoot
 }
 
 func (b *batch) full() bool {
@@ -90,7 +87,7 @@ func (s *scanner) merge(b *batch) {
 	for _, p := range b.problems {
 		s.problems.add(p)
 	}
-	s.out.ends = append(s.out.ends, b.ends...)
+	s.addEnds(b.ends)
 	*b = batch{
 		items: b.items[:0], suspects: b.suspects[:0], marks: b.marks[:0], named: b.named[:0], parents: b.parents[:0],
 		revisits: b.revisits[:0], links: b.links[:0], ends: b.ends[:0], problems: b.problems[:0], unlinkedDirs: b.unlinkedDirs[:0],
@@ -114,19 +111,42 @@ func (s *scanner) addMarks(marks []Run) {
 	}
 }
 
-// mergeValues takes in values of attributes till their trees have had too many
-// nodes: which they are depends on the order in which they are merged only. A
-// worker that sees that the bound is reached reads no more trees.
+// mergeValues takes in values of attributes up to their sizes: what lies behind
+// is nobody's to read. Trees may share their nodes, so what is bounded is the
+// work for all of them.
 func (s *scanner) mergeValues(values []value) {
+	bs := uint64(s.geo.BlockSize)
 	for _, v := range values {
-		nodes := s.valueNodes.Load()
-		if nodes >= s.maxValueNodes {
-			s.problems.add(Problem{Kind: Unbounded, What: fmt.Sprintf("the trees of attribute values have more than %d nodes", s.maxValueNodes), Inode: v.ino})
+		if s.valueWork >= s.maxValueWork {
+			s.problems.add(Problem{Kind: Unbounded, What: fmt.Sprintf("the trees of attribute values have more than %d nodes or entries", s.maxValueWork), Inode: v.ino})
 			continue
 		}
-		s.valueNodes.Store(nodes + int64(v.nodes))
-		s.addMarks(v.marks)
-		s.out.ends = append(s.out.ends, v.ends...)
+		cost := s.leaves(v.root, v.size, func(start, n uint64, logical uint32) {
+			if part := v.size % bs; part != 0 && uint64(logical)+n == v.size/bs+1 {
+				n--
+				s.addEnds([]partial{{start + n, uint32(part), XattrValue}})
+			}
+			if n > 0 {
+				s.out.add(XattrValue, start, n)
+			}
+		})
+		s.valueWork += cost.work(s.geo.BlockSize)
+		if cost.cut {
+			s.problems.add(Problem{Kind: Unbounded, What: "the tree of an attribute value has more nodes or extents than are followed", Inode: v.ino})
+		}
+	}
+}
+
+// manyEnds is how many blocks that are taken in part are kept before it is
+// looked for those that are there twice.
+const manyEnds = 1 << 16
+
+// addEnds takes in blocks of which only the first bytes are taken.
+func (s *scanner) addEnds(ends []partial) {
+	m := s.out
+	if m.ends = append(m.ends, ends...); len(m.ends) >= max(manyEnds, 2*m.compacted) {
+		m.ends = compactEnds(m.ends)
+		m.compacted = len(m.ends)
 	}
 }
 

@@ -22,13 +22,26 @@ const (
 	// maxMapExtents bounds the memory of a FileMap.
 	maxMapExtents = 1 << 20
 
-	// maxValueNodes bounds the nodes that are read for all attribute values.
-	maxValueNodes = 1 << 18
+	// maxValueWork bounds what is read for all attribute values, as
+	// mapCost.work counts it: 2¹⁸ nodes, or the entries of fewer.
+	maxValueWork = 1 << 22
 )
 
-// mapFile follows the tree whose root is iblock, up to a count of nodes, and
-// returns how many there were.
-func (s *scanner) mapFile(iblock []byte, extents bool, maxNodes int) (file FileMap, nodes int) {
+// A mapCost is what it took to map a file.
+type mapCost struct {
+	nodes   int  // blocks that were read
+	entries int  // of nodes, that lead somewhere
+	cut     bool // there are more nodes or extents than are taken
+}
+
+// work returns what was done: entries parsed, and a node as many as are parsed
+// in the time that it takes to read the node.
+func (c mapCost) work(blockSize uint32) int64 {
+	return int64(c.entries) + int64(c.nodes)*int64(max(16, blockSize/256))
+}
+
+// mapFile follows the tree whose root is iblock, up to a count of nodes.
+func (s *scanner) mapFile(iblock []byte, extents bool, maxNodes int) (FileMap, mapCost) {
 	m := &mapper{s: s, left: maxNodes}
 	if extents {
 		m.node(iblock)
@@ -55,7 +68,8 @@ func (s *scanner) mapFile(iblock []byte, extents bool, maxNodes int) (file FileM
 		}
 	}
 	slices.SortStableFunc(m.found, func(a, b ext.Extent) int { return cmp.Compare(a.Logical, b.Logical) })
-	return m.found, maxNodes - m.left
+	m.cost.nodes = maxNodes - m.left
+	return m.found, m.cost
 }
 
 // A mapper gathers the extents of one file.
@@ -64,7 +78,8 @@ type mapper struct {
 	found FileMap
 	todo  []mapNode
 	seen  blockSet
-	left  int    // nodes that may still be read
+	left  int // nodes that may still be read
+	cost  mapCost
 	buf   []byte // one block; most trees have no nodes but the root
 }
 
@@ -78,7 +93,11 @@ type mapNode struct {
 
 // push gathers a node to be read, once.
 func (m *mapper) push(n mapNode) {
-	if m.left > 0 && m.seen.addNew(n.block) {
+	m.cost.entries++
+	switch {
+	case m.left == 0:
+		m.cost.cut = true
+	case m.seen.addNew(n.block):
 		m.todo = append(m.todo, n)
 		m.left--
 	}
@@ -120,6 +139,7 @@ func (m *mapper) pointers(b []byte, level int, logical uint64) {
 }
 
 func (m *mapper) extent(x ext.Extent) {
+	m.cost.entries++
 	if _, _, ok := m.s.validRun(x.Start, uint64(x.Len)); !ok {
 		return
 	}
@@ -130,9 +150,11 @@ func (m *mapper) extent(x ext.Extent) {
 			return
 		}
 	}
-	if len(m.found) < maxMapExtents {
-		m.found = append(m.found, x)
+	if len(m.found) == maxMapExtents {
+		m.cost.cut = true
+		return
 	}
+	m.found = append(m.found, x)
 }
 
 // Block returns where a block of the file lies.

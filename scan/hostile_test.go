@@ -96,23 +96,6 @@ func TestDirectoryClaimsEverything(t *testing.T) {
 	}
 }
 
-// The inode tables of all groups in one place, each inode of it a directory
-// with as many blocks as it can name.
-func TestTablesInOnePlace(t *testing.T) {
-	fs := newSynthetic(layout{blocks: 1 << 18, perGroup: 128, inodesPerGroup: 2048, inodeSize: 128})
-	for g := range fs.groups {
-		fs.setDesc(g, fs.table-2, fs.table-1, fs.table)
-	}
-	in := make([]byte, fs.inodeSize)
-	le.PutUint16(in, modeDir)
-	le.PutUint16(in[0x1A:], 1)
-	for n := range ext.NDirBlocks {
-		le.PutUint32(in[ext.IBlockOffset+4*n:], uint32(fs.free)+uint32(n))
-	}
-	fs.fill(int64(fs.table)*4096, int64(fs.free)*4096, in)
-	scanBounded(t, fs, fs.size, Options{})
-}
-
 // Directories that claim the same blocks in long runs, each from another one on.
 func TestDirectoriesOverlap(t *testing.T) {
 	const first, end = 8192, 8192 + 1<<16

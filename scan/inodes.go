@@ -99,17 +99,24 @@ func (s *scanner) visitSpecial(b *batch, ino uint32, in ext.Inode) {
 		if ino >= s.geo.FirstInode && !s.begins(in, 1, ext.IsQuotaHeader) {
 			limit = 1 // e2fsck reads no more of what is no quota file
 		}
-		s.leaves(in, limit, func(start, n uint64, _ uint32) { b.mark(Quota, start, n) })
+		s.specialLeaves(b, ino, in, limit, func(start, n uint64, _ uint32) { b.mark(Quota, start, n) })
 	case ino == s.orphanFile:
 		s.visitTree(b, ino, in.IBlock(), in.Flags()&ext.FlagExtents != 0, contentData)
 		limit := uint64(maxOrphanFile)
 		if !s.begins(in, 2, ext.IsOrphanBlock) {
 			limit = 1
 		}
-		s.leaves(in, limit, func(start, n uint64, _ uint32) {
+		s.specialLeaves(b, ino, in, limit, func(start, n uint64, _ uint32) {
 			b.mark(OrphanFile, start, n)
 			b.items = appendRun(b.items, ino, start, n, roleOrphan)
 		})
+	}
+}
+
+// specialLeaves calls leaf as leaves does, and tells what is left out.
+func (s *scanner) specialLeaves(b *batch, ino uint32, in ext.Inode, limit uint64, leaf func(start, n uint64, logical uint32)) {
+	if s.leaves(rootOf(in), limit, leaf).cut {
+		b.problem(Unbounded, ino, 0, "the tree of the file has more nodes or extents than are followed")
 	}
 }
 
@@ -132,21 +139,28 @@ func (s *scanner) begins(in ext.Inode, n uint32, such func(block []byte) bool) b
 const maxSmallNodes = 64
 
 // leaves calls leaf for each run of blocks that hold the first limit bytes of a
-// file, with the logical block they begin at. It returns how many nodes the
-// file's tree has.
-func (s *scanner) leaves(in ext.Inode, limit uint64, leaf func(start, n uint64, logical uint32)) (nodes int) {
+// file, with the logical block they begin at. Damaged trees have several blocks
+// for one place in the file: of those, twice as many as a sound file has are
+// taken. It returns what that took.
+func (s *scanner) leaves(root treeRoot, limit uint64, leaf func(start, n uint64, logical uint32)) mapCost {
 	end := (limit + uint64(s.geo.BlockSize) - 1) / uint64(s.geo.BlockSize)
 	most := 8 + int(end/32) // a node leads to more blocks than that, unless damaged
-	file, nodes := s.mapFile(in.IBlock(), in.Flags()&ext.FlagExtents != 0, most)
+	file, cost := s.mapFile(root.iblock, root.extents, most)
+	left := 2*end + 64
 	for _, x := range file {
 		if uint64(x.Logical) >= end {
 			break
 		}
 		if start, n, ok := s.validRun(x.Start, min(uint64(x.Len), end-uint64(x.Logical))); ok {
+			if n > left {
+				cost.cut = true
+				break
+			}
+			left -= n
 			leaf(start, n, x.Logical)
 		}
 	}
-	return nodes
+	return cost
 }
 
 // mayBeDir tells whether e2fsck looks if an inode, which is neither directory
@@ -362,22 +376,12 @@ func (s *scanner) visitAgain(b *batch, r revisit, block uint64, in ext.Inode) {
 const maxValue = 1 << 24
 
 // visitValue takes in the value of an extended attribute that fills an inode
-// of its own, up to its size: what lies behind is nobody's to read.
+// of its own.
 func (s *scanner) visitValue(b *batch, ino uint32, in ext.Inode) {
-	s.visitTree(b, ino, in.IBlock(), in.Flags()&ext.FlagExtents != 0, contentData)
-	v := value{ino: ino}
-	if s.valueNodes.Load()+int64(b.valueNodes) < s.maxValueNodes {
-		bs := uint64(s.geo.BlockSize)
-		v.nodes = s.leaves(in, in.Size(), func(start, n uint64, logical uint32) {
-			if part := in.Size() % bs; part != 0 && uint64(logical)+n == in.Size()/bs+1 {
-				n--
-				v.ends = append(v.ends, partial{start + n, uint32(part), XattrValue})
-			}
-			v.marks = appendMark(v.marks, XattrValue, start, n)
-		})
-		b.valueNodes += v.nodes
-	}
-	b.values = append(b.values, v)
+	root := rootOf(in)
+	s.visitTree(b, ino, root.iblock, root.extents, contentData)
+	root.iblock = slices.Clone(root.iblock)
+	b.values = append(b.values, value{ino, in.Size(), root})
 }
 
 // inodeBlock returns the block of the inode table that an inode stands in.

@@ -44,23 +44,27 @@ func (s *scanner) journalBackup() ([]byte, bool) {
 
 var errJournalHole = errors.New("the journal has a hole")
 
-// A journalRoot is where a journal may be found: an i_block.
-type journalRoot struct {
+// A treeRoot is an i_block, and how it is read.
+type treeRoot struct {
 	iblock  []byte
 	extents bool
 }
 
+func rootOf(in ext.Inode) treeRoot {
+	return treeRoot{in.IBlock(), in.Flags()&ext.FlagExtents != 0}
+}
+
 // journalRoots returns the journal inode's i_block and its copy in the
 // superblock, as far as there are any.
-func (s *scanner) journalRoots() []journalRoot {
-	var roots []journalRoot
+func (s *scanner) journalRoots() []treeRoot {
+	var roots []treeRoot
 	if ino := s.sb.JournalInode(); s.geo.ValidInode(ino) {
 		if in := make(ext.Inode, s.geo.InodeSize); s.readInode(in, ino) {
-			roots = append(roots, journalRoot{in.IBlock(), in.Flags()&ext.FlagExtents != 0})
+			roots = append(roots, rootOf(in))
 		}
 	}
 	if iblock, ok := s.journalBackup(); ok {
-		roots = append(roots, journalRoot{iblock, ext.ExtentNode(iblock).Sound()})
+		roots = append(roots, treeRoot{iblock, ext.ExtentNode(iblock).Sound()})
 	}
 	return roots
 }
@@ -131,9 +135,9 @@ func (s *scanner) findJournal() (*ext.JournalSuperblock, error) {
 		if found != nil {
 			continue
 		}
-		var nodes int
-		if s.journalFile, nodes = s.mapFile(root.iblock, root.extents, maxJournalNodes); nodes == maxJournalNodes {
-			s.problems.add(Problem{Kind: Unbounded, What: "the tree of the journal has too many nodes", Inode: s.sb.JournalInode()})
+		var cost mapCost
+		if s.journalFile, cost = s.mapFile(root.iblock, root.extents, maxJournalNodes); cost.cut {
+			s.problems.add(Problem{Kind: Unbounded, What: "the tree of the journal has more nodes or extents than are followed", Inode: s.sb.JournalInode()})
 		}
 		s.markJournalBlock(0)
 		err := s.readJournalBlock(0, buf)
@@ -293,7 +297,7 @@ func (s *scanner) scanFastCommits(ctx context.Context, jsb *ext.JournalSuperbloc
 		if b.full() {
 			s.merge(b)
 		}
-		if len(s.pending) >= maxPending {
+		if len(s.pending) >= s.maxPending {
 			if err := s.drain(ctx); err != nil {
 				return err
 			}

@@ -76,7 +76,7 @@ func (s *scanner) drain(ctx context.Context) error {
 	defer func() { s.draining = false }()
 	var levels [][]item // the last is being read
 	for len(levels) > 0 || len(s.pending) > 0 {
-		if len(levels) == 0 || len(s.pending) >= maxPending {
+		if len(levels) == 0 || len(s.pending) >= s.maxPending {
 			slices.SortFunc(s.pending, compareItems)
 			levels = append(levels, s.pending)
 			s.pending = nil

@@ -20,7 +20,8 @@ type Map struct {
 	sets [kinds]blockSet
 
 	// ends holds the last blocks of what does not fill them.
-	ends []partial
+	ends      []partial
+	compacted int // how many there were when none was there twice
 
 	// walked says that the scan has read the journal.
 	walked bool

@@ -3,7 +3,6 @@ package scan
 import (
 	"context"
 	"math"
-	"sync/atomic"
 
 	"github.com/RoaringBitmap/roaring/v2"
 
@@ -43,10 +42,10 @@ type scanner struct {
 	tables []uint64 // by group: first block of the inode table, 0 where unusable
 	limits []uint32 // by group: how many inodes of the table have been visited
 
-	maxRevisits   int
-	maxValueNodes int64
-	maxRepeated   uint64
-	valueNodes    atomic.Int64 // nodes of the trees of attribute values taken in
+	maxPending   int
+	maxRevisits  int
+	maxValueWork int64
+	maxRepeated  uint64
 
 	// What follows is changed by one worker at a time, who merges.
 	out          *Map
@@ -66,6 +65,7 @@ type scanner struct {
 	repeated     uint64               // bytes of tables visited more than once
 	holes        holes                // of the source
 	draining     bool                 // what is pending is being read
+	valueWork    int64                // for attribute values, see mapCost
 	claimed      int64                // bytes that only damage makes structure
 	picky        bool                 // stop at the first such descriptor
 	descBad      bool                 // e2fsck would not believe this descriptor table
@@ -91,10 +91,11 @@ func newScanner(rd reading, dev *device, deviceBlocks uint64, out *Map, pr *prob
 		orphanLinks:  make(map[uint32]uint32),
 		quotas:       [5]uint32{ext.UserQuota, ext.GroupQuota},
 
-		maxRevisits:   maxRevisits,
-		maxValueNodes: maxValueNodes,
-		maxRepeated:   maxRepeated,
-		holes:         holesOf(dev),
+		maxPending:   maxPending,
+		maxRevisits:  maxRevisits,
+		maxValueWork: maxValueWork,
+		maxRepeated:  maxRepeated,
+		holes:        holesOf(dev),
 	}
 	s.end = min(rd.geo.BlocksCount, deviceBlocks)
 	s.first = min(max(uint64(rd.geo.FirstDataBlock), 1), s.end)

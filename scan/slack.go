@@ -20,13 +20,17 @@ type slackIndex struct {
 	ends        []partial // ascending
 }
 
-// newSlackIndex finishes the map: the partial blocks join their kinds.
-func newSlackIndex(m *Map) *slackIndex {
-	ends := m.ends
+// compactEnds sorts ends and leaves the longest for each block.
+func compactEnds(ends []partial) []partial {
 	slices.SortFunc(ends, func(a, b partial) int {
 		return cmp.Or(cmp.Compare(a.block, b.block), -cmp.Compare(a.bytes, b.bytes), cmp.Compare(a.kind, b.kind))
 	})
-	ends = slices.CompactFunc(ends, func(a, b partial) bool { return a.block == b.block })
+	return slices.CompactFunc(ends, func(a, b partial) bool { return a.block == b.block })
+}
+
+// newSlackIndex finishes the map: the partial blocks join their kinds.
+func newSlackIndex(m *Map) *slackIndex {
+	ends := compactEnds(m.ends)
 	var last, slack blockSet
 	for _, e := range ends {
 		last.add(e.block, 1)

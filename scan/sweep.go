@@ -43,7 +43,7 @@ func (s *scanner) sweep(ctx context.Context, n int, run func(i int) (block, coun
 	advice := image.AdviceOf(s.dev.r)
 	merge := func(b *batch) {
 		s.merge(b)
-		if len(s.pending) >= maxPending && !s.draining {
+		if len(s.pending) >= s.maxPending && !s.draining {
 			_ = s.drain(ctx) // fails only when ctx ends, which ends the sweep too
 		}
 	}

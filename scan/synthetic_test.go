@@ -337,12 +337,12 @@ func TestBoundsDoNotDependOnThreads(t *testing.T) {
 	}
 	for _, c := range []struct {
 		revisits int
-		nodes    int64
-	}{{inodes, 1000}, {100, maxValueNodes}} {
+		work     int64
+	}{{inodes, 16 * 1000}, {100, maxValueWork}} {
 		first := ""
 		for round := range 12 {
 			s := scannerOf(t, jitterDisk{fs}, fs.size)
-			s.maxRevisits, s.maxValueNodes, s.threads = c.revisits, c.nodes, 1+round%6
+			s.maxRevisits, s.maxValueWork, s.threads = c.revisits, c.work, 1+round%6
 			if err := s.run(context.Background()); err != nil {
 				t.Fatal(err)
 			}
@@ -372,7 +372,7 @@ func nameValue(fs *synthetic, ino, value, size uint32) {
 	le.PutUint32(x[40:], value)
 	le.PutUint32(x[44:], size)
 	x[52] = 'n'
-	fs.put(int64(fs.table)*4096+int64(ino-1)*256+128, x)
+	fs.put(int64(fs.table)*int64(fs.blockSize)+int64(ino-1)*256+128, x)
 }
 
 // A jitterDisk has the workers overtake each other.
