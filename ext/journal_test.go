@@ -168,19 +168,21 @@ func TestWalkJournalAgainstDebugfs(t *testing.T) {
 			for b := uint64(3032); b < 3040; b++ {
 				want = append(want, b)
 			}
-			got := slices.Sorted(maps.Keys(r.Replay))
+			got := slices.Sorted(maps.Keys(replayOf(r)))
 			if !slices.Equal(got, want) {
 				t.Errorf("replayed %d\nwant     %d", got, want)
 			}
 			if kinds[JournalCommit] != 5 || kinds[JournalEnd] != 1 || kinds[JournalDescriptor] != 4 || kinds[JournalRevoke] != 2 || kinds[JournalData] < 32 {
 				t.Errorf("blocks read, by kind: %v", kinds)
 			}
-			if !r.Replay[3001].Escaped || r.Replay[3000].Escaped {
+			if replay := replayOf(r); !replay[3001].Escaped || replay[3000].Escaped {
 				t.Error("escapes are wrong")
 			}
 		})
 	}
 }
+
+func replayOf(r *JournalRecovery) map[uint64]JournalCopy { return maps.Collect(r.Replay.From(0)) }
 
 // compareReplay compares with what e2fsck makes of the image.
 func (img *diskImage) compareReplay(r *JournalRecovery) {
@@ -190,7 +192,7 @@ func (img *diskImage) compareReplay(r *JournalRecovery) {
 		img.t.Fatal(err)
 	}
 	after := img.recovered()
-	for n := range r.Replay {
+	for n := range r.Replay.From(0) {
 		if n >= 1<<63/uint64(img.blockSize) {
 			return // e2fsck writes where the byte offset overflows to
 		}
@@ -198,7 +200,7 @@ func (img *diskImage) compareReplay(r *JournalRecovery) {
 	blocks := img.journalBlocks()
 	bs := img.blockSize
 	at := func(b []byte, n uint64) []byte { return b[n*uint64(bs):][:bs] }
-	for n, c := range r.Replay {
+	for n, c := range r.Replay.From(0) {
 		if n >= uint64(len(after)/bs) || n*uint64(bs) <= 1024 {
 			continue
 		}
@@ -211,7 +213,7 @@ func (img *diskImage) compareReplay(r *JournalRecovery) {
 		}
 	}
 	for n := uint64(0); n*uint64(bs) < uint64(len(after)); n++ {
-		_, ours := r.Replay[n]
+		_, ours := r.Replay.Copy(n)
 		if !ours && n*uint64(bs) > 1024 && !slices.Contains(blocks, n) && !bytes.Equal(at(before, n), at(after, n)) && n >= 3000 {
 			img.t.Errorf("block %d: e2fsck replays it, we do not", n)
 		}
@@ -455,8 +457,8 @@ func TestWalkJournalAgainstKernel(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if r.Err != nil || r.First == r.End || len(r.Replay) < 10 {
-				t.Errorf("transactions %d to %d, %d blocks: %v", r.First, r.End, len(r.Replay), r.Err)
+			if r.Err != nil || r.First == r.End || r.Replay.Len() < 10 {
+				t.Errorf("transactions %d to %d, %d blocks: %v", r.First, r.End, r.Replay.Len(), r.Err)
 			}
 			if c.fast {
 				dirty.checkFastCommits(j, r, read)
@@ -559,8 +561,8 @@ func TestWalkJournalWraps(t *testing.T) {
 		t.Fatal(err, r.Err)
 	}
 	want := map[uint64]JournalCopy{100: {Block: 14}, 101: {Block: 15}, 102: {Block: 1}, 103: {Block: 2}}
-	if !maps.Equal(r.Replay, want) || r.End != 6 {
-		t.Errorf("replay %v to %d", r.Replay, r.End)
+	if !maps.Equal(replayOf(r), want) || r.End != 6 {
+		t.Errorf("replay %v to %d", replayOf(r), r.End)
 	}
 }
 
@@ -591,7 +593,7 @@ func TestWalkJournalEnds(t *testing.T) {
 		t.Errorf("a start beyond the end: %v", err)
 	}
 	j.Start = 0
-	if r, err = WalkJournal(j, 64, func(uint32, []byte) error { return broken }, nil); err != nil || r.Err != nil || len(r.Replay) != 0 {
+	if r, err = WalkJournal(j, 64, func(uint32, []byte) error { return broken }, nil); err != nil || r.Err != nil || r.Replay.Len() != 0 {
 		t.Errorf("a clean journal: %v, %v", err, r.Err)
 	}
 	j.BlockSize = 1 << 31
@@ -632,7 +634,7 @@ func FuzzWalkJournal(f *testing.F) {
 		if reads > 600*(n+1) {
 			t.Fatalf("%d reads for %d blocks", reads, n)
 		}
-		for _, c := range r.Replay {
+		for _, c := range r.Replay.From(0) {
 			if c.Block >= j.MaxLen {
 				t.Fatalf("replay from block %d of %d", c.Block, j.MaxLen)
 			}

@@ -19,13 +19,6 @@ const (
 	JournalFastCommit
 )
 
-// A JournalCopy is the copy of a filesystem block that recovery puts in its
-// place.
-type JournalCopy struct {
-	Block   uint32 // in the journal
-	Escaped bool   // see [Unescape]
-}
-
 // A JournalLogBlock is a descriptor, revoke or commit block of the log.
 type JournalLogBlock struct {
 	Block    uint32 // in the journal
@@ -44,10 +37,8 @@ type JournalRecovery struct {
 	Log       []JournalLogBlock
 	Committed uint32
 
-	// Replay has for each filesystem block that is replaced the copy that is
-	// there in the end. Block numbers are as the journal has them, bounded by
-	// nothing. It is empty if the recovery fails before it replays.
-	Replay map[uint64]JournalCopy
+	// Replay is empty if the recovery fails before it replays.
+	Replay JournalReplay
 
 	// FastCommits is the number of blocks of the fast-commit area that hold
 	// valid fast commits, to be replayed after all else.
@@ -69,8 +60,17 @@ func (r *JournalRecovery) Logged(kind JournalBlockKind, end uint32) iter.Seq[Jou
 	}
 }
 
-// ErrJournalLoop says that the log goes round the whole ring without an end.
-var ErrJournalLoop = errors.New("the log has no end")
+var (
+	// ErrJournalLoop says that the log goes round the whole ring without an end.
+	ErrJournalLoop = errors.New("the log has no end")
+
+	// ErrJournalTags says that the log names more blocks than are followed.
+	ErrJournalTags = errors.New("the log names too many blocks")
+)
+
+// maxJournalTags bounds how many copies a log can have. The largest journals
+// that mke2fs makes have 10 million blocks.
+const maxJournalTags = 1 << 24
 
 // WalkJournal goes through a journal as the recovery of e2fsck 1.47 and the
 // kernel do: it finds the end of the log, collects the revoked blocks, and
@@ -85,8 +85,11 @@ var ErrJournalLoop = errors.New("the log has no end")
 // (Start is 0) gives an empty recovery. An error is returned only for a
 // journal that cannot be walked; what stops a recovery is in its Err.
 //
-// Memory: 12 bytes for each descriptor, revoke and commit block of the log, some 60 for
-// each filesystem block it names; never more of either than the ring has blocks.
+// A log that names more than 2²⁴ blocks is taken to end there, with
+// [ErrJournalTags].
+//
+// Memory: 12 bytes for each descriptor, revoke and commit block of the log, 17
+// for each filesystem block it names; never more of either than the ring has blocks.
 func WalkJournal(j *JournalSuperblock, blocks uint64, read func(block uint32, buf []byte) error,
 	live func(block uint32, kind JournalBlockKind)) (*JournalRecovery, error) {
 	if j.BlockSize < journalSuperblockLen || j.BlockSize > 1<<16 {
@@ -95,21 +98,25 @@ func WalkJournal(j *JournalSuperblock, blocks uint64, read func(block uint32, bu
 	if err := j.Check(int(j.BlockSize), blocks); err != nil {
 		return nil, err
 	}
-	if live == nil {
+	marks := live != nil
+	if !marks {
 		live = func(uint32, JournalBlockKind) {}
 	}
 	w := &journalWalk{
 		j: j, read: read, live: live,
-		block:  make([]byte, j.BlockSize),
-		data:   make([]byte, j.BlockSize),
-		result: &JournalRecovery{First: j.Sequence, End: j.Sequence, Committed: j.Sequence, Replay: map[uint64]JournalCopy{}},
+		block:   make([]byte, j.BlockSize),
+		data:    make([]byte, j.BlockSize),
+		maxTags: maxJournalTags,
+		result:  &JournalRecovery{First: j.Sequence, End: j.Sequence, Committed: j.Sequence},
 	}
 	w.first, w.last = j.Ring()
 	if j.Start == 0 {
 		return w.result, nil
 	}
 	ok := w.scan()
-	w.markData()
+	if marks {
+		w.markData()
+	}
 	if j.Incompat&JournalIncompatFastCommit != 0 && ok {
 		w.fastCommits()
 	}
@@ -125,6 +132,8 @@ type journalWalk struct {
 	live        func(uint32, JournalBlockKind)
 	first, last uint32
 	block, data []byte
+	tags        uint64 // in the log
+	maxTags     uint64
 
 	result *JournalRecovery
 }
@@ -217,6 +226,10 @@ loop:
 			suspect = suspect || !j.VerifyBlock(w.block)
 			n := w.countTags(w.block)
 			walked += n
+			if w.tags += n; w.tags > w.maxTags {
+				w.fail(&JournalError{What: "walk", Block: uint32(here), Err: ErrJournalTags})
+				break loop
+			}
 			if v1 && !suspect && !ended {
 				sum = crc32be(sum, w.block)
 				for range n {
@@ -296,54 +309,6 @@ func (w *journalWalk) markData() {
 			}
 		}
 	}
-}
-
-// replay builds the map. Revoked blocks are remembered only if the log has a
-// copy of them, so that the revoke blocks, which can name far more, do not
-// decide how much memory is used.
-func (w *journalWalk) replay() {
-	type fate struct {
-		revoked bool
-		by      uint32 // the last sequence that revokes the block
-	}
-	fates := map[uint64]fate{}
-	if !w.eachCopy(func(t JournalTag, _ JournalLogBlock, _ uint64) { fates[t.Block] = fate{} }) {
-		return
-	}
-	for r := range w.result.Logged(JournalRevoke, w.result.End) {
-		err := w.load(uint64(r.Block), w.block)
-		if err == nil {
-			err = w.j.Revokes(w.block, func(block uint64) {
-				if f, ok := fates[block]; ok && (!f.revoked || before(f.by, r.Sequence)) {
-					fates[block] = fate{true, r.Sequence}
-				}
-			})
-		}
-		if err != nil {
-			w.fail(err)
-			return
-		}
-	}
-	w.eachCopy(func(t JournalTag, d JournalLogBlock, at uint64) {
-		if f := fates[t.Block]; f.revoked && !before(f.by, d.Sequence) {
-			return
-		}
-		if at >= uint64(w.j.MaxLen) {
-			w.fail(&JournalError{What: "the log leads out of the journal", Block: d.Block})
-			return
-		}
-		if w.j.blockChecksums() {
-			if err := w.load(at, w.data); err != nil {
-				w.fail(err)
-				return
-			}
-			if !w.j.VerifyTag(t, d.Sequence, w.data) {
-				w.fail(&JournalError{What: "wrong checksum of a data block", Block: uint32(at)})
-				return
-			}
-		}
-		w.result.Replay[t.Block] = JournalCopy{Block: uint32(at), Escaped: t.Escaped}
-	})
 }
 
 // eachCopy visits the copies in the transactions to replay, in their order.

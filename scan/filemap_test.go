@@ -3,6 +3,8 @@ package scan
 import (
 	"bytes"
 	"cmp"
+	"iter"
+	"maps"
 	"math/rand/v2"
 	"slices"
 	"testing"
@@ -146,6 +148,19 @@ func TestMapFileDamaged(t *testing.T) {
 	}
 }
 
+// A copyMap is a replay.
+type copyMap map[uint64]ext.JournalCopy
+
+func (m copyMap) From(first uint64) iter.Seq2[uint64, ext.JournalCopy] {
+	return func(yield func(uint64, ext.JournalCopy) bool) {
+		for _, block := range slices.Sorted(maps.Keys(m)) {
+			if block >= first && !yield(block, m[block]) {
+				return
+			}
+		}
+	}
+}
+
 // Reads of any alignment see the journal's copies in place of the blocks.
 func TestOverlay(t *testing.T) {
 	const bs, blocks = 1024, 80
@@ -154,15 +169,16 @@ func TestOverlay(t *testing.T) {
 	magic := []byte{0xC0, 0x3B, 0x39, 0x98}
 	for range 60 {
 		want := slices.Clone(data)
-		o := &overlay{base: &device{r: bytes.NewReader(data), size: int64(len(data))}, blockSize: bs}
+		copies := copyMap{50: {Block: 1}} // not in the filesystem
+		o := &overlay{base: &device{r: bytes.NewReader(data), size: int64(len(data))}, blockSize: bs, replay: copies, journal: FileMap{{Len: blocks}}, end: 40}
 		for block := range uint64(40) {
 			if r.IntN(3) != 0 {
 				continue
 			}
-			c := replacement{block: block, from: 40 + r.Uint64N(40), escaped: r.IntN(3) == 0}
-			o.blocks = append(o.blocks, c)
-			copy(want[block*bs:(block+1)*bs], data[c.from*bs:])
-			if c.escaped {
+			c := ext.JournalCopy{Block: 40 + r.Uint32N(40), Escaped: r.IntN(3) == 0}
+			copies[block] = c
+			copy(want[block*bs:(block+1)*bs], data[c.Block*bs:])
+			if c.Escaped {
 				copy(want[block*bs:], magic)
 			}
 		}
@@ -187,7 +203,7 @@ func TestOverlayBadSectors(t *testing.T) {
 	for bad := int64(0); bad < blocks*bs; bad += sector {
 		src := &badDisk{ReaderAt: bytes.NewReader(data), bad: []int64{bad}}
 		base := &device{r: src, size: int64(len(data))}
-		o := &overlay{base: base, blockSize: bs, blocks: []replacement{{block: 3, from: 20}, {block: 4, from: 22}, {block: 9, from: 21}}}
+		o := &overlay{base: base, blockSize: bs, replay: copyMap{3: {Block: 20}, 4: {Block: 22}, 9: {Block: 21}}, journal: FileMap{{Len: blocks}}, end: blocks}
 		d := &device{r: o, size: base.size}
 		got := make([]byte, 16*bs)
 		d.read(got, 0)

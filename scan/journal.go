@@ -1,15 +1,11 @@
 package scan
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 
 	"e2qcow/ext"
-	"e2qcow/internal/buffer"
-	"e2qcow/internal/image"
 )
 
 // markJournalDevice takes in a journal device: its superblock, and the journal
@@ -42,8 +38,6 @@ func (s *scanner) journalBackup() ([]byte, bool) {
 	return iblock[:], ok && s.sb.JournalInode() != 0
 }
 
-var errJournalHole = errors.New("the journal has a hole")
-
 // A treeRoot is an i_block, and how it is read.
 type treeRoot struct {
 	iblock  []byte
@@ -67,58 +61,6 @@ func (s *scanner) journalRoots() []treeRoot {
 		roots = append(roots, treeRoot{iblock, ext.ExtentNode(iblock).Sound()})
 	}
 	return roots
-}
-
-func (s *scanner) readJournalBlock(n uint32, buf []byte) error {
-	block, ok := s.journalFile.Block(n)
-	if !ok {
-		return errJournalHole
-	}
-	if !s.ahead.read(s, n, block, buf) {
-		s.dev.read(buf, int64(block)*int64(s.geo.BlockSize))
-	}
-	return nil
-}
-
-// A readAhead reads the journal in large pieces when it is read block by block.
-type readAhead struct {
-	next  uint32 // in the journal: behind the block asked for last
-	block uint64 // the first of those in data
-	data  []byte
-	buf   *buffer.Buffer
-}
-
-// read reads block n of the journal, which is that block of the filesystem; it
-// returns false where that is not to be read in a piece.
-func (a *readAhead) read(s *scanner, n uint32, block uint64, p []byte) bool {
-	sequential := n == a.next
-	a.next = n + 1
-	bs := uint64(len(p))
-	if block < a.block || block-a.block >= uint64(len(a.data))/bs {
-		a.data = nil
-		count := s.journalFile.contiguous(n)
-		if !sequential || count < 2 {
-			return false
-		}
-		if a.buf == nil {
-			a.buf = buffer.New(image.AdviceOf(s.dev.r).Request)
-		}
-		a.block, a.data = block, a.buf.Bytes[:min(count, uint64(len(a.buf.Bytes))/bs)*bs]
-		if !s.dev.tryRead(a.data, int64(block*bs)) {
-			a.data = nil
-			return false
-		}
-	}
-	copy(p, a.data[(block-a.block)*bs:])
-	return true
-}
-
-// free gives the memory back.
-func (a *readAhead) free() {
-	if a.buf != nil {
-		a.buf.Free()
-		*a = readAhead{}
-	}
 }
 
 // findJournal makes journalFile the first of the places for a journal where
@@ -193,15 +135,25 @@ func (s *scanner) markJournal(jsb *ext.JournalSuperblock) *ext.JournalRecovery {
 	}
 	s.out.walked = true
 	// A journal that is longer than the filesystem has holes, or a block twice.
-	recovery, err := ext.WalkJournal(jsb, min(s.journalFile.Blocks(), s.end), s.readJournalBlock,
-		func(n uint32, _ ext.JournalBlockKind) { s.markJournalBlock(n) })
+	live := func(n uint32, _ ext.JournalBlockKind) { s.markJournalBlock(n) }
+	if s.journal == JournalWhole {
+		live = nil // they are taken already
+	}
+	log := s.logReader()
+	recovery, err := ext.WalkJournal(jsb, min(s.journalFile.Blocks(), s.end), log.read, live)
+	whole := err != nil // what cannot be walked is not cut down
 	if err == nil {
 		err = recovery.Err
-	} else {
-		s.markWholeJournal(jsb) // what cannot be walked is not cut down
 	}
 	if err != nil {
-		s.problems.add(Problem{Kind: BadJournal, What: err.Error(), Inode: s.sb.JournalInode()})
+		kind := BadJournal
+		if errors.Is(err, errLongLog) || errors.Is(err, ext.ErrJournalTags) {
+			kind, whole = Unbounded, true
+		}
+		s.problems.add(Problem{Kind: kind, What: err.Error(), Inode: s.sb.JournalInode()})
+	}
+	if whole {
+		s.markWholeJournal(jsb)
 	}
 	return recovery
 }
@@ -223,7 +175,7 @@ func (s *scanner) scanJournal(ctx context.Context) (*scanner, error) {
 	if err := s.scanAll(ctx); err != nil {
 		return s, err
 	}
-	if recovery == nil || len(recovery.Replay) == 0 && recovery.FastCommits == 0 {
+	if recovery == nil || recovery.Replay.Len() == 0 && recovery.FastCommits == 0 {
 		return s, nil
 	}
 	after := s.replayed(recovery)
@@ -237,14 +189,7 @@ func (s *scanner) scanJournal(ctx context.Context) (*scanner, error) {
 
 // replayed returns a scanner of the filesystem as recovery would leave it.
 func (s *scanner) replayed(recovery *ext.JournalRecovery) *scanner {
-	over := &overlay{base: s.dev, blockSize: int64(s.geo.BlockSize)}
-	for block, c := range recovery.Replay {
-		// Block 0 too: it holds the superblock, unless blocks are of 1 KiB.
-		if from, ok := s.journalFile.Block(c.Block); ok && block < s.end {
-			over.blocks = append(over.blocks, replacement{block, from, c.Escaped})
-		}
-	}
-	slices.SortFunc(over.blocks, func(a, b replacement) int { return cmp.Compare(a.block, b.block) })
+	over := &overlay{base: s.dev, blockSize: int64(s.geo.BlockSize), replay: &recovery.Replay, journal: s.journalFile, end: s.end}
 	dev := &device{r: over, size: s.dev.size, retries: s.dev.retries, bad: s.dev.bad, done: s.dev.done}
 	rd := reading{sb: s.sb, geo: s.geo, group: s.descGroup, believed: s.trustFlags}
 	// The superblock itself may be among what is replaced.

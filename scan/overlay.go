@@ -1,45 +1,40 @@
 package scan
 
 import (
-	"cmp"
 	"errors"
 	"io"
-	"slices"
+	"iter"
 
 	"e2qcow/ext"
 	"e2qcow/internal/image"
 )
 
-// A replacement says that a block of the filesystem is to be read from another
-// place: its copy in the journal.
-type replacement struct {
-	block, from uint64
-	escaped     bool
-}
-
 var errNoCopy = errors.New("the journal's copy of a block cannot be read")
+
+// A replay yields the copies that replace blocks, from block first on.
+type replay interface {
+	From(first uint64) iter.Seq2[uint64, ext.JournalCopy]
+}
 
 // An overlay reads a filesystem as journal recovery would leave it: most of it
 // for the second time, so through the page cache whatever the use is.
 type overlay struct {
 	base      *device
 	blockSize int64
-	blocks    []replacement // ascending by block
+	replay    replay
+	journal   FileMap
+	end       uint64 // first block that is not replaced
 }
 
 func (o *overlay) ReadAt(p []byte, off int64) (int, error) {
 	n, err := o.base.r.ReadAt(p, off)
 	end := off + int64(n)
-	i, _ := slices.BinarySearchFunc(o.blocks, uint64(off/o.blockSize), func(r replacement, b uint64) int {
-		return cmp.Compare(r.block, b)
-	})
-	for ; i < len(o.blocks); i++ {
-		r := o.blocks[i]
-		at := int64(r.block) * o.blockSize
+	for block, from := range o.replaced(off) {
+		at := int64(block) * o.blockSize
 		if at >= end {
 			break
 		}
-		if cerr := o.copyBlock(p[:n], off, r); cerr != nil && !errors.Is(cerr, io.EOF) {
+		if cerr := o.copyBlock(p[:n], off, at, from); cerr != nil && !errors.Is(cerr, io.EOF) {
 			return int(max(at-off, 0)), cerr
 		}
 	}
@@ -52,29 +47,49 @@ func (o *overlay) Advice() image.Advice { return image.AdviceOf(o.base.r) }
 // NextRun returns the first run of the source, or of what is replaced, at or
 // after off.
 func (o *overlay) NextRun(off int64) (start, end int64, err error) {
-	i, _ := slices.BinarySearchFunc(o.blocks, uint64(off/o.blockSize), func(r replacement, b uint64) int {
-		return cmp.Compare(r.block, b)
-	})
 	start, end, err = off, o.base.size, nil
 	if img, ok := o.base.r.(image.Image); ok {
 		start, end, err = img.NextRun(off)
 	}
-	if i == len(o.blocks) || err != nil && !errors.Is(err, io.EOF) {
+	if err != nil && !errors.Is(err, io.EOF) {
 		return start, end, err
 	}
-	if at := int64(o.blocks[i].block) * o.blockSize; at < start || err != nil {
-		return max(at, off), at + o.blockSize, nil
+	for block := range o.replaced(off) {
+		if at := int64(block) * o.blockSize; at < start || err != nil {
+			return max(at, off), at + o.blockSize, nil
+		}
+		break
 	}
-	return start, end, nil
+	return start, end, err
+}
+
+// A replacement is where the copy of a block lies, in the filesystem.
+type replacement struct {
+	block   uint64
+	escaped bool
+}
+
+// replaced yields the blocks that are replaced from the one at off on. Block 0
+// too: it holds the superblock, unless blocks are of 1 KiB.
+func (o *overlay) replaced(off int64) iter.Seq2[uint64, replacement] {
+	return func(yield func(uint64, replacement) bool) {
+		for block, c := range o.replay.From(uint64(off / o.blockSize)) {
+			if block >= o.end {
+				return
+			}
+			if from, ok := o.journal.Block(c.Block); ok && !yield(block, replacement{from, c.Escaped}) {
+				return
+			}
+		}
+	}
 }
 
 // Size returns the length of the source in bytes.
 func (o *overlay) Size() int64 { return o.base.size }
 
-// copyBlock puts the part of a replaced block that lies in p, which begins at
-// off, in its place.
-func (o *overlay) copyBlock(p []byte, off int64, r replacement) error {
-	at := int64(r.block) * o.blockSize
+// copyBlock puts the part of a block that lies in p, which begins at off, in
+// its place: the block at byte at, which is replaced.
+func (o *overlay) copyBlock(p []byte, off, at int64, r replacement) error {
 	var block []byte
 	inside := at >= off && at+o.blockSize <= off+int64(len(p))
 	if inside {
@@ -82,7 +97,7 @@ func (o *overlay) copyBlock(p []byte, off int64, r replacement) error {
 	} else {
 		block = make([]byte, o.blockSize)
 	}
-	if !o.base.tryRead(block, int64(r.from)*o.blockSize) {
+	if !o.base.tryRead(block, int64(r.block)*o.blockSize) {
 		return errNoCopy
 	}
 	if r.escaped {

@@ -238,7 +238,7 @@ func (r *ring) recovered(t testing.TB) (*ext.JournalRecovery, map[uint64]string)
 		t.Fatal(err)
 	}
 	blocks := map[uint64]string{}
-	for n, c := range w.Replay {
+	for n, c := range w.Replay.From(0) {
 		b := bytes.Clone(r.block(c.Block))
 		if c.Escaped {
 			ext.Unescape(b)

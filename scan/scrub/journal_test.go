@@ -213,9 +213,9 @@ func (f *journalled) checkWalk(t *testing.T, after *journalled) {
 	}
 	was, is := walk(f), walk(after)
 	if fmt.Sprint(was.Err) != fmt.Sprint(is.Err) || was.First != is.First || was.End != is.End || was.FastCommits != is.FastCommits ||
-		!slices.Equal(was.Log, is.Log) || len(was.Replay) != len(is.Replay) {
+		!slices.Equal(was.Log, is.Log) || was.Replay.Len() != is.Replay.Len() {
 		t.Errorf("recovery was %d to %d of %d blocks, %d fast commits, %v\nand is %d to %d of %d blocks, %d fast commits, %v",
-			was.First, was.End, len(was.Replay), was.FastCommits, was.Err, is.First, is.End, len(is.Replay), is.FastCommits, is.Err)
+			was.First, was.End, was.Replay.Len(), was.FastCommits, was.Err, is.First, is.End, is.Replay.Len(), is.FastCommits, is.Err)
 	}
 }
 
@@ -342,8 +342,8 @@ func TestJournalByDebugfs(t *testing.T) {
 			f := pendingJournal(t, c.version, c.mke2fs)
 			jsb := f.superblock(t)
 			w, err := ext.WalkJournal(jsb, uint64(len(f.journal)), f.readJournal, nil)
-			if err != nil || w.Err != nil || w.End-w.First < 3 || len(w.Replay) < 30 {
-				t.Fatalf("recovery of %d to %d, %d blocks: %v, %v", w.First, w.End, len(w.Replay), err, w.Err)
+			if err != nil || w.Err != nil || w.End-w.First < 3 || w.Replay.Len() < 30 {
+				t.Fatalf("recovery of %d to %d, %d blocks: %v, %v", w.First, w.End, w.Replay.Len(), err, w.Err)
 			}
 			f.checkBothDirections(t, secret)
 			f.checkVerdict(t, secret)
@@ -420,8 +420,8 @@ func TestJournalByKernel(t *testing.T) {
 				}
 			}
 			w, err := ext.WalkJournal(f.superblock(t), uint64(len(f.journal)), f.readJournal, nil)
-			if err != nil || w.Err != nil || len(w.Replay) < 10 || c.fast != (w.FastCommits > 0) {
-				t.Fatalf("recovery of %d to %d, %d blocks, %d fast commits: %v, %v", w.First, w.End, len(w.Replay), w.FastCommits, err, w.Err)
+			if err != nil || w.Err != nil || w.Replay.Len() < 10 || c.fast != (w.FastCommits > 0) {
+				t.Fatalf("recovery of %d to %d, %d blocks, %d fast commits: %v, %v", w.First, w.End, w.Replay.Len(), w.FastCommits, err, w.Err)
 			}
 			r := &rename{"file-", "word-", func(n uint64) bool { return !metadata[n] }}
 			f.checkBothDirections(t, r)
