@@ -209,9 +209,9 @@ func (s *FastCommitScan) extend(off int) {
 	}
 }
 
-// A FastCommitEdit rewrites fast commits in place, block by block, so that
-// their checksums stay as right, or as wrong by the same difference, as they
-// were. It is a value that holds for where it stands in the area: the zero one
+// A FastCommitEdit rewrites fast commits in place, block by block. A checksum
+// that was right is right, a wrong one is wrong, and tells nothing of what was
+// there. It is a value that holds for where it stands in the area: the zero one
 // is for the first block.
 type FastCommitEdit struct{ before, after uint32 }
 
@@ -246,7 +246,7 @@ func (e *FastCommitEdit) Block(block []byte, end int, edit func(*FastCommitTag))
 		e.after = CRC32C(e.after, covered)
 		if t.Type == FastCommitTail {
 			sum := t.Value[4:]
-			binary.LittleEndian.PutUint32(sum, binary.LittleEndian.Uint32(sum)^e.before^e.after)
+			binary.LittleEndian.PutUint32(sum, mendedSum(binary.LittleEndian.Uint32(sum), e.before, e.after))
 			*e = FastCommitEdit{}
 		}
 		off += n

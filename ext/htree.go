@@ -82,7 +82,21 @@ func (x IndexBlock) Count() int {
 
 // Hash returns the four bytes of the hash of entry i, which is neither the
 // first nor beyond Count.
-func (x IndexBlock) Hash(i int) []byte { return x.block[x.start+i*dxEntryLen:][:4:4] }
+func (x IndexBlock) Hash(i int) []byte {
+	off := x.start + i*dxEntryLen
+	return x.block[off : off+4]
+}
+
+// Limits returns limit and count, four bytes in place of the hash of the first
+// entry.
+func (x IndexBlock) Limits() []byte { return x.block[x.start : x.start+4] }
+
+// Block returns the four bytes of the block number of entry i, which is below
+// Count or zero.
+func (x IndexBlock) Block(i int) []byte {
+	off := x.start + i*dxEntryLen + 4
+	return x.block[off : off+4]
+}
 
 // Unused returns what no entry in use and no tail takes up.
 func (x IndexBlock) Unused() (room, rest []byte) {

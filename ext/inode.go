@@ -174,13 +174,20 @@ func InodeTail(i Inode) []byte {
 	return i[min(fixed, len(i)):]
 }
 
-// AdjustInodeChecksum changes the checksum of an inode by a difference, as far
-// as it is stored.
-func AdjustInodeChecksum(i Inode, diff uint32) {
-	lo := i[inodeChecksumLoOffset:]
-	binary.LittleEndian.PutUint16(lo, binary.LittleEndian.Uint16(lo)^uint16(diff))
+// StoredInodeChecksum returns the checksum that an inode has, as far as it is
+// stored.
+func StoredInodeChecksum(i Inode) uint32 {
+	sum := uint32(i.u16(inodeChecksumLoOffset))
 	if inodeHasChecksumHi(i) {
-		hi := i[inodeChecksumHiOffset:]
-		binary.LittleEndian.PutUint16(hi, binary.LittleEndian.Uint16(hi)^uint16(diff>>16))
+		sum |= uint32(i.u16(inodeChecksumHiOffset)) << 16
+	}
+	return sum
+}
+
+// SetInodeChecksum sets the checksum of an inode, as far as it is stored.
+func SetInodeChecksum(i Inode, sum uint32) {
+	binary.LittleEndian.PutUint16(i[inodeChecksumLoOffset:], uint16(sum))
+	if inodeHasChecksumHi(i) {
+		binary.LittleEndian.PutUint16(i[inodeChecksumHiOffset:], uint16(sum>>16))
 	}
 }

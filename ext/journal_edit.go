@@ -23,8 +23,8 @@ const (
 
 // A JournalEdit rewrites the blocks of a journal, in place, for one that
 // differs in what its copies hold. All that recovery does not read becomes
-// zero, and a checksum stays as right, or as wrong by the same difference, as
-// it was.
+// zero, and a checksum that was right is right, a wrong one is wrong, and tells
+// nothing of what was there.
 type JournalEdit struct {
 	from, to *JournalSuperblock
 }
@@ -55,6 +55,7 @@ func EditJournalSuperblock(block []byte, edit func(uuid []byte)) {
 	}
 	sum := func() uint32 { return crc32cHole(^uint32(0), sb, journalChecksumOffset, 4) }
 	before := sum()
+	stored := be.Uint32(sb[journalChecksumOffset:])
 	users := sb[journalUsersOffset:]
 	if n := be.Uint32(sb[journalUsersCountOffset:]); n <= journalMaxUsers {
 		users = users[:n*journalUUIDLen]
@@ -81,11 +82,20 @@ func EditJournalSuperblock(block []byte, edit func(uuid []byte)) {
 		clear(sb[journalChecksumOffset:][:4])
 		return
 	}
-	xorUint32(sb[journalChecksumOffset:], before^sum())
+	be.PutUint32(sb[journalChecksumOffset:], mendedSum(stored, before, sum()))
 }
 
-func xorUint32(b []byte, v uint32) {
-	binary.BigEndian.PutUint32(b, binary.BigEndian.Uint32(b)^v)
+// mendedSum returns what takes the place of a checksum, when the right one was
+// before and is after: one that was right is right, none is none, and a wrong
+// one is wrong in all bits, so that it does not tell what it was wrong by.
+func mendedSum(stored, before, after uint32) uint32 {
+	switch stored {
+	case before:
+		return after
+	case 0:
+		return 0
+	}
+	return ^after
 }
 
 // Descriptor rewrites a descriptor. edit may change each of its tags.
@@ -123,7 +133,7 @@ func (e *JournalEdit) Copy(sum, sequence uint32, before, after []byte) uint32 {
 	if !e.from.blockChecksums() {
 		return 0
 	}
-	return sum ^ e.from.TagChecksum(sequence, before) ^ e.to.TagChecksum(sequence, after)
+	return mendedSum(sum, e.from.TagChecksum(sequence, before), e.to.TagChecksum(sequence, after))
 }
 
 // Revokes rewrites a revoke block. edit returns what takes the place of the
@@ -165,12 +175,13 @@ func (e *JournalEdit) tailSum(j *JournalSuperblock, block []byte) uint32 {
 
 func (e *JournalEdit) mendTail(block []byte, before uint32) {
 	if e.from.blockChecksums() && len(block) >= journalTailLen {
-		xorUint32(block[len(block)-journalTailLen:], before^e.tailSum(e.to, block))
+		tail := block[len(block)-journalTailLen:]
+		binary.BigEndian.PutUint32(tail, mendedSum(binary.BigEndian.Uint32(tail), before, e.tailSum(e.to, block)))
 	}
 }
 
-// Commit rewrites a commit block. transaction is what [JournalSum] of the
-// transaction changed by.
+// Commit rewrites a commit block. transaction is the checksum that
+// [JournalEdit.Transaction] returns, unused where it has none.
 func (e *JournalEdit) Commit(block []byte, transaction uint32) {
 	if len(block) < journalCommitLen {
 		clear(block[min(len(block), journalHeaderLen):])
@@ -198,12 +209,21 @@ func (e *JournalEdit) Commit(block []byte, transaction uint32) {
 	sum := b[journalCommitChecksumOffset:]
 	switch {
 	case sums:
-		xorUint32(sum, before^e.to.CommitChecksum(block))
+		be.PutUint32(sum, mendedSum(be.Uint32(sum), before, e.to.CommitChecksum(block)))
 	case e.from.Compat&JournalCompatChecksum == 0:
 		clear(sum[:4])
 	case be.Uint32(sum) != 0 || b[journalCommitTypeOffset] != 0: // else it has none
-		xorUint32(sum, transaction)
+		be.PutUint32(sum, transaction)
 	}
+}
+
+// Transaction returns what takes the place of the checksum of all its
+// transaction in a commit block, when that changes from before to after.
+func (e *JournalEdit) Transaction(commit []byte, before, after JournalSum) uint32 {
+	if len(commit) < journalCommitLen {
+		return 0
+	}
+	return mendedSum(binary.BigEndian.Uint32(commit[journalCommitChecksumOffset:]), uint32(before), uint32(after))
 }
 
 // TransactionChecksums reports whether a commit block has a checksum of all

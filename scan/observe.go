@@ -22,6 +22,10 @@ type Visitor interface {
 	// Attributes is shown a block that an inode claims for its attributes.
 	Attributes(block uint64, data []byte)
 
+	// Extents is shown a block that the inode ino claims as a node of its extent
+	// tree, and that has the magic number of one.
+	Extents(ino uint32, block uint64, data []byte)
+
 	// Pointers is shown the number of a block that something claims as an
 	// indirect one, though most of what it holds are no block numbers.
 	Pointers(block uint64)
@@ -33,6 +37,7 @@ type nobody struct{}
 func (nobody) Inode(uint32, ext.Inode)          {}
 func (nobody) Directory(uint32, uint64, []byte) {}
 func (nobody) Attributes(uint64, []byte)        {}
+func (nobody) Extents(uint32, uint64, []byte)   {}
 func (nobody) Pointers(uint64)                  {}
 
 // A TableRun is a run of blocks of inode tables, and which inodes they hold.
@@ -93,6 +98,10 @@ func (r *Reading) ReadInode(ino uint32) (ext.Inode, bool) {
 func (r *Reading) ReadBlock(n uint64, p []byte) {
 	r.scanner.dev.read(p, int64(n)*int64(len(p)))
 }
+
+// DescBlock returns block i of the group descriptor table that the reading goes
+// by.
+func (r *Reading) DescBlock(i uint32) uint64 { return r.Geometry.DescBlock(r.scanner.descGroup, i) }
 
 // MapFile returns where the blocks of a file lie, in the order of the file, as
 // far as nodes nodes of its tree say.

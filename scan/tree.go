@@ -64,6 +64,7 @@ func (s *scanner) visitExtentBlock(b *batch, it *item, block uint64, data []byte
 		return
 	}
 	b.mark(ExtentNode, block, 1)
+	s.visitor.Extents(it.ino, block, data)
 	s.visitExtentNode(b, it.ino, block, node, it.content)
 }
 

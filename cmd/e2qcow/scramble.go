@@ -124,8 +124,8 @@ func (s *scrambling) summary() string {
 	if sum.Misplaced > 0 {
 		parts = append(parts, fmt.Sprintf("%s of indexed directories could not keep the place (%s did)", count(sum.Misplaced, "name"), comma(sum.Names)))
 	}
-	if sum.Overwritten > 0 {
-		parts = append(parts, count(sum.Overwritten, "word")+" stood where damage has numbers, and made room for others")
+	if sum.Replaced > 0 {
+		parts = append(parts, count(sum.Replaced, "block")+" with what is no structure: replaced, and what e2fsck says of them differs")
 	}
 	if sum.Indexed > 0 {
 		parts = append(parts, fmt.Sprintf("symlinks through %s may not lead where they did", count(sum.Indexed, "indexed folder")))

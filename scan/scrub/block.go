@@ -79,13 +79,13 @@ func (s *scrubber) blockAs(d *drawer, k scan.Kind, n uint64, data []byte) {
 	case scan.Superblock:
 		s.superblockBlock(d, n, data)
 	case scan.GroupDescs:
-		s.untext(d, data)
-		s.descriptors(data)
-	case scan.BlockBitmap, scan.InodeBitmap, scan.Quota:
-		s.untext(d, data)
+		s.descriptors(d, n, data)
+	case scan.BlockBitmap, scan.InodeBitmap:
+		s.bitmap(d, n, data)
+	case scan.Quota:
+		s.quota(d, data)
 	case scan.OrphanFile:
-		s.untext(d, data[:len(data)-ext.OrphanTailLen])
-		s.orphanBlock(data)
+		s.orphans(d, n, data)
 	case scan.InodeTable:
 		s.tableBlock(d, n, data)
 	case scan.Journal:
@@ -93,9 +93,9 @@ func (s *scrubber) blockAs(d *drawer, k scan.Kind, n uint64, data []byte) {
 	case scan.Mmp:
 		s.mmp(d, data)
 	case scan.ExtentNode:
-		s.extentBlock(data)
+		s.extentBlock(d, n, data)
 	case scan.IndirectBlock:
-		s.pointers(d, data)
+		s.pointers(d, data, false)
 	case scan.Directory:
 		s.directoryBlock(d, n, data)
 	case scan.Symlink:
@@ -103,7 +103,7 @@ func (s *scrubber) blockAs(d *drawer, k scan.Kind, n uint64, data []byte) {
 	case scan.EncryptedSymlink:
 		s.encryptedTarget(d, data)
 	case scan.Xattr:
-		s.xattrBlock(d, data, s.values)
+		s.xattrBlock(d, n, data, s.values)
 	case scan.XattrValue:
 		s.value(d, data)
 	case scan.Claimed:
@@ -153,36 +153,6 @@ func (s *scrubber) tableBlock(d *drawer, n uint64, data []byte) {
 		data = data[size:]
 	}
 	clear(data)
-}
-
-// numeric tells whether at byte off of block n, scrubbed, nothing but numbers
-// are kept of a sound filesystem, or what is there is not sound.
-func (s *scrubber) numeric(n uint64, data []byte, off int) bool {
-	data = data[:min(len(data), s.blockSize)]
-	switch {
-	case s.m.Contains(scan.Directory, n), s.claimed(n) == scan.Directory:
-		l := layout{blockSize: s.blockSize, inodes: s.inodes}
-		return !l.sound(data)
-	case s.m.Contains(scan.Superblock, n), s.m.Contains(scan.Journal, n), s.m.Contains(scan.Mmp, n), s.m.Contains(scan.Symlink, n),
-		s.m.Contains(scan.Xattr, n), s.m.Contains(scan.XattrValue, n):
-		return false
-	case s.m.Contains(scan.InodeTable, n):
-		t, ok := s.table(n)
-		if !ok {
-			return true
-		}
-		size := int(t.InodeSize)
-		start := off - off%size
-		in := ext.Inode(data[start:min(start+size, len(data))])
-		if len(in) < size {
-			return true
-		}
-		off -= start
-		tail := size - len(ext.InodeTail(in))
-		return off < ext.IBlockOffset || off >= ext.IBlockOffset+ext.IBlockSize && off < tail ||
-			off < tail && (s.use(in) == useTree || s.use(in) == useDirectory)
-	}
-	return true
 }
 
 // allZero tells whether all bytes of b are zero.

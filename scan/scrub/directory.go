@@ -28,14 +28,19 @@ type dirVisitor interface {
 	// root is shown the root of an index.
 	root(x ext.IndexBlock)
 
-	// junk is shown what belongs to nobody.
-	junk(b []byte)
+	// header is shown the eight bytes before a name, or a part of them.
+	header(b []byte)
+
+	// number is shown what else there is: the tail of a block, the hashes behind
+	// names, the parts of an index but for its hashes.
+	number(b []byte)
 }
 
 const (
 	direntHeader = 8 // bytes up to the name
 	direntTail   = 12
 	direntHash   = 8
+	rootInfo     = 8 // bytes of the parameters of an index
 )
 
 // walkBlock shows the parts of a directory block. It returns false where
@@ -46,12 +51,15 @@ func (l layout) walkBlock(block []byte, v dirVisitor) (sound bool) {
 			const dot, dotdot = direntHeader, direntTail + direntHeader
 			v.entry(block[dot:dot+min(int(block[6]), 4)], 0)
 			v.entry(block[dotdot:dotdot+min(int(block[direntTail+6]), 4)], 0)
+			v.header(block[:dot])
+			v.header(block[direntTail:dotdot])
+			v.number(block[2*direntTail : 2*direntTail+rootInfo])
 			v.root(x)
-			v.junk(x.Gap())
 			walkIndex(x, v)
 			return true
 		}
 		if x, ok := ext.DecodeIndexNode(block); ok {
+			v.header(block[:direntHeader])
 			walkIndex(x, v)
 			return true
 		}
@@ -60,12 +68,14 @@ func (l layout) walkBlock(block []byte, v dirVisitor) (sound bool) {
 }
 
 func walkIndex(x ext.IndexBlock, v dirVisitor) {
-	for i := 1; i < x.Count(); i++ {
-		v.hash(x.Hash(i))
+	for i := range max(x.Count(), 1) {
+		if i > 0 {
+			v.hash(x.Hash(i))
+		} else {
+			v.number(x.Limits())
+		}
+		v.number(x.Block(i))
 	}
-	room, rest := x.Unused()
-	v.junk(room)
-	v.junk(rest)
 }
 
 // walkChain shows the parts of a chain of entries: a block, or a part of an
@@ -77,13 +87,15 @@ func (l layout) walkChain(chain []byte, v dirVisitor) (sound bool) {
 		e := r.Entry()
 		at := e.Offset + direntHeader + len(e.Name)
 		end = e.Offset + e.RecLen
+		v.header(chain[e.Offset : e.Offset+direntHeader])
 		if e.IsTail() && end == len(chain) {
+			v.number(chain[e.Offset+direntHeader : end])
 			return true
 		}
 		v.entry(e.Name, e.Inode)
 		pad := min((at+3)&^3, end)
-		v.junk(chain[at:pad])
 		if l.hashed {
+			v.number(chain[pad:min(pad+direntHash, end)])
 			pad = min(pad+direntHash, end)
 		}
 		l.walkGap(chain[pad:end], v)
@@ -116,16 +128,13 @@ func (l layout) walkGap(gap []byte, v dirVisitor) {
 	for len(gap) >= direntHeader {
 		n := l.deleted(gap)
 		if n == 0 {
-			v.junk(gap[:4])
 			gap = gap[4:]
 			continue
 		}
-		end := direntHeader + int(gap[6])
-		v.entry(gap[direntHeader:end], 0)
-		v.junk(gap[end:n])
+		v.header(gap[:direntHeader])
+		v.entry(gap[direntHeader:direntHeader+int(gap[6])], 0)
 		gap = gap[n:]
 	}
-	v.junk(gap)
 }
 
 // deleted returns how long the deleted entry is that gap begins with, its own
@@ -144,7 +153,7 @@ func (l layout) deleted(gap []byte) int {
 type span struct{ start, end int }
 
 // salvage shows what e2fsck may find in the rest of a chain whose entries make
-// no sense from start on. The headers it may look at are shown to nobody.
+// no sense from start on.
 func (l layout) salvage(chain []byte, start int, v dirVisitor) {
 	var headers, names []span
 	at := func(b []byte) span {
@@ -168,19 +177,20 @@ func (l layout) salvage(chain []byte, start int, v dirVisitor) {
 		if s.start = max(s.start, done); s.start >= s.end {
 			continue
 		}
-		v.junk(chain[done:s.start])
 		if isName {
 			v.entry(chain[s.start:s.end], 0)
+		} else {
+			v.header(chain[s.start:s.end])
 		}
 		done = s.end
 	}
-	v.junk(chain[done:])
 }
 
 // A replacer replaces the names of one directory.
 type replacer struct {
 	s      *scrubber
 	d      *drawer
+	all    []byte     // the block, or the chain
 	dir    *directory // nil where nothing is to be known of it
 	keep   bool       // names are ciphertext, and stay
 	ino    uint32
@@ -204,24 +214,70 @@ func (s *scrubber) directoryBlock(d *drawer, n uint64, block []byte) {
 	r := s.replacer(d, s.index.ownerOf(n))
 	l := layout{blockSize: s.blockSize, inodes: s.inodes, indexed: r.dir != nil && r.dir.indexed, hashed: r.hashed}
 	before, at, ok := ext.DirBlockChecksum(0, block)
-	l.walkBlock(block, r)
-	if after, _, still := ext.DirBlockChecksum(s.seeds.inode, block); ok && still && s.sums {
-		xor32(block[at:], before^after)
+	var stored uint32
+	if ok {
+		stored = le.Uint32(block[at:])
+	}
+	s.entries(d, l, block, r, l.walkBlock)
+	if after, at, still := ext.DirBlockChecksum(s.seeds.inode, block); ok && still {
+		s.linkedSum(d, n, block[at:], stored, before, after)
 	}
 }
 
-func (r *replacer) junk(b []byte) { clear(b) }
+// chain scrubs a part of an inline directory.
+func (s *scrubber) chain(d *drawer, l layout, chain []byte, r *replacer) {
+	s.entries(d, l, chain, r, l.walkChain)
+}
+
+// entries scrubs the entries that walk shows of b. What is shown to nobody
+// becomes zero, and the numbers before names become such as can be, or as
+// cannot be.
+func (s *scrubber) entries(d *drawer, l layout, b []byte, r *replacer, walk func([]byte, dirVisitor) bool) {
+	d.claimed = append(d.claimed[:0], make([]bool, len(b))...)
+	d.headers = d.headers[:0]
+	r.all = b
+	sound := walk(b, r)
+	for i, used := range d.claimed {
+		if !used {
+			b[i] = 0
+		}
+	}
+	for _, h := range d.headers {
+		s.dirent(d, l, b, h, sound)
+	}
+}
+
+// claim notes that a part of the block is somebody's, and where it is.
+func (r *replacer) claim(b []byte) span {
+	start := cap(r.all) - cap(b)
+	for i := range b {
+		r.d.claimed[start+i] = true
+	}
+	return span{start, start + len(b)}
+}
+
+func (r *replacer) header(b []byte) {
+	if len(b) == direntHeader {
+		r.d.headers = append(r.d.headers, r.claim(b).start)
+	}
+}
+
+func (r *replacer) number(b []byte) { r.claim(b) }
 
 func (r *replacer) root(ext.IndexBlock) {}
 
 func (r *replacer) hash(b []byte) {
+	r.claim(b)
 	if !r.keep && !r.dir.unknown {
 		le.PutUint32(b, r.dir.freshHash(r.d, le.Uint32(b)))
 	}
 }
 
 func (r *replacer) entry(name []byte, ino uint32) {
-	if keptName(name) || r.keep || r.lost && numbered(name) || r.ino == ext.RootInode && ino != 0 && ino == r.s.journalInode && journalName(name) {
+	if r.all != nil {
+		r.claim(name)
+	}
+	if keptName(name) || r.keep && ino != 0 || r.lost && numbered(name) || r.ino == ext.RootInode && ino != 0 && ino == r.s.journalInode && journalName(name) {
 		return
 	}
 	id := r.d.nameID(name)

@@ -28,8 +28,11 @@ type Index struct {
 	shorts  []shortName
 	numbers []numberedName
 	lost    uint32               // the inode of lost+found
+	wrong   map[uint64]struct{}  // directory and extent blocks with a wrong checksum
 	values  map[uint32]struct{}  // inodes that hold values of attributes
 	claims  map[uint64]scan.Kind // what damage passes blocks off as, where that is no directory
+
+	generations generations
 }
 
 // An owner says which directory a run of blocks belongs to.
@@ -102,7 +105,7 @@ const maxShort = 10
 
 // NewIndex returns an empty index.
 func NewIndex(opt Options) *Index {
-	x := &Index{opt: opt, keys: newKeyring(opt.Key), words: newWords(), dirs: map[uint32]*directory{}, values: map[uint32]struct{}{}, claims: map[uint64]scan.Kind{}}
+	x := &Index{opt: opt, keys: newKeyring(opt.Key), words: newWords(), dirs: map[uint32]*directory{}, wrong: map[uint64]struct{}{}, values: map[uint32]struct{}{}, claims: map[uint64]scan.Kind{}}
 	x.collectors.New = func() any { return new(collector) }
 	return x
 }
@@ -112,14 +115,15 @@ func NewIndex(opt Options) *Index {
 func (x *Index) Visit(sb *ext.Superblock, geo *ext.Geometry) scan.Visitor {
 	x.superblockWords(sb.Bytes())
 	x.keys.encoded = x.keys.encoded || sb.HasIncompat(ext.IncompatCasefold)
-	return &visitor{shape: shapeOf(sb, geo), x: x, sb: sb}
+	return &visitor{shape: shapeOf(sb, geo), x: x, sb: sb, sums: sb.HasRoCompat(ext.RoCompatMetadataCsum)}
 }
 
 // A visitor gathers what is to be known of one reading.
 type visitor struct {
 	shape
-	x  *Index
-	sb *ext.Superblock
+	x    *Index
+	sb   *ext.Superblock
+	sums bool // metadata_csum is in use
 }
 
 // directory returns what is known of a directory, from now on.
@@ -147,6 +151,7 @@ func (v *visitor) Inode(ino uint32, in ext.Inode) {
 		}
 		v.x.mu.Unlock()
 	}
+	v.noteGeneration(ino, in)
 	v.inodeWords(ino, in)
 }
 
@@ -187,6 +192,7 @@ func (v *visitor) Directory(ino uint32, block uint64, data []byte) {
 	c := v.collector(ino)
 	c.layout(v).walkBlock(data, c)
 	v.finish(c, owner{block, 1, ino})
+	v.verify(ino, block, data, ext.VerifyDirBlock)
 }
 
 // A collector gathers the names of one block, or of one inline directory.
@@ -271,7 +277,9 @@ func (c *collector) layout(v *visitor) layout {
 	return layout{blockSize: v.blockSize, inodes: v.inodes, indexed: c.indexed, hashed: c.hashed}
 }
 
-func (c *collector) junk([]byte) {}
+func (c *collector) header([]byte) {}
+
+func (c *collector) number([]byte) {}
 
 func (c *collector) root(r ext.IndexBlock) { c.version, c.rooted = r.HashVersion(), true }
 

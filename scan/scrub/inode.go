@@ -4,10 +4,10 @@ import (
 	"bytes"
 
 	"e2qcow/ext"
+	"e2qcow/scan"
 )
 
-// goodOldInodeSize is the size of the part that every inode has, in bytes; one
-// in which that is zero needs no checksum.
+// goodOldInodeSize is the size of the part that every inode has, in bytes.
 const goodOldInodeSize = 128
 
 // What an inode's i_block holds, by which it is scrubbed.
@@ -19,12 +19,15 @@ const (
 	useDirectory                 // names, and more in the attribute system.data
 	useContents                  // the contents of a file, and more there
 	useFreed                     // what is left of one of these
+	useDevice                    // the number of a device
+	useNothing                   // nothing: a FIFO, a socket, or a file of no type
 )
 
 // A shape is what reading an inode or a directory takes to know of the
 // filesystem.
 type shape struct {
 	blockSize    int    // bytes
+	inodeSize    int    // bytes
 	inodes       uint32 // s_inodes_count
 	firstInode   uint32 // s_first_ino
 	journalInode uint32 // s_journal_inum
@@ -33,7 +36,7 @@ type shape struct {
 
 func shapeOf(sb *ext.Superblock, geo *ext.Geometry) shape {
 	return shape{
-		blockSize: int(geo.BlockSize), inodes: geo.InodesCount, firstInode: geo.FirstInode,
+		blockSize: int(geo.BlockSize), inodeSize: int(geo.InodeSize), inodes: geo.InodesCount, firstInode: geo.FirstInode,
 		journalInode: sb.JournalInode(), wide: sb.HasIncompat(ext.Incompat64bit),
 	}
 }
@@ -53,6 +56,12 @@ func (s shape) use(in ext.Inode) blockUse {
 		return useDirectory
 	case inline:
 		return useContents
+	case in.Flags()&ext.FlagExtents != 0 || ext.ExtentNode(in.IBlock()).Valid():
+		return useTree
+	case t == ext.ModeChar, t == ext.ModeBlock:
+		return useDevice
+	case t == ext.ModeFIFO, t == ext.ModeSocket, in.IsUnknown():
+		return useNothing
 	}
 	return useTree
 }
@@ -65,50 +74,79 @@ func (s shape) freed(in ext.Inode) bool {
 
 // inode scrubs an inode, in place: s_inode_size bytes.
 func (s *scrubber) inode(d *drawer, ino uint32, in ext.Inode) {
-	if in.Mode() == 0 && allZero(in) {
+	if allZero(in) {
 		return
 	}
 	d.inode = append(d.inode[:0], in...)
-	tail := len(in) - len(ext.InodeTail(in))
-	s.untext(d, in[:ext.IBlockOffset])
-	s.untext(d, in[ext.IBlockOffset+ext.IBlockSize:tail])
+	old := ext.Inode(d.inode)
+	clear(in)
+	seed, right := s.inodeSum(ino, old)
+	how := s.judgeInode(old, right)
+	s.writeInode(d, in, old, how)
 	block := in.IBlock()
+	copy(block, old.IBlock())
 	var inline func([]byte) // scrubs the value of system.data
-	switch s.use(in) {
+	switch s.use(old) {
 	case useTree:
-		s.untext(d, block)
-		s.treeRoot(d, in)
+		s.treeRoot(d, old, block, how)
 	case useTarget:
-		s.target(d, in)
+		s.target(d, old, block)
 		inline = func(b []byte) { s.path(d, b) }
 	case useDirectory:
-		inline = s.inlineDirectory(d, ino, in)
+		inline = s.inlineDirectory(d, ino, block)
 	case useContents:
 		s.value(d, block)
 	case useFreed:
-		switch node := ext.ExtentNode(block); {
-		case node.Sound() && in.Flags()&ext.FlagExtents != 0:
-			s.extentNode(node)
-		case in.Flags()&(ext.FlagExtents|ext.FlagInlineData) != 0 || !s.blockNumbers(block):
+		node := ext.ExtentNode(block)
+		if node.Sound() {
+			s.extentNode(d, node)
+		} else {
 			clear(block)
 		}
-		clear(ext.InodeTail(in))
+	case useDevice, useNothing:
+		s.special(d, old, block, how)
 	}
-	if tail := ext.InodeTail(in); in.InBodyXattrs() == nil {
-		clear(tail)
+	if area := old.InBodyXattrs(); area != nil && s.use(old) != useFreed && in.ExtraSize() == old.ExtraSize() {
+		copy(in[len(in)-len(area):], area)
+		s.inodeXattrs(d, in, s.values, inline)
 	}
-	s.inodeXattrs(d, in, s.values, inline)
 	if h := s.values[ino]; h.change != 0 {
-		xor32(ext.XattrValueHashField(in), h.change)
+		le.PutUint32(ext.XattrValueHashField(in), h.stored^h.change)
 	}
-	if s.sums && (s.seeds.uuid || !bytes.Equal(d.inode, in)) && !allZero(d.inode[:goodOldInodeSize]) {
-		ext.AdjustInodeChecksum(in, ext.InodeChecksum(0, 0, d.inode)^ext.InodeChecksum(s.seeds.block, 0, in))
+	if stored := ext.StoredInodeChecksum(old); stored != 0 || right && s.sums && !allZero(old[:goodOldInodeSize]) {
+		ext.SetInodeChecksum(in, d.sumOf(stored, ext.InodeChecksum(seed, ino, in), right))
 	}
 }
 
+// immutable is EXT4_IMMUTABLE_FL.
+const immutable = 0x10
+
+// special scrubs the i_block of a file that has no blocks. e2fsck takes such an
+// inode for a directory if the first block that it numbers looks like one: then
+// the numbers stay.
+func (s *scrubber) special(d *drawer, old ext.Inode, block []byte, how standing) {
+	if first := uint64(old.BlockNr(0)); first != 0 && first < s.lim.blocks &&
+		(s.m.Contains(scan.Directory, first) || s.m.Contains(scan.Claimed, first)) {
+		s.pointers(d, block, how == genuine)
+		return
+	}
+	clear(block)
+	rest := old.IBlock()[4*deviceNumbers:]
+	if s.use(old) == useDevice && how != garbage {
+		copy(block, old.IBlock()[:4*deviceNumbers])
+	}
+	if old.Flags()&immutable != 0 && !allZero(rest[8:]) {
+		// e2fsck calls such an inode bogus.
+		le.PutUint32(block[4*(deviceNumbers+2):], uint32(d.noise(1<<31, 4, nil)))
+	}
+}
+
+// deviceNumbers is how many words of i_block the number of a device takes: one
+// in either of its forms.
+const deviceNumbers = 2
+
 // target scrubs the target of a symlink that stands in its inode.
-func (s *scrubber) target(d *drawer, in ext.Inode) {
-	block := in.IBlock()
+func (s *scrubber) target(d *drawer, in ext.Inode, block []byte) {
 	n := min(in.Size(), uint64(len(block)))
 	if in.Flags()&ext.FlagEncrypt != 0 {
 		s.encryptedTarget(d, block)
@@ -123,13 +161,17 @@ func (s *scrubber) target(d *drawer, in ext.Inode) {
 
 // inlineDirectory scrubs the names of a directory that stands in its inode. It
 // returns what scrubs the rest of them.
-func (s *scrubber) inlineDirectory(d *drawer, ino uint32, in ext.Inode) (rest func([]byte)) {
+func (s *scrubber) inlineDirectory(d *drawer, ino uint32, block []byte) (rest func([]byte)) {
 	r := s.replacer(d, ino)
 	l := layout{blockSize: s.blockSize, inodes: s.inodes, hashed: r.hashed}
-	if _, chain, ok := ext.InlineDirectory(in.IBlock()); ok {
-		l.walkChain(chain, r)
+	if parent, chain, ok := ext.InlineDirectory(block); ok {
+		if !possibleInode(&s.lim, uint64(parent)) {
+			parent = uint32(d.noise(uint64(parent), 4, func(v uint64) bool { return !possibleInode(&s.lim, v) }))
+			le.PutUint32(block, parent)
+		}
+		s.chain(d, l, chain, r)
 	}
-	return func(b []byte) { l.walkChain(b, r) }
+	return func(b []byte) { s.chain(d, l, b, r) }
 }
 
 // inodeWords adds the words in an inode, and the names of a directory in it.

@@ -56,7 +56,7 @@ func scrubJournalSuperblock(block []byte, uuid func([]byte)) { ext.EditJournalSu
 // A journalRole is what a block of the log is.
 type journalRole struct {
 	block   uint64 // of the filesystem: what a copy is of
-	sum     uint32 // a copy's checksum in its tag; what a commit's changes by (csum v1)
+	sum     uint32 // a copy's checksum in its tag; a commit's, of its transaction (csum v1)
 	kind    ext.JournalBlockKind
 	escaped bool // the copy as it is read,
 	escape  bool // and as it is scrubbed
@@ -174,7 +174,8 @@ func (r *journalReader) copies() {
 
 // transactions computes what the checksum of each transaction changes by.
 func (r *journalReader) transactions() {
-	var before, after ext.JournalSum
+	const start = ^ext.JournalSum(0)
+	before, after := start, start
 	add := func(n uint32, buf []byte) {
 		before.Add(buf)
 		r.index.block(n, buf)
@@ -191,9 +192,10 @@ func (r *journalReader) transactions() {
 			})
 		case ext.JournalCommit:
 			role := r.index.roles[b.Block]
-			role.sum = uint32(before ^ after)
+			r.load(b.Block, r.head)
+			role.sum = r.index.edit.Transaction(r.head, before, after)
 			r.index.roles[b.Block] = role
-			before, after = 0, 0
+			before, after = start, start
 		}
 	}
 }

@@ -89,7 +89,7 @@ func (s *scrubber) readJournals(ctx context.Context, res *scan.Result) error {
 		}
 		length := uint64(res.View().Size()+int64(s.blockSize)-1) / uint64(s.blockSize) // of the device, in blocks
 		var err error
-		file.index, err = newJournalIndex(ctx, jsb, s.blockSize, min(blocks.Blocks(), length, s.end), read, journalScrub{
+		file.index, err = newJournalIndex(ctx, jsb, s.blockSize, min(blocks.Blocks(), length, s.lim.blocks), read, journalScrub{
 			blocks:   length,
 			metadata: s.journalled,
 			uuid:     s.journalUUID(),
@@ -117,6 +117,8 @@ func (s *scrubber) readJournals(ctx context.Context, res *scan.Result) error {
 func (s *scrubber) journalled(n uint64, data []byte) {
 	d := s.keys.get()
 	defer s.keys.put(d)
+	d.copied = true
+	defer func() { d.copied = false }()
 	switch {
 	case s.m.Contains(scan.Journal, n):
 		scrubJournalSuperblock(data, s.journalUUID())

@@ -24,6 +24,8 @@ const (
 	domainInvalid                     // bytes that are no UTF-8
 	domainUUID                        // UUIDs and seeds
 	domainPointer                     // block numbers that cannot be
+	domainNoise                       // numbers that take the place of others
+	domainSum                         // what checksums are wrong by
 )
 
 // The alphabets that words are drawn from.
@@ -63,7 +65,14 @@ type drawer struct {
 	in, out [aes.BlockSize]byte
 	old     []byte // what a word is drawn for
 
-	inode    []byte // as it was
+	// What is being scrubbed, as it was.
+	source, inode, node []byte
+
+	claimed  []bool // which bytes of a directory block are somebody's
+	headers  []int  // where entries of it begin
+	replaced bool   // something was taken for garbage
+	copied   bool   // what is being scrubbed is a copy in a journal
+
 	replacer replacer
 }
 

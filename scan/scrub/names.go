@@ -169,11 +169,6 @@ func (s *scrubber) path(d *drawer, path []byte) {
 	}
 }
 
-// overwrite replaces a word that was found by another.
-func (s *scrubber) overwrite(d *drawer, b []byte) {
-	d.draw(b, lettersAndDigits, domainValue, d.sum(domainValue, b), 0)
-}
-
 // value replaces contents, in place. Runs of zeros stay: they say nothing but
 // how long what is between them is.
 func (s *scrubber) value(d *drawer, b []byte) {

@@ -109,4 +109,5 @@ func (p *pairer) entry(name []byte, _ uint32) {
 
 func (p *pairer) hash([]byte)         {}
 func (p *pairer) root(ext.IndexBlock) {}
-func (p *pairer) junk([]byte)         {}
+func (p *pairer) header([]byte)       {}
+func (p *pairer) number([]byte)       {}

@@ -42,10 +42,16 @@ type scrubber struct {
 	values   valueHashes
 	journals []journalFile
 
+	lim          limits
+	sumSeeds     []sumSeed
+	readings     []scan.Reading
+	bitmaps      []bitmap // by block
+	deviceBlocks uint64
+	orphanFile   bool // inodes to be deleted may be in the orphan file
+
 	m      *scan.Map
 	tables []scan.TableRun
-	end    uint64 // s_blocks_count
-	sums   bool   // metadata_csum is in use
+	sums   bool // metadata_csum is in use
 }
 
 // View returns the image of the metadata that res found, scrubbed. The Index
@@ -59,11 +65,21 @@ func (x *Index) View(ctx context.Context, res *scan.Result) (*View, error) {
 		inodes := max(s.inodes, r.Geometry.InodesCount)
 		s.shape = shapeOf(r.Super, r.Geometry)
 		s.inodes = inodes
-		s.end = max(s.end, r.Geometry.BlocksCount)
+		s.lim.blocks = max(s.lim.blocks, r.Geometry.BlocksCount)
+		s.lim.groupClusters = max(s.lim.groupClusters, uint64(r.Geometry.ClustersPerGroup()))
+		s.lim.groupInodes = max(s.lim.groupInodes, uint64(r.Geometry.InodesPerGroup))
+		s.lim.lastWrite = max(s.lim.lastWrite, uint64(le.Uint32(r.Super.Bytes()[0x30:])))
+		s.orphanFile = s.orphanFile || r.Super.HasCompat(ext.CompatOrphanFile)
 		s.sums = s.sums || r.Super.HasRoCompat(ext.RoCompatMetadataCsum)
 	}
 	s.blockSize = int(res.BlockSize())
+	s.lim.inodes, s.lim.blockSize = uint64(s.inodes), uint64(s.blockSize)
+	s.readings = res.Readings()
+	s.deviceBlocks = uint64(res.View().Size()+int64(s.blockSize)-1) / uint64(s.blockSize)
 	s.drawSeeds(res)
+	s.readSeeds(res)
+	s.readGroups()
+	x.generations.pages = nil
 	x.sortOwners()
 	for _, n := range x.numbers {
 		if n.ino != x.lost {

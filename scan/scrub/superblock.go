@@ -2,6 +2,7 @@ package scrub
 
 import (
 	"bytes"
+	"strings"
 
 	"e2qcow/ext"
 )
@@ -29,23 +30,50 @@ func (s *scrubber) superblock(d *drawer, b []byte) {
 		clear(b)
 		return
 	}
-	before := ext.SuperblockChecksum(b)
-	s.text(d, ext.VolumeName(b), s.name)
-	s.text(d, ext.LastMounted(b), s.path)
-	clear(ext.MountOptions(b)) // a kernel would try to follow drawn ones
-	for _, f := range ext.ErrorFunctions(b) {
-		if !identifier(f) {
-			clear(f)
+	old := sb.Bytes()
+	clear(b)
+	superblockFields.write(d, &s.lim, b, old, genuine)
+	for _, f := range superblockFields.fields {
+		if f.rule == part && f.size <= 16 {
+			copy(b[f.off:f.off+f.size], old[f.off:])
 		}
 	}
-	clear(ext.SuperblockReserved(b))
-	if s.seeds.uuid {
+	copy(ext.VolumeName(b), ext.VolumeName(old))
+	s.text(d, ext.VolumeName(b), s.name)
+	copy(ext.LastMounted(b), ext.LastMounted(old))
+	s.text(d, ext.LastMounted(b), s.path)
+	for i, f := range ext.ErrorFunctions(old) {
+		if kernelFunction(f) {
+			copy(ext.ErrorFunctions(b)[i], f)
+		}
+	}
+	s.journalBackup(d, b, sb)
+	switch {
+	case s.seeds.uuid:
 		drawIdentity(d, b)
-	} else if s.strict {
+	case s.strict:
 		s.text(d, ext.PasswordSalt(b), s.value)
 	}
-	if sb.HasRoCompat(ext.RoCompatMetadataCsum) {
-		xor32(ext.SuperblockChecksumField(b), before^ext.SuperblockChecksum(b))
+	stored := le.Uint32(ext.SuperblockChecksumField(old))
+	right := sb.HasRoCompat(ext.RoCompatMetadataCsum) && ext.VerifySuperblock(old)
+	le.PutUint32(ext.SuperblockChecksumField(b), d.sumOf(stored, ext.SuperblockChecksum(b), right))
+}
+
+// journalBackup scrubs the copy of the i_block of the journal's inode, and of
+// the two halves of its size, as that inode is scrubbed.
+func (s *scrubber) journalBackup(d *drawer, b []byte, sb *ext.Superblock) {
+	const off, sizes = 0x10C, 8
+	iblock, ok := sb.JournalBackup()
+	if !ok {
+		return
+	}
+	copy(b[off+ext.IBlockSize:off+ext.IBlockSize+sizes], sb.Bytes()[off+ext.IBlockSize:])
+	block := b[off : off+ext.IBlockSize]
+	copy(block, iblock[:])
+	if node := ext.ExtentNode(block); node.Valid() {
+		s.extentNode(d, node)
+	} else {
+		s.pointers(d, block, true)
 	}
 }
 
@@ -71,20 +99,31 @@ func untilNUL(b []byte) []byte {
 	return b
 }
 
-// identifier tells whether a field holds the name of a function and nothing
-// behind it.
-func identifier(field []byte) bool {
+// kernelFunction tells whether a field holds the name of a function of ext4 or
+// jbd2, and nothing behind it.
+func kernelFunction(field []byte) bool {
 	t := untilNUL(field)
-	for _, c := range t {
-		if c != '_' && c != '.' && (c < 'a' || c > 'z') && (c < 'A' || c > 'Z') && (c < '0' || c > '9') {
-			return false
-		}
+	if len(bytes.TrimLeft(field[len(t):], "\x00")) > 0 {
+		return false
 	}
-	return len(bytes.TrimLeft(field[len(t):], "\x00")) == 0
+	name := strings.TrimLeft(string(t), "_")
+	known := false
+	for _, prefix := range [...]string{"ext4_", "ext3_", "ext2_", "jbd2_", "journal_", "htree_", "dx_", "add_dirent_", "check_block_", "mb_", "e2fsck_"} {
+		known = known || strings.HasPrefix(name, prefix)
+	}
+	return known && strings.Trim(name, "abcdefghijklmnopqrstuvwxyz_0123456789") == ""
 }
 
-// xor32 changes a checksum by a difference.
-func xor32(b []byte, diff uint32) { le.PutUint32(b, le.Uint32(b)^diff) }
+// mmpFields is struct mmp_struct.
+var mmpFields = newStructure("mmp", ext.MMPSize, []field{
+	{0x000, 4, "mmp_magic", number, nil},
+	{0x004, 4, "mmp_seq", number, nil},
+	{0x008, 8, "mmp_time", bounded, below(1 << 34)},
+	{0x010, 64, "mmp_nodename", drawn, nil},
+	{0x050, 32, "mmp_bdevname", drawn, nil},
+	{0x070, 2, "mmp_check_interval", number, nil},
+	{0x3FC, 4, "mmp_checksum", checksum, nil},
+})
 
 // mmp scrubs the block of multi-mount protection: the names of the node and of
 // the device that had it mounted.
@@ -93,12 +132,21 @@ func (s *scrubber) mmp(d *drawer, block []byte) {
 		clear(block)
 		return
 	}
-	before := ext.MMPChecksum(0, block)
-	s.text(d, ext.MMPNodeName(block), s.name)
-	s.text(d, ext.MMPDeviceName(block), s.path)
-	clear(ext.MMPPadding(block))
-	clear(block[ext.MMPSize:])
-	if s.sums {
-		xor32(ext.MMPChecksumField(block), before^ext.MMPChecksum(s.seeds.block, block))
+	d.source = append(d.source[:0], block...)
+	old := d.source
+	clear(block)
+	how := plausible
+	seed := uint32(0)
+	for _, x := range s.sumSeeds {
+		if seed = x.fresh; ext.VerifyMMP(x.old, old) && s.sums {
+			how = genuine
+			break
+		}
 	}
+	mmpFields.write(d, &s.lim, block[:ext.MMPSize], old[:ext.MMPSize], how)
+	copy(ext.MMPNodeName(block), ext.MMPNodeName(old))
+	s.text(d, ext.MMPNodeName(block), s.name)
+	copy(ext.MMPDeviceName(block), ext.MMPDeviceName(old))
+	s.text(d, ext.MMPDeviceName(block), s.path)
+	le.PutUint32(ext.MMPChecksumField(block), d.sumOf(le.Uint32(ext.MMPChecksumField(old)), ext.MMPChecksum(seed, block), how == genuine))
 }

@@ -1,153 +1,167 @@
 package scrub
 
-import (
-	"unicode/utf8"
+import "e2qcow/ext"
 
-	"e2qcow/ext"
+// extentHeaderFields is struct ext4_extent_header, extentFields struct
+// ext4_extent, and extentIndexFields struct ext4_extent_idx.
+var (
+	extentHeaderFields = newStructure("extent header", 12, []field{
+		{0, 2, "eh_magic", number, nil},
+		{2, 2, "eh_entries", number, nil},
+		{4, 2, "eh_max", number, nil},
+		{6, 2, "eh_depth", number, nil},
+	})
+	extentFields = newStructure("extent", 12, []field{
+		{0, 4, "ee_block", number, nil},
+		{4, 2, "ee_len", number, nil},
+		{6, 2, "ee_start_hi", number, nil},
+		{8, 4, "ee_start_lo", number, nil},
+	})
+	extentIndexFields = newStructure("extent index", 12, []field{
+		{0, 4, "ei_block", number, nil},
+		{4, 4, "ei_leaf_lo", number, nil},
+		{8, 2, "ei_leaf_hi", number, nil},
+	})
 )
 
-// treeRoot scrubs an i_block that holds block numbers or extents: what lies
-// behind the extents in use says nothing to anybody.
-func (s *scrubber) treeRoot(d *drawer, in ext.Inode) {
-	if node := ext.ExtentNode(in.IBlock()); in.Flags()&ext.FlagExtents != 0 && node.Valid() {
-		s.extentNode(node)
-	} else {
-		s.pointers(d, in.IBlock())
+// treeRoot scrubs an i_block that holds block numbers or extents.
+func (s *scrubber) treeRoot(d *drawer, old ext.Inode, block []byte, how standing) {
+	if node := ext.ExtentNode(block); node.Valid() && (old.Flags()&ext.FlagExtents != 0 || node.Sound()) {
+		s.extentNode(d, node)
+		return
 	}
+	s.pointers(d, block, how == genuine)
 }
 
-// blockNumbers tells whether all of b can be numbers of blocks.
-func (s *scrubber) blockNumbers(b []byte) bool {
+// near is how far apart the blocks of one file usually are at most: a group.
+const near = 1 << 15
+
+// pointers scrubs block numbers. Those that can be stay if sure says so, or if
+// they pass as the blocks of a file: most are near to the one before, or the
+// bitmaps say that all are in use. Else they become others that can be. Of
+// those that cannot be, which e2fsck prints, one alone stays, and several in a
+// row become others that cannot be.
+func (s *scrubber) pointers(d *drawer, b []byte, sure bool) {
+	possible := func(v uint64) bool { return v != 0 && v < s.lim.blocks }
+	illegal := func(v uint64) bool { return v >= s.lim.blocks }
+	keep := sure || s.plausiblePointers(b)
+	before := uint64(0) // the word before, as it was
 	for ; len(b) >= 4; b = b[4:] {
-		if uint64(le.Uint32(b)) >= s.end {
-			return false
+		v := uint64(le.Uint32(b))
+		after := uint64(0)
+		if len(b) >= 8 {
+			after = uint64(le.Uint32(b[4:]))
 		}
-	}
-	return true
-}
-
-// pointers scrubs block numbers. e2fsck prints those that cannot be, so they
-// stay, but for so many in a row that look like text: they become others that
-// cannot be.
-func (s *scrubber) pointers(d *drawer, b []byte) {
-	illegal := func(b []byte) bool { return len(b) >= 4 && uint64(le.Uint32(b)) >= s.end }
-	for at := 0; at < len(b); {
-		n := 0
-		for illegal(b[at+n:]) && textual(b[at+n:][:4]) {
-			n += 4
-		}
-		if n >= minText && validText(b[at:at+n]) {
-			id := d.sum(domainPointer, b[at:at+n])
-			for i := 0; i < n; i += 4 {
-				lo, _ := d.random(domainPointer, id, 0, uint32(i))
-				le.PutUint32(b[at+i:], uint32(s.end+lo%(1<<32-s.end)))
+		switch {
+		case v == 0:
+		case !illegal(v):
+			if !keep {
+				le.PutUint32(b, uint32(d.noise(v, 4, possible)))
 			}
+		case !keep || illegal(before) || illegal(after):
+			le.PutUint32(b, uint32(d.noise(v, 4, illegal)))
 		}
-		at += max(n, 4)
+		before = v
 	}
+	clear(b)
 }
 
-// minText is how long what looks like text has to be, in bytes, to be taken
-// for it: shorter runs come about by chance.
-const minText = 16
-
-// untext replaces what looks like text where nothing but numbers belong: damage
-// has put it there.
-func (s *scrubber) untext(d *drawer, b []byte) {
-	for len(b) >= minTextInNumbers {
-		// From behind: a byte that is none of a text ends all runs that it is in.
-		n := minTextInNumbers
-		for n > 0 && isText[b[n-1]] {
-			n--
-		}
-		if n > 0 {
-			b = b[n:]
+// plausiblePointers tells whether words pass as the numbers of the blocks of a
+// file.
+func (s *scrubber) plausiblePointers(b []byte) bool {
+	last, pairs, close, illegal, used := uint64(0), 0, 0, 0, 0
+	for at := 0; at+4 <= len(b); at += 4 {
+		v := uint64(le.Uint32(b[at:]))
+		switch {
+		case v == 0:
+			continue
+		case v >= s.lim.blocks:
+			illegal++
 			continue
 		}
-		for n = minTextInNumbers; n < len(b) && isText[b[n]]; {
-			n++
+		if used++; last != 0 {
+			pairs++
+			if v-last+near <= 2*near {
+				close++
+			}
 		}
-		if validText(b[:n]) && varied(b[:n]) {
-			s.overwrite(d, b[:n])
+		last = v
+	}
+	switch {
+	case illegal > used:
+		return false
+	case 2*close >= pairs:
+		return true
+	}
+	return illegal == 0 && s.allInUse(b)
+}
+
+// extentNode scrubs a node of an extent tree that has the magic number.
+func (s *scrubber) extentNode(d *drawer, node ext.ExtentNode) {
+	d.node = append(d.node[:0], node...)
+	old := ext.ExtentNode(d.node)
+	clear(node)
+	extentHeaderFields.write(d, &s.lim, node, old, genuine)
+	const size = 12
+	_, count := old.Count()
+	for i := range count {
+		at := size + i*size
+		to, from := node[at:at+size], old[at:at+size]
+		var start, n uint64
+		table, startLo, startHi := extentFields, 8, 6
+		if old.Depth() == 0 {
+			x := old.Extent(i)
+			start, n = x.Start, uint64(x.Len)
+		} else {
+			table, startLo, startHi = extentIndexFields, 4, 8
+			start, _ = old.Index(i)
+			n = 1
 		}
-		b = b[n:]
+		if start < s.lim.blocks && n <= s.lim.blocks-start {
+			table.write(d, &s.lim, to, from, genuine)
+			continue
+		}
+		// e2fsck prints an extent that cannot be. Its numbers stay where they
+		// are as small as in files, so that no text fits into them.
+		const small = 1 << 20
+		how := genuine
+		if le.Uint32(from) >= small || le.Uint16(from[startHi:]) != 0 {
+			how = garbage
+		}
+		table.write(d, &s.lim, to, from, how)
+		if how == garbage && le.Uint16(from[startHi:]) == 0 {
+			v := uint64(le.Uint32(from[startLo:]))
+			le.PutUint32(to[startLo:], uint32(d.noise(v, 4, func(v uint64) bool { return v >= s.lim.blocks || n > s.lim.blocks-v })))
+		}
 	}
 }
 
-// varied tells whether so many different bytes are there as a text has, and the
-// bits of blocks in a row have not.
-func varied(b []byte) bool {
-	const least = 8
-	var seen [256]bool
-	n := 0
-	for _, c := range b {
-		if !seen[c] {
-			seen[c] = true
-			n++
-		}
-	}
-	return n >= least
-}
-
-// minTextInNumbers is how long text has to be, in bytes, to be taken for it
-// where times and block numbers stand side by side.
-const minTextInNumbers = 24
-
-// textual tells whether all bytes may be those of a text, in ASCII or UTF-8.
-func textual(b []byte) bool {
-	for _, c := range b {
-		if !isText[c] {
-			return false
-		}
-	}
-	return true
-}
-
-// isText tells which bytes those are.
-var isText = func() (is [256]bool) {
-	for c := range is {
-		switch {
-		case c < ' ' && c != '\t' && c != '\n' && c != '\r', c == 0x7F, c == 0xC0, c == 0xC1, c > 0xF4:
-		default:
-			is[c] = true
-		}
-	}
-	return is
-}()
-
-// validText tells whether textual bytes are UTF-8 but for a character cut off
-// at either end.
-func validText(b []byte) bool {
-	for range utf8.UTFMax - 1 {
-		if len(b) > 0 && !utf8.RuneStart(b[0]) {
-			b = b[1:]
-		}
-	}
-	for i := range min(utf8.UTFMax, len(b)) {
-		if utf8.Valid(b[:len(b)-i]) {
-			return true
-		}
-	}
-	return false
-}
-
-// extentNode scrubs a node of an extent tree.
-func (s *scrubber) extentNode(node ext.ExtentNode) {
-	room, rest := node.Unused()
-	clear(room)
-	clear(rest)
-}
-
-// extentBlock scrubs the block of an extent tree's node.
-func (s *scrubber) extentBlock(block []byte) {
+// extentBlock scrubs block n, of an extent tree's node.
+func (s *scrubber) extentBlock(d *drawer, n uint64, block []byte) {
 	node := ext.ExtentNode(block)
 	if !node.Valid() {
 		clear(block)
 		return
 	}
 	before, ok := ext.ExtentBlockChecksum(0, block)
-	s.extentNode(node)
-	if after, _ := ext.ExtentBlockChecksum(s.seeds.inode, block); ok && s.sums && before != after {
-		xor32(ext.ExtentChecksumField(block), before^after)
+	var stored uint32
+	if ok {
+		stored = le.Uint32(ext.ExtentChecksumField(block))
 	}
+	s.extentNode(d, node)
+	if ok {
+		after, _ := ext.ExtentBlockChecksum(s.seeds.inode, block)
+		s.linkedSum(d, n, ext.ExtentChecksumField(block), stored, before, after)
+	}
+}
+
+// allInUse tells whether the bitmaps of the source say that all blocks which
+// words number are in use.
+func (s *scrubber) allInUse(b []byte) bool {
+	for ; len(b) >= 4; b = b[4:] {
+		if v := uint64(le.Uint32(b)); v != 0 && !s.inUse(v) {
+			return false
+		}
+	}
+	return true
 }

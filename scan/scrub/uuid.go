@@ -18,10 +18,6 @@ type seeds struct {
 	inode       uint32 // of what belongs to an inode
 	blockBitmap uint32 // the checksum of a block bitmap
 	inodeBitmap uint32
-
-	oldUUID, newUUID []byte
-	gdtSums          bool // descriptors have checksums of the UUID, without metadata_csum
-	descSize         int
 }
 
 // drawSeeds finds by what the seeds of a filesystem change.
@@ -39,10 +35,8 @@ func (s *scrubber) drawSeeds(res *scan.Result) {
 	if err != nil {
 		return
 	}
-	oldUUID, newUUID := sb.UUID(), drawn.UUID()
-	s.seeds = seeds{uuid: true, oldUUID: oldUUID[:], newUUID: newUUID[:], descSize: int(geo.DescSize)}
+	s.seeds.uuid = true
 	if !sb.HasRoCompat(ext.RoCompatMetadataCsum) {
-		s.gdtSums = sb.HasRoCompat(ext.RoCompatGdtCsum)
 		return
 	}
 	s.seeds.block = sb.ChecksumSeed() ^ drawn.ChecksumSeed()
@@ -88,31 +82,4 @@ func (d *drawer) hashSeed(old [4]uint32) (fresh [4]uint32) {
 		fresh[i] = le.Uint32(b[4*i:])
 	}
 	return fresh
-}
-
-// descriptors changes the checksums of and in a block of group descriptors.
-func (s *scrubber) descriptors(block []byte) {
-	for ; s.seeds.uuid && s.descSize > 0 && len(block) >= s.descSize; block = block[s.descSize:] {
-		desc := block[:s.descSize]
-		if allZero(desc) {
-			continue
-		}
-		field := ext.GroupDescChecksumField(desc)
-		switch {
-		case s.sums:
-			before := ext.GroupDescChecksum(0, 0, desc)
-			ext.AdjustGroupDesc(desc, s.blockBitmap, s.inodeBitmap)
-			le.PutUint16(field, le.Uint16(field)^before^ext.GroupDescChecksum(s.seeds.block, 0, desc))
-		case s.gdtSums:
-			le.PutUint16(field, le.Uint16(field)^ext.GroupDescChecksum16(s.oldUUID, 0, desc)^ext.GroupDescChecksum16(s.newUUID, 0, desc))
-		}
-	}
-}
-
-// orphanBlock changes the checksum of a block of the orphan file.
-func (s *scrubber) orphanBlock(block []byte) {
-	if s.sums && s.seeds.uuid {
-		diff := ext.OrphanBlockChecksum(0, 0, block) ^ ext.OrphanBlockChecksum(s.seeds.inode, 0, block)
-		xor32(block[len(block)-4:], diff)
-	}
 }

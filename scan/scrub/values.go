@@ -44,8 +44,11 @@ func (s *scrubber) readValues(ctx context.Context, res *scan.Result) error {
 				return err
 			}
 			h := valueHash{stored: le.Uint32(ext.XattrValueHashField(in))}
-			if h.stored == before { // else it is a time, or wrong
+			switch {
+			case h.stored == before:
 				h.change = before ^ after
+			case in.Flags()&ext.FlagEaInode != 0: // else it is a time
+				h.change = h.stored ^ d.sumOf(h.stored, after, false)
 			}
 			s.values[ino] = h
 			break

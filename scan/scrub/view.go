@@ -15,9 +15,9 @@ import (
 type Summary struct {
 	Placed
 
-	// Overwritten counts the words that stood where damage passes text off as
-	// numbers.
-	Overwritten uint64
+	// Replaced counts the blocks that hold, or hold beside others, a structure
+	// which is none: its numbers were replaced by others of the same magnitude.
+	Replaced uint64
 }
 
 // A LeakError is a word of the source that would have been written.
@@ -38,13 +38,13 @@ type View struct {
 	summary   Summary
 	buffers   sync.Pool
 
-	overwritten atomic.Uint64
+	replaced atomic.Uint64
 }
 
 // Summary returns what scrubbing did so far.
 func (v *View) Summary() Summary {
 	s := v.summary
-	s.Overwritten = v.overwritten.Load()
+	s.Replaced = v.replaced.Load()
 	return s
 }
 
@@ -98,11 +98,11 @@ func (v *View) ReadAt(p []byte, off int64) (n int, err error) {
 }
 
 // verify searches scrubbed blocks, the bytes of the image from off, for words
-// that are left. Damage can have put them where nothing but numbers stands:
-// there they are overwritten, and counted, and all that are left in the same
-// block with them, as what is overwritten may be what told what the rest is.
-func (v *View) verify(d *drawer, p []byte, off int64) error {
-	damaged := int64(-1) // the block
+// that are left. It changes nothing. A word that stands where the rules keep
+// numbers, or in a name that they keep, is there by chance.
+func (v *View) verify(p []byte, off int64) error {
+	var kept []bool // by the rules, of the block that the last word stood in
+	last := int64(-1)
 	for from := 0; ; {
 		at, n, ok := v.s.words.find(p[from:])
 		if !ok {
@@ -110,14 +110,15 @@ func (v *View) verify(d *drawer, p []byte, off int64) error {
 		}
 		at += from
 		block := (off + int64(at)) / v.blockSize
-		start := int(max(block*v.blockSize-off, 0))
-		if block != damaged && !v.s.numeric(uint64(block), p[start:], at-start) {
+		start := int(block*v.blockSize - off)
+		data := p[start:min(start+int(v.blockSize), len(p))]
+		if block != last {
+			kept, last = v.s.explain(uint64(block), data), block
+		}
+		if !explained(kept, data, at-start, n) {
 			return &LeakError{off + int64(at), n}
 		}
-		damaged = block
-		v.s.overwrite(d, p[at:at+n])
-		v.overwritten.Add(1)
-		from = max(at-maxWord+1, 0) // what was drawn may end another word
+		from = at + 1
 	}
 }
 
@@ -139,10 +140,14 @@ func (v *View) scrub(p []byte, off int64) error {
 		}
 		stop = min(stop, end)
 		for n := start; n < stop; n += v.blockSize {
+			d.replaced = false
 			v.s.block(d, uint64(n/v.blockSize), p[n-off:][:v.blockSize:v.blockSize])
+			if d.replaced {
+				v.replaced.Add(1)
+			}
 		}
 		if !v.s.unverified {
-			if err := v.verify(d, p[start-off:stop-off], start); err != nil {
+			if err := v.verify(p[start-off:stop-off], start); err != nil {
 				return err
 			}
 		}

@@ -4,8 +4,8 @@ import (
 	"bytes"
 	"cmp"
 	"encoding/binary"
+	"math/bits"
 	"slices"
-	"strings"
 	"sync"
 
 	"e2qcow/ext"
@@ -37,7 +37,7 @@ func keptXattr(index uint8, name []byte) bool {
 		case "selinux", "capability", "evm", "ima", "apparmor":
 			return true
 		}
-		return bytes.HasPrefix(name, []byte("SMACK64"))
+		return isSmack(name)
 	case ext.XattrSystem:
 		switch string(name) {
 		case "data", "posix_acl_access", "posix_acl_default", "richacl":
@@ -49,6 +49,15 @@ func keptXattr(index uint8, name []byte) bool {
 	return len(name) == 0
 }
 
+// isSmack tells whether a name in security is one of those of Smack.
+func isSmack(name []byte) bool {
+	switch string(name) {
+	case "SMACK64", "SMACK64IPIN", "SMACK64IPOUT", "SMACK64EXEC", "SMACK64MMAP", "SMACK64TRANSMUTE":
+		return true
+	}
+	return false
+}
+
 // A valueRule says what becomes of a value.
 type valueRule uint8
 
@@ -58,6 +67,7 @@ const (
 	valueLabel                // its parts between colons are drawn by themselves
 	valueInline               // the second part of inline data: its file's
 	valueEncryption           // an encryption context: kept unless strict
+	valueBadContext           // what is none in its place: only its version stays
 )
 
 // xattrRule returns the rule for a value. Lists of permissions and
@@ -66,7 +76,7 @@ func xattrRule(index uint8, name, value []byte) valueRule {
 	full := string(name)
 	switch {
 	case index == ext.XattrPosixACLAccess, index == ext.XattrPosixACLDefault,
-		index == ext.XattrSystem && strings.HasPrefix(full, "posix_acl_"):
+		index == ext.XattrSystem && (full == "posix_acl_access" || full == "posix_acl_default"):
 		if isACL(value) {
 			return valueKept
 		}
@@ -74,7 +84,7 @@ func xattrRule(index uint8, name, value []byte) valueRule {
 		if isCapability(value) {
 			return valueKept
 		}
-	case index == ext.XattrSecurity && (full == "selinux" || strings.HasPrefix(full, "SMACK64")):
+	case index == ext.XattrSecurity && (full == "selinux" || isSmack(name)):
 		return valueLabel
 	case index == ext.XattrSystem && full == "data":
 		return valueInline
@@ -82,6 +92,7 @@ func xattrRule(index uint8, name, value []byte) valueRule {
 		if isEncryptionContext(value) {
 			return valueEncryption
 		}
+		return valueBadContext
 	}
 	return valueDrawn
 }
@@ -111,21 +122,41 @@ func isACL(value []byte) bool {
 }
 
 // isCapability tells whether a value is a struct vfs_cap_data of a revision
-// that there is.
+// that there is, with few capabilities or all.
 func isCapability(value []byte) bool {
 	if len(value) < 4 {
 		return false
 	}
-	switch revision := binary.LittleEndian.Uint32(value); revision &^ 1 {
-	case 1 << 24:
-		return len(value) == 12
-	case 2 << 24:
-		return len(value) == 20
-	case 3 << 24:
-		return len(value) == 24
+	sets := 0 // of 32 capabilities
+	switch revision := binary.LittleEndian.Uint32(value); {
+	case revision&^1 == 1<<24 && len(value) == 12:
+		sets = 2
+	case revision&^1 == 2<<24 && len(value) == 20, revision&^1 == 3<<24 && len(value) == 24:
+		sets = 4
+	default:
+		return false
 	}
-	return false
+	for i := range sets {
+		set := binary.LittleEndian.Uint32(value[4+4*i:])
+		all, known := uint32(1<<32-1), uint32(1<<32-1)
+		if i >= 2 {
+			all, known = lastCapabilities, lastCapabilities
+		}
+		if set&^known != 0 || set != all && bits.OnesCount32(set) > maxCapabilities {
+			return false
+		}
+	}
+	return true
 }
+
+const (
+	// lastCapabilities are those from 32 on (CAP_LAST_CAP is 40).
+	lastCapabilities = 0x1FF
+
+	// maxCapabilities is how many of 32 are kept, if it is not all: so no four
+	// letters or digits pass for capabilities.
+	maxCapabilities = 7
+)
 
 // Encryption contexts: struct fscrypt_context_v1 and fscrypt_context_v2. What
 // names the key, and the nonce, stand at their ends.
@@ -158,6 +189,11 @@ func (s *scrubber) xattrValue(d *drawer, rule valueRule, value []byte, inline fu
 		}
 	case valueInline:
 		inline(value)
+	case valueBadContext:
+		if len(value) > 0 && (value[0] == 1 || value[0] == 2) {
+			value = value[1:]
+		}
+		s.value(d, value)
 	case valueEncryption:
 		if s.strict {
 			key := contextV1Key
@@ -206,7 +242,7 @@ func collectXattrs(r *ext.XattrReader, strict bool, add func([]byte)) {
 			for part := range parts(value) {
 				add(part)
 			}
-		case rule == valueEncryption && strict:
+		case rule == valueEncryption && strict, rule == valueBadContext:
 			add(value)
 		}
 	}
@@ -219,37 +255,67 @@ type valueHash struct{ stored, change uint32 }
 // valueHashes has those of the inodes that hold values.
 type valueHashes map[uint32]valueHash
 
-// xattrBlock scrubs an attribute block in place.
-func (s *scrubber) xattrBlock(d *drawer, block []byte, values valueHashes) {
+// xattrHeaderFields is struct ext4_xattr_header, xattrEntryFields struct
+// ext4_xattr_entry, up to the name.
+var (
+	xattrHeaderFields = newStructure("attribute header", ext.XattrHeaderLen, []field{
+		{0x00, 4, "h_magic", number, nil},
+		{0x04, 4, "h_refcount", bounded, below(1 << 16)},
+		{0x08, 4, "h_blocks", bounded, below(1 << 8)},
+		{0x0C, 4, "h_hash", checksum, nil},
+		{0x10, 4, "h_checksum", checksum, nil},
+	})
+	xattrEntryFields = newStructure("attribute entry", ext.XattrEntryLen, []field{
+		{0x0, 1, "e_name_len", number, nil},
+		{0x1, 1, "e_name_index", number, nil},
+		{0x2, 2, "e_value_offs", number, nil},
+		{0x4, 4, "e_value_inum", bounded, possibleInode},
+		{0x8, 4, "e_value_size", bounded, below(1 << 24)},
+		{0xC, 4, "e_hash", checksum, nil},
+	})
+)
+
+// xattrBlock scrubs attribute block n in place.
+func (s *scrubber) xattrBlock(d *drawer, n uint64, block []byte, values valueHashes) {
 	h, ok := ext.DecodeXattrHeader(block)
 	if !ok {
 		clear(block)
 		return
 	}
-	sum := ext.XattrBlockChecksum(0, 0, block)
+	seed, right := s.xattrSum(n, block)
 	hash := ext.XattrBlockHash(block)
-	if !h.Valid() {
+	d.source = append(d.source[:0], block[:ext.XattrHeaderLen]...)
+	clear(block[:ext.XattrHeaderLen])
+	switch {
+	case h.Valid():
+		xattrHeaderFields.write(d, &s.lim, block, d.source, plausible)
+		x := newXattrs(block, ext.XattrHeaderLen)
+		defer x.release()
+		x.read(ext.NewXattrBlockReader(block), values)
+		x.scrub(s, d, values, nil, true)
+		x.clearRest()
+		ext.SetXattrBlockHash(block, d.sumOf(h.Hash, ext.XattrBlockHash(block), h.Hash == hash))
+	case h.KnownMagic():
 		// Of which e2fsck looks at the magic number and the counts.
-		known := h.KnownMagic()
-		clear(block[ext.XattrHeaderLen:])
-		clear(block[ext.XattrReservedOffset:ext.XattrHeaderLen])
-		if !known {
-			clear(block[:ext.XattrHeaderLen])
-			ext.SetXattrCounts(block, h.Refcount, h.Blocks == 1)
+		clear(block)
+		xattrHeaderFields.write(d, &s.lim, block, d.source, plausible)
+	default:
+		clear(block)
+		xattrHeaderFields.write(d, &s.lim, block, d.source, garbage)
+	}
+	ext.SetXattrBlockChecksum(block, d.sumOf(h.Checksum, ext.XattrBlockChecksum(seed, n, block), right))
+}
+
+// xattrSum tells whether the checksum of attribute block n is right, and what
+// the new one begins with.
+func (s *scrubber) xattrSum(n uint64, block []byte) (fresh uint32, right bool) {
+	for _, x := range s.sumSeeds {
+		fresh = x.fresh
+		if ext.VerifyXattrBlock(x.old, n, block) {
+			return fresh, s.sums
 		}
-		ext.SetXattrBlockChecksum(block, h.Checksum^sum^ext.XattrBlockChecksum(s.seeds.block, 0, block))
-		return
 	}
-	x := newXattrs(block, ext.XattrHeaderLen)
-	defer x.release()
-	x.read(ext.NewXattrBlockReader(block), values)
-	x.scrub(s, d, values, nil, true)
-	x.clearRest()
-	clear(block[ext.XattrReservedOffset:ext.XattrHeaderLen])
-	if h.Hash != 0 {
-		ext.SetXattrBlockHash(block, h.Hash^hash^ext.XattrBlockHash(block))
-	}
-	ext.SetXattrBlockChecksum(block, h.Checksum^sum^ext.XattrBlockChecksum(s.seeds.block, 0, block))
+	return fresh, false
 }
 
 // inodeXattrs scrubs what lies behind the fixed fields of an inode, in place;
@@ -414,16 +480,17 @@ func (x *xattrs) scrub(s *scrubber, d *drawer, values valueHashes, inline func([
 	}
 	for i := range x.entries {
 		n := &x.entries[i]
-		if !n.hashed {
-			continue
+		name, head := x.area[n.name:n.end], x.area[n.head:n.name]
+		stored := ext.XattrEntryHash(head)
+		is := ext.XattrHash(name, x.area[n.value:n.valueEnd], n.signed)
+		if n.valueInode != 0 {
+			h := values[n.valueInode]
+			is = ext.XattrHashInode(ext.XattrHash(name, nil, n.signed), h.stored^h.change)
 		}
-		name, head := x.area[n.name:n.end], x.area[n.head:]
-		if n.valueInode == 0 {
-			ext.SetXattrEntryHash(head, ext.XattrHash(name, x.area[n.value:n.valueEnd], n.signed))
-			continue
-		}
-		h := values[n.valueInode]
-		ext.SetXattrEntryHash(head, ext.XattrHashInode(ext.XattrHash(name, nil, n.signed), h.stored^h.change))
+		d.source = append(d.source[:0], head...)
+		clear(head)
+		xattrEntryFields.write(d, &s.lim, head, d.source, plausible)
+		ext.SetXattrEntryHash(head, d.sumOf(stored, is, n.hashed))
 	}
 }
 

@@ -8,10 +8,16 @@ import (
 	"testing"
 
 	"e2qcow/ext"
+	"e2qcow/scan"
 )
 
 func newScrubber(strict bool) *scrubber {
-	return &scrubber{keys: newKeyring([KeySize]byte{1, 2, 3}), words: newWords(), strict: strict}
+	return &scrubber{
+		shape: shape{blockSize: 1024, inodeSize: 256, inodes: 1000, firstInode: 11},
+		keys:  newKeyring([KeySize]byte{1, 2, 3}), words: newWords(), index: NewIndex(Options{}), strict: strict, m: new(scan.Map),
+		sums: true, sumSeeds: []sumSeed{{99, 99}},
+		lim:   limits{inodes: 1000, blocks: 8192, groupClusters: 8192, groupInodes: 1000, blockSize: 1024},
+	}
 }
 
 type attribute struct {
@@ -94,7 +100,7 @@ func TestXattrBlock(t *testing.T) {
 		copy(block[400:], "canary in the gap")
 		ext.SetXattrBlockChecksum(block, ext.XattrBlockChecksum(99, 1234, block))
 		s := newScrubber(false)
-		s.xattrBlock(s.keys.get(), block, nil)
+		s.xattrBlock(s.keys.get(), 1234, block, nil)
 		if !ext.VerifyXattrBlock(99, 1234, block) {
 			t.Error("the checksum is wrong")
 		}
@@ -128,8 +134,8 @@ func TestXattrBlock(t *testing.T) {
 func TestXattrStrict(t *testing.T) {
 	s := newScrubber(true)
 	one, two := xattrBlock(everyKind[4:5], false), xattrBlock([]attribute{{ext.XattrEncryption, "c", "\x01\x01\x04\x02descriptanother nonce 16", 0}}, false)
-	s.xattrBlock(s.keys.get(), one, nil)
-	s.xattrBlock(s.keys.get(), two, nil)
+	s.xattrBlock(s.keys.get(), 1234, one, nil)
+	s.xattrBlock(s.keys.get(), 1234, two, nil)
 	a, b := readXattrs(t, ext.NewXattrBlockReader(one))[0].value, readXattrs(t, ext.NewXattrBlockReader(two))[0].value
 	if a[:12] != b[:12] || a[12:] == b[12:] || a[:4] != encryption[:4] || a[4:12] == encryption[4:12] {
 		t.Errorf("contexts became %q and %q", a, b)
@@ -144,26 +150,32 @@ func TestXattrOrder(t *testing.T) {
 	}
 	block := xattrBlock(list, false)
 	s := newScrubber(false)
-	s.xattrBlock(s.keys.get(), block, nil)
+	s.xattrBlock(s.keys.get(), 1234, block, nil)
 	got := readXattrs(t, ext.NewXattrBlockReader(block))
 	if !slices.IsSortedFunc(got, func(a, b attribute) int { return bytes.Compare([]byte(a.name), []byte(b.name)) }) {
 		t.Errorf("out of order: %v", got)
 	}
 }
 
-// TestXattrHash checks that a wrong hash stays as it is, and that a checksum
-// stays as wrong.
+// TestXattrHash checks that a wrong hash and a wrong checksum stay wrong, but by
+// nothing that tells of what was there.
 func TestXattrHash(t *testing.T) {
 	block := xattrBlock(everyKind[:1], false)
 	ext.SetXattrEntryHash(block[ext.XattrHeaderLen:], 0x12345678)
 	ext.SetXattrBlockChecksum(block, ext.XattrBlockChecksum(99, 1234, block)^0xff)
 	s := newScrubber(false)
-	s.xattrBlock(s.keys.get(), block, nil)
-	if got := ext.XattrEntryHash(block[ext.XattrHeaderLen:]); got != 0x12345678 {
-		t.Errorf("hash %#x", got)
+	s.xattrBlock(s.keys.get(), 1234, block, nil)
+	r := ext.NewXattrBlockReader(block)
+	r.Next()
+	value, _ := r.Value()
+	switch ext.XattrEntryHash(block[ext.XattrHeaderLen:]) {
+	case 0, 0x12345678, ext.XattrHash(r.Entry().Name, value, false):
+		t.Error("the hash is right, none, or as it was")
 	}
-	if h, _ := ext.DecodeXattrHeader(block); h.Checksum != ext.XattrBlockChecksum(99, 1234, block)^0xff {
-		t.Error("the checksum is not as wrong as it was")
+	h, _ := ext.DecodeXattrHeader(block)
+	switch h.Checksum ^ ext.XattrBlockChecksum(99, 1234, block) {
+	case 0, 0xff:
+		t.Error("the checksum is right, or as wrong as it was")
 	}
 }
 
@@ -175,7 +187,7 @@ func TestXattrValueInode(t *testing.T) {
 	d := s.keys.get()
 	stored := ext.XattrValueHash(7, value)
 	s.value(d, value)
-	s.xattrBlock(d, block, valueHashes{77: {stored, stored ^ ext.XattrValueHash(7, value)}})
+	s.xattrBlock(d, 1234, block, valueHashes{77: {stored, stored ^ ext.XattrValueHash(7, value)}})
 	r := ext.NewXattrBlockReader(block)
 	r.Next()
 	e := r.Entry()
@@ -217,7 +229,7 @@ func TestXattrBroken(t *testing.T) {
 	at := ext.XattrHeaderLen + round4(16+len(everyKind[0].name)) + 16
 	copy(long[at:], "\xff\x01canary canary canary") // an entry that runs over the end
 	long = long[:at+200]
-	s.xattrBlock(s.keys.get(), long, nil)
+	s.xattrBlock(s.keys.get(), 1234, long, nil)
 	if r := ext.NewXattrBlockReader(long); bytes.Contains(long, []byte("canary")) || !r.Next() || !r.Next() || r.Next() || r.Err() == nil {
 		t.Errorf("became %q, %v", long, r.Err())
 	}
@@ -225,12 +237,12 @@ func TestXattrBroken(t *testing.T) {
 	into := xattrBlock(everyKind[:2], false) // the second value is the first name
 	second := into[at-16:]
 	binary.LittleEndian.PutUint16(second[2:], ext.XattrHeaderLen+16)
-	s.xattrBlock(s.keys.get(), into, nil)
+	s.xattrBlock(s.keys.get(), 1234, into, nil)
 	if bytes.Contains(into, []byte("canary")) {
 		t.Errorf("became %q", into)
 	}
 	none := []byte("no header at all, canary canary canary, canary canary")
-	s.xattrBlock(s.keys.get(), none, nil)
+	s.xattrBlock(s.keys.get(), 1234, none, nil)
 	if bytes.Contains(none, []byte("canary")) {
 		t.Errorf("became %q", none)
 	}
@@ -249,16 +261,19 @@ func FuzzXattrs(f *testing.F) {
 		s := newScrubber(false)
 		d := s.keys.get()
 		one, two := bytes.Clone(data), bytes.Clone(data)
-		s.xattrBlock(d, one, nil)
-		s.xattrBlock(d, two, nil)
+		s.xattrBlock(d, 1234, one, nil)
+		s.xattrBlock(d, 1234, two, nil)
 		if !bytes.Equal(one, two) {
 			t.Error("not the same twice")
 		}
 		if h, ok := ext.DecodeXattrHeader(data); ok {
-			was := h.Checksum ^ ext.XattrBlockChecksum(0, 0, data)
+			was, stored := h.Checksum == ext.XattrBlockChecksum(99, 1234, data), h.Checksum
 			h, _ = ext.DecodeXattrHeader(one)
-			if now := h.Checksum ^ ext.XattrBlockChecksum(0, 0, one); now != was {
-				t.Error("the checksum is not as it was")
+			if now := h.Checksum == ext.XattrBlockChecksum(99, 1234, one); now != was {
+				t.Errorf("the checksum was right: %v, is: %v", was, now)
+			}
+			if stored == 0 && !was && h.Checksum != 0 {
+				t.Error("there is a checksum where none was")
 			}
 		}
 		if len(data) >= 128 {
@@ -276,6 +291,6 @@ func BenchmarkXattrBlock(b *testing.B) {
 	b.ReportAllocs()
 	for b.Loop() {
 		copy(block, source)
-		s.xattrBlock(d, block, nil)
+		s.xattrBlock(d, 1234, block, nil)
 	}
 }

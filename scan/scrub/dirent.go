@@ -1,0 +1,42 @@
+package scrub
+
+// direntFields is struct ext4_dir_entry_2, up to the name.
+var direntFields = newStructure("directory entry", direntHeader, []field{
+	{0, 4, "inode", bounded, possibleInode},
+	{4, 2, "rec_len", number, nil},
+	{6, 1, "name_len", number, nil},
+	{7, 1, "file_type", number, nil},
+})
+
+// direntTailFields is struct ext4_dir_entry_tail, behind an entry without a name.
+var direntTailFields = newStructure("directory tail", direntTail, []field{
+	{4, 2, "det_rec_len", number, nil},
+	{7, 1, "det_reserved_ft", number, nil},
+	{8, 4, "det_checksum", checksum, nil},
+})
+
+// dirent scrubs what stands before a name, at an offset of a block whose entries
+// are sound or not. Of a length that cannot be there stays what e2fsck decides
+// by: whether it is a multiple of four, and runs over the end.
+func (s *scrubber) dirent(d *drawer, l layout, block []byte, at int, sound bool) {
+	b := block[at : at+direntHeader]
+	if ino := uint64(le.Uint32(b)); !possibleInode(&s.lim, ino) {
+		le.PutUint32(b, uint32(d.noise(ino, 4, func(v uint64) bool { return !possibleInode(&s.lim, v) })))
+	}
+	const types = 8 // EXT4_FT_MAX
+	if sound {
+		return
+	}
+	if b[7] >= types && b[7] != direntTailType {
+		b[7] = byte(d.noise(uint64(b[7]), 1, func(v uint64) bool { return v >= types && v != direntTailType }))
+	}
+	recLen, left := uint64(le.Uint16(b[4:])), uint64(len(block)-at)
+	if recLen%4 == 0 && recLen <= left {
+		return
+	}
+	le.PutUint16(b[4:], uint16(d.noise(recLen, 2, func(v uint64) bool {
+		return v%4 == recLen%4 && v > left == (recLen > left)
+	})))
+}
+
+const direntTailType = 0xDE

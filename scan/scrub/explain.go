@@ -1,0 +1,196 @@
+package scrub
+
+import (
+	"bytes"
+	"slices"
+
+	"e2qcow/ext"
+	"e2qcow/scan"
+)
+
+// The search for words is a proof that the rules leave none: so it is told
+// where the rules keep numbers and names, by the same tables that they are
+// written by.
+
+// keptWords are the longer ones of the names that rules keep: what stands in
+// one of them is no word of a user.
+var keptWords = [...]string{
+	lostAndFound, ".journal.dat", "capability", "apparmor", "posix_acl_access", "posix_acl_default",
+	"SMACK64IPIN", "SMACK64IPOUT", "SMACK64EXEC", "SMACK64MMAP", "SMACK64TRANSMUTE",
+}
+
+// explain returns which bytes of a scrubbed block the rules keep.
+func (s *scrubber) explain(number uint64, block []byte) []bool {
+	e := explainer{s: s, block: block, kept: make([]bool, len(block))}
+	e.explain(number)
+	return e.kept
+}
+
+// explained tells whether the word of n bytes at byte off of a scrubbed block
+// stands in what rules keep.
+func explained(kept []bool, block []byte, off, n int) bool {
+	if off+n > len(block) {
+		return false
+	}
+	word := block[off : off+n]
+	for _, name := range keptWords {
+		if i := bytes.Index([]byte(name), word); i >= 0 && off >= i && bytes.HasPrefix(block[off-i:], []byte(name)) {
+			return true
+		}
+	}
+	return !slices.Contains(kept[off:off+n], false)
+}
+
+// An explainer marks what of a scrubbed block rules keep.
+type explainer struct {
+	s     *scrubber
+	block []byte
+	kept  []bool
+	dir   *directory
+}
+
+func (e *explainer) keep(from, to int) {
+	for i := max(from, 0); i < min(to, len(e.kept)); i++ {
+		e.kept[i] = true
+	}
+}
+
+// fields marks the numbers of a structure at an offset.
+func (e *explainer) fields(st *structure, at int) {
+	for _, f := range st.fields {
+		if f.rule != drawn && (f.rule != part || st == superblockFields) {
+			e.keep(at+f.off, at+f.off+f.size)
+		}
+	}
+}
+
+// explain marks what is kept of a block, as each of the kinds that it may be.
+func (e *explainer) explain(number uint64) {
+	m := e.s.m
+	if e.s.inJournal(number) {
+		e.journal(number)
+		return
+	}
+	if m.Contains(scan.Superblock, number) {
+		at := 0
+		if number == 0 && len(e.block) > ext.SuperblockOffset {
+			at = ext.SuperblockOffset
+		}
+		e.fields(superblockFields, at)
+	}
+	for _, k := range [...]scan.Kind{scan.GroupDescs, scan.BlockBitmap, scan.InodeBitmap, scan.ExtentNode, scan.IndirectBlock,
+		scan.Quota, scan.OrphanFile, scan.EncryptedSymlink} {
+		if m.Contains(k, number) {
+			e.keep(0, len(e.block))
+		}
+	}
+	if m.Contains(scan.Mmp, number) {
+		e.fields(mmpFields, 0)
+	}
+	if m.Contains(scan.Claimed, number) && e.s.claimed(number) == scan.IndirectBlock {
+		e.keep(0, len(e.block))
+	}
+	if m.Contains(scan.InodeTable, number) {
+		if t, ok := e.s.table(number); ok {
+			for at, size := 0, int(t.InodeSize); at+size <= len(e.block); at += size {
+				e.inode(at, e.block[at:at+size])
+			}
+		}
+	}
+	if m.Contains(scan.Xattr, number) || e.s.claimed(number) == scan.Xattr {
+		e.fields(xattrHeaderFields, 0)
+		e.attributes(ext.NewXattrBlockReader(e.block), 0)
+	}
+	if e.s.index.ownerOf(number) != 0 || m.Contains(scan.Directory, number) {
+		e.dir = e.s.index.dirs[e.s.index.ownerOf(number)]
+		l := layout{blockSize: e.s.blockSize, inodes: e.s.inodes,
+			indexed: e.dir != nil && e.dir.indexed, hashed: e.dir != nil && e.dir.encrypted && e.dir.folds}
+		l.walkBlock(e.block, e)
+	}
+}
+
+// inode marks what is kept of an inode at an offset of the block.
+func (e *explainer) inode(at int, in ext.Inode) {
+	e.fields(inodeFields, at)
+	start := at + ext.IBlockOffset
+	switch e.s.use(in) {
+	case useTree, useFreed, useDevice, useNothing:
+		e.keep(start, start+ext.IBlockSize)
+	case useDirectory:
+		if _, chain, ok := ext.InlineDirectory(in.IBlock()); ok {
+			e.keep(start, start+ext.IBlockSize-len(chain))
+			layout{blockSize: e.s.blockSize, inodes: e.s.inodes}.walkChain(chain, e)
+		}
+	case useTarget:
+		if in.Flags()&ext.FlagEncrypt != 0 {
+			e.keep(start, start+ext.IBlockSize)
+		}
+	}
+	e.attributes(ext.NewInodeXattrReader(in), at)
+}
+
+// attributes marks the heads of attributes, and the values that are kept.
+func (e *explainer) attributes(r ext.XattrReader, base int) {
+	for r.Next() {
+		a := r.Entry()
+		e.fields(xattrEntryFields, base+a.Offset)
+		off, size, ok := r.ValueRange()
+		value, _ := r.Value()
+		if !ok {
+			continue
+		}
+		switch rule := xattrRule(a.NameIndex, a.Name, value); {
+		case rule == valueKept, rule == valueEncryption && !e.s.strict:
+			e.keep(base+off, base+off+size)
+		case rule == valueInline && e.s.use(e.block[base:]) == useDirectory:
+			layout{blockSize: e.s.blockSize, inodes: e.s.inodes}.walkChain(value, e)
+		}
+	}
+}
+
+// journal marks what is kept of a block of a journal: of a copy what is kept of
+// the block it is of.
+func (e *explainer) journal(number uint64) {
+	for i := range e.s.journals {
+		j := &e.s.journals[i]
+		n, ok := j.at(number)
+		if !ok {
+			continue
+		}
+		role, known := j.index.roles[n]
+		switch {
+		case n == 0, known && role.kind != ext.JournalData:
+			e.keep(0, len(e.block)) // nothing but numbers
+		case known:
+			if place := j.index.place(role.block); !e.s.inJournal(place) {
+				e.explain(place)
+			}
+		default:
+			var edit ext.FastCommitEdit
+			scratch := bytes.Clone(e.block)
+			edit.Block(scratch, len(scratch), func(t *ext.FastCommitTag) {
+				if t.Type == ext.FastCommitInode {
+					at := cap(scratch) - cap(t.Raw)
+					e.inode(at, ext.Inode(t.Raw))
+				}
+			})
+		}
+		return
+	}
+}
+
+func (e *explainer) mark(b []byte) {
+	at := cap(e.block) - cap(b)
+	e.keep(at, at+len(b))
+}
+
+func (e *explainer) header(b []byte)     { e.mark(b) }
+func (e *explainer) number(b []byte)     { e.mark(b) }
+func (e *explainer) hash(b []byte)       { e.mark(b) }
+func (e *explainer) root(ext.IndexBlock) {}
+
+func (e *explainer) entry(name []byte, ino uint32) {
+	if e.dir != nil && e.dir.kept(e.s.index.opt) && ino != 0 {
+		e.mark(name)
+	}
+}

@@ -1,0 +1,209 @@
+package scrub
+
+import (
+	"math/bits"
+)
+
+// A scrubbed structure begins as zeros. Each byte of it that is not zero was
+// written by the rule of a field. So the table of the fields of a structure
+// says all that an image can hold of it, and the tests read the same table.
+
+// A rule says what is written for a field.
+type rule uint8
+
+const (
+	// number is a number that may have any value. It stays as it is in a
+	// structure that is genuine, and becomes noise in another.
+	number rule = iota + 1
+
+	// bounded is a number that has limits. One that is beyond them becomes
+	// noise that is beyond them too.
+	bounded
+
+	// unset is a number that is zero unless something is wrong. It becomes
+	// noise where it is not zero.
+	unset
+
+	// checksum is computed anew: see [scrubber.sum32].
+	checksum
+
+	// drawn is text, or a list of names: its own code draws it.
+	drawn
+
+	// part is a structure of its own, with rules of its own.
+	part
+)
+
+// A field is a field of a structure.
+type field struct {
+	off, size int    // bytes
+	name      string // the kernel's
+	rule      rule
+
+	// possible tells whether a bounded number is within its limits.
+	possible func(*limits, uint64) bool
+}
+
+// limits are the numbers of a filesystem that bound others.
+type limits struct {
+	inodes        uint64 // s_inodes_count
+	blocks        uint64 // s_blocks_count
+	groupClusters uint64 // s_clusters_per_group
+	groupInodes   uint64 // s_inodes_per_group
+	blockSize     uint64 // bytes
+	lastWrite     uint64 // s_wtime
+}
+
+// A structure is a table of fields, ascending. What no field names is zero.
+type structure struct {
+	name   string
+	size   int // bytes
+	fields []field
+	mask   []byte // 0xFF at the bytes of numbers
+}
+
+func newStructure(name string, size int, fields []field) *structure {
+	st := &structure{name, size, fields, make([]byte, size)}
+	for _, f := range fields {
+		if f.rule == number || f.rule == bounded {
+			for i := range f.size {
+				st.mask[f.off+i] = 0xFF
+			}
+		}
+	}
+	return st
+}
+
+// A standing says how far a structure is what it is taken for.
+type standing uint8
+
+const (
+	genuine   standing = iota // its checksum is right: all numbers stay
+	plausible                 // without a checksum, it passes: numbers beyond their limits become noise
+	doubtful                  // its checksum is wrong, but it passes: so does each number that has no limits
+	garbage                   // it is none: all numbers become noise
+)
+
+// write writes the numbers of a structure into dst, which is zero, from src.
+// Both may be shorter than the structure: fields that do not fit are left out.
+func (st *structure) write(d *drawer, l *limits, dst, src []byte, how standing) {
+	n := min(len(dst), len(src))
+	d.replaced = d.replaced || how == garbage
+	if how == genuine && n >= st.size {
+		for i := 0; i+8 <= st.size; i += 8 {
+			le.PutUint64(dst[i:], le.Uint64(src[i:])&le.Uint64(st.mask[i:]))
+		}
+		for i := st.size &^ 7; i < st.size; i++ {
+			dst[i] = src[i] & st.mask[i]
+		}
+	}
+	for i := range st.fields {
+		f := &st.fields[i]
+		if f.off+f.size > n {
+			return
+		}
+		if f.rule == unset || how != genuine || n < st.size {
+			f.write(d, l, dst[f.off:f.off+f.size], src[f.off:f.off+f.size], how)
+		}
+	}
+}
+
+// write writes one field.
+func (f *field) write(d *drawer, l *limits, dst, src []byte, how standing) {
+	switch f.rule {
+	case number, bounded, unset:
+	default:
+		return
+	}
+	if f.size > 8 {
+		// An identity, such as a UUID: it has no shape that noise could keep.
+		if how != garbage && f.rule == number {
+			copy(dst, src)
+		}
+		return
+	}
+	v := uintOf(src)
+	fits := f.possible == nil || f.possible(l, v)
+	switch {
+	case f.rule == unset:
+		v = d.noise(v, f.size, nil)
+	case how == garbage && !fits, f.rule == bounded && how != genuine && !fits:
+		v = d.noise(v, f.size, func(v uint64) bool { return !f.possible(l, v) })
+	case how == garbage && f.possible != nil:
+		v = d.noise(v, f.size, func(v uint64) bool { return f.possible(l, v) })
+	case how == garbage, how == doubtful && f.rule == number:
+		v = d.noise(v, f.size, nil)
+	}
+	putUint(dst, v)
+}
+
+// flaws counts the bounded numbers that are beyond their limits and the unset
+// ones that are not zero.
+func (st *structure) flaws(l *limits, src []byte) (n int) {
+	for i := range st.fields {
+		f := &st.fields[i]
+		if f.off+f.size > len(src) {
+			break
+		}
+		b := src[f.off : f.off+f.size]
+		switch {
+		case f.rule == unset && !allZero(b), f.rule == bounded && !f.possible(l, uintOf(b)):
+			n++
+		}
+	}
+	return n
+}
+
+// noiseTries is how many numbers are drawn to find one that fits.
+const noiseTries = 16
+
+// noise draws a number of size bytes in place of v, by v alone: as many bits,
+// so the magnitude stays. Zero stays zero. fits, unless nil, says which numbers
+// will do; of all ones it is taken for granted that they do.
+func (d *drawer) noise(v uint64, size int, fits func(uint64) bool) uint64 {
+	if v == 0 {
+		return 0
+	}
+	n := bits.Len64(v)
+	for try := range uint32(noiseTries) {
+		x, _ := d.random(domainNoise, v, try, uint32(size))
+		x = x&(1<<n-1) | 1<<(n-1)
+		if (x != v || n < 8) && (fits == nil || fits(x)) {
+			return x
+		}
+	}
+	if fits != nil {
+		if top := uint64(1) << (n - 1); fits(top) {
+			return top
+		}
+		return 1<<(8*size-1)<<1 - 1
+	}
+	return 1 << (n - 1)
+}
+
+// uintOf returns a little-endian number of up to eight bytes.
+func uintOf(b []byte) uint64 {
+	switch len(b) {
+	case 1:
+		return uint64(b[0])
+	case 2:
+		return uint64(le.Uint16(b))
+	case 4:
+		return uint64(le.Uint32(b))
+	}
+	return le.Uint64(b)
+}
+
+// putUint writes it.
+func putUint(b []byte, v uint64) {
+	switch len(b) {
+	case 1:
+		b[0] = byte(v)
+	case 2:
+		le.PutUint16(b, uint16(v))
+	case 4:
+		le.PutUint32(b, uint32(v))
+	default:
+		le.PutUint64(b, v)
+	}
+}
