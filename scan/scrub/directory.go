@@ -218,9 +218,10 @@ func (s *scrubber) directoryBlock(d *drawer, n uint64, block []byte) {
 	if ok {
 		stored = le.Uint32(block[at:])
 	}
+	right := ok && s.linkedRight(d, n, block, ext.VerifyDirBlock)
 	s.entries(d, l, block, r, l.walkBlock)
 	if after, at, still := ext.DirBlockChecksum(s.seeds.inode, block); ok && still {
-		s.linkedSum(d, n, block[at:], stored, before, after)
+		le.PutUint32(block[at:], d.linkedSum(stored, before, after, right))
 	}
 }
 

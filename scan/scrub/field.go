@@ -17,7 +17,8 @@ const (
 	number rule = iota + 1
 
 	// bounded is a number that has limits. One that is beyond them becomes
-	// noise that is beyond them too.
+	// noise that is beyond them too, unless it is the only one
+	// in its structure, and small.
 	bounded
 
 	// unset is a number that is zero unless something is wrong. It becomes
@@ -40,7 +41,8 @@ type field struct {
 	name      string // the kernel's
 	rule      rule
 
-	// possible tells whether a bounded number is within its limits.
+	// possible tells whether a bounded number is within its limits, and whether
+	// another is within reason, where it has any.
 	possible func(*limits, uint64) bool
 }
 
@@ -97,10 +99,15 @@ func (st *structure) write(d *drawer, l *limits, dst, src []byte, how standing) 
 			dst[i] = src[i] & st.mask[i]
 		}
 	}
+	single := how != garbage && st.flaws(l, src[:n]) == 1
 	for i := range st.fields {
 		f := &st.fields[i]
 		if f.off+f.size > n {
 			return
+		}
+		if single && f.rule == bounded && f.size <= 4 && uintOf(src[f.off:f.off+f.size]) < 1<<16 {
+			copy(dst[f.off:f.off+f.size], src[f.off:])
+			continue
 		}
 		if f.rule == unset || how != genuine || n < st.size {
 			f.write(d, l, dst[f.off:f.off+f.size], src[f.off:f.off+f.size], how)
@@ -125,9 +132,10 @@ func (f *field) write(d *drawer, l *limits, dst, src []byte, how standing) {
 	v := uintOf(src)
 	fits := f.possible == nil || f.possible(l, v)
 	switch {
+	case plainBytes(src):
 	case f.rule == unset:
 		v = d.noise(v, f.size, nil)
-	case how == garbage && !fits, f.rule == bounded && how != genuine && !fits:
+	case how == garbage && !fits, f.rule == bounded && how != genuine && !fits, how == plausible && !fits:
 		v = d.noise(v, f.size, func(v uint64) bool { return !f.possible(l, v) })
 	case how == garbage && f.possible != nil:
 		v = d.noise(v, f.size, func(v uint64) bool { return f.possible(l, v) })
@@ -135,6 +143,17 @@ func (f *field) write(d *drawer, l *limits, dst, src []byte, how standing) {
 		v = d.noise(v, f.size, nil)
 	}
 	putUint(dst, v)
+}
+
+// plainBytes tells whether all bits of each byte are alike, as in what was
+// erased: that says nothing.
+func plainBytes(b []byte) bool {
+	for _, c := range b {
+		if c != 0 && c != 0xFF {
+			return false
+		}
+	}
+	return true
 }
 
 // flaws counts the bounded numbers that are beyond their limits and the unset

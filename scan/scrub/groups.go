@@ -185,18 +185,14 @@ func (s *scrubber) addBitmaps(r *scan.Reading, g uint32, desc ext.GroupDesc) {
 }
 
 // trueBitmap tells whether a block is the bitmap that a descriptor speaks of:
-// by its checksum or, without, by the count of zeros in it.
+// by its checksum or by the count of zeros in it.
 func (s *scrubber) trueBitmap(n uint64, data []byte) bool {
 	i, _ := slices.BinarySearchFunc(s.bitmaps, n, func(b bitmap, n uint64) int { return cmp.Compare(b.block, n) })
 	for ; i < len(s.bitmaps) && s.bitmaps[i].block == n; i++ {
 		b := &s.bitmaps[i]
 		used := data[:min(int(b.bits/8), len(data))]
-		if b.sums {
-			sum := ext.CRC32C(b.seed, used)
-			if uint16(sum) == uint16(b.sum) && (!b.wide || sum == b.sum) {
-				return true
-			}
-			continue
+		if sum := ext.CRC32C(b.seed, used); b.sums && uint16(sum) == uint16(b.sum) && (!b.wide || sum == b.sum) {
+			return true
 		}
 		zeros := uint32(0)
 		for _, c := range used {
@@ -209,55 +205,84 @@ func (s *scrubber) trueBitmap(n uint64, data []byte) bool {
 	return false
 }
 
-// alone is how many bytes of a wrong bitmap have to be all zeros or all ones on
-// both sides of one that stays.
-const alone = 8
+// A wrong bitmap is drawn where more than denseBytes of any denseWindow bytes in
+// a row are neither all zeros nor all ones: so dense are contents, in UTF-16
+// too, while the bits of a bitmap lie in runs.
+const (
+	denseWindow = 16
+	denseBytes  = 4
+)
 
 // bitmap scrubs block n, a bitmap. Of one that is not what its descriptor says,
-// the runs of zeros and ones stay, and single bytes between such.
+// what is dense becomes noise.
 func (s *scrubber) bitmap(d *drawer, n uint64, block []byte) {
 	if s.trueBitmap(n, block) {
 		return
 	}
-	plain := func(c byte) bool { return c == 0 || c == 0xFF }
+	mixed := func(c byte) bool { return c != 0 && c != 0xFF }
 	d.source = append(d.source[:0], block...)
 	old := d.source
-	last := -alone // where the last byte that is not plain stands
+	count, done := 0, 0 // mixed bytes in the window; what is behind is drawn or stays
 	for i, c := range old {
-		if plain(c) {
+		if mixed(c) {
+			count++
+		}
+		if i >= denseWindow && mixed(old[i-denseWindow]) {
+			count--
+		}
+		if count <= denseBytes {
 			continue
 		}
-		rest := old[i+1 : min(i+1+alone, len(old))]
-		isolated := i-last >= alone
-		for _, c := range rest {
-			isolated = isolated && plain(c)
+		for at := max(i-denseWindow+1, done, 0); at <= i; at++ {
+			if mixed(old[at]) {
+				x, _ := d.random(domainNoise, n, uint32(at), 1<<16|uint32(old[at]))
+				block[at] = byte(x)
+			}
 		}
-		last = i
-		if !isolated {
-			x, _ := d.random(domainNoise, n, uint32(i), 1<<16|uint32(c))
-			block[i] = byte(x)
-		}
+		done = i + 1
+		d.replaced = true
 	}
 }
 
-// inUse tells whether the block bitmap of the source has a block as in use.
-func (s *scrubber) inUse(block uint64) bool {
-	if len(s.readings) == 0 || s.readings[0].Geometry.GroupCount == 0 {
-		return false
+// A usage is a block bitmap that was read to look a block up.
+type usage struct {
+	reading int // 1 + its index; 0 is none
+	group   uint32
+	bitmap  []byte
+}
+
+// inUse tells whether the block bitmap of some reading has a block as in use.
+func (s *scrubber) inUse(d *drawer, block uint64) bool {
+	for i := range s.readings {
+		r := &s.readings[i]
+		geo := r.Geometry
+		if geo.GroupCount == 0 || block < uint64(geo.FirstDataBlock) || block >= geo.BlocksCount || int(geo.BlockSize) != s.blockSize {
+			continue
+		}
+		g := geo.GroupOf(block)
+		if d.usage.reading != i+1 || d.usage.group != g {
+			s.readUsage(d, i, g)
+		}
+		bit := (block - geo.GroupFirstBlock(g)) / uint64(geo.ClusterSize/geo.BlockSize)
+		if b := d.usage.bitmap; bit/8 < uint64(len(b)) && b[bit/8]>>(bit%8)&1 != 0 {
+			return true
+		}
 	}
-	r := &s.readings[0]
+	return false
+}
+
+// readUsage reads the block bitmap of a group.
+func (s *scrubber) readUsage(d *drawer, i int, g uint32) {
+	r := &s.readings[i]
 	geo := r.Geometry
-	if block < uint64(geo.FirstDataBlock) || block >= geo.BlocksCount || int(geo.BlockSize) != s.blockSize {
-		return false
+	u := &d.usage
+	u.reading, u.group = i+1, g
+	u.bitmap = slices.Grow(u.bitmap[:0], s.blockSize)[:s.blockSize]
+	r.ReadBlock(r.DescBlock(g/geo.DescsPerBlock()), u.bitmap)
+	desc := ext.GroupDesc(u.bitmap[g%geo.DescsPerBlock()*geo.DescSize:][:geo.DescSize])
+	if n := desc.BlockBitmap(); desc.Flags()&ext.BgBlockUninit == 0 || !r.Super.HasDescChecksums() {
+		r.ReadBlock(n, u.bitmap)
+	} else {
+		clear(u.bitmap)
 	}
-	g := geo.GroupOf(block)
-	b := make([]byte, s.blockSize)
-	r.ReadBlock(r.DescBlock(g/geo.DescsPerBlock()), b)
-	desc := ext.GroupDesc(b[g%geo.DescsPerBlock()*geo.DescSize:][:geo.DescSize])
-	if desc.Flags()&ext.BgBlockUninit != 0 && r.Super.HasDescChecksums() {
-		return false
-	}
-	r.ReadBlock(desc.BlockBitmap(), b)
-	bit := (block - geo.GroupFirstBlock(g)) / uint64(geo.ClusterSize/geo.BlockSize)
-	return bit/8 < uint64(len(b)) && b[bit/8]>>(bit%8)&1 != 0
 }

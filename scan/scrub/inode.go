@@ -104,7 +104,7 @@ func (s *scrubber) inode(d *drawer, ino uint32, in ext.Inode) {
 			clear(block)
 		}
 	case useDevice, useNothing:
-		s.special(d, old, block, how)
+		s.special(d, ino, old, block, how)
 	}
 	if area := old.InBodyXattrs(); area != nil && s.use(old) != useFreed && in.ExtraSize() == old.ExtraSize() {
 		copy(in[len(in)-len(area):], area)
@@ -118,13 +118,19 @@ func (s *scrubber) inode(d *drawer, ino uint32, in ext.Inode) {
 	}
 }
 
-// immutable is EXT4_IMMUTABLE_FL.
-const immutable = 0x10
+const (
+	immutable      = 0x10 // EXT4_IMMUTABLE_FL
+	badBlocksInode = 1    // EXT4_BAD_INO, a file of no type
+)
 
 // special scrubs the i_block of a file that has no blocks. e2fsck takes such an
 // inode for a directory if the first block that it numbers looks like one: then
 // the numbers stay.
-func (s *scrubber) special(d *drawer, old ext.Inode, block []byte, how standing) {
+func (s *scrubber) special(d *drawer, ino uint32, old ext.Inode, block []byte, how standing) {
+	if ino == badBlocksInode {
+		s.pointers(d, block, how == genuine)
+		return
+	}
 	if first := uint64(old.BlockNr(0)); first != 0 && first < s.lim.blocks &&
 		(s.m.Contains(scan.Directory, first) || s.m.Contains(scan.Claimed, first)) {
 		s.pointers(d, block, how == genuine)

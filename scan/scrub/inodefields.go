@@ -13,9 +13,9 @@ var inodeFields = newStructure("inode", inodeFixedEnd, []field{
 	{0x00, 2, "i_mode", bounded, possibleMode},
 	{0x02, 2, "i_uid", number, nil},
 	{0x04, 4, "i_size_lo", number, nil},
-	{0x08, 4, "i_atime", bounded, possibleTime},
-	{0x0C, 4, "i_ctime", bounded, possibleTime},
-	{0x10, 4, "i_mtime", bounded, possibleTime},
+	{0x08, 4, "i_atime", number, possibleTime},
+	{0x0C, 4, "i_ctime", number, possibleTime},
+	{0x10, 4, "i_mtime", number, possibleTime},
 	{0x14, 4, "i_dtime", number, nil},
 	{0x18, 2, "i_gid", number, nil},
 	{0x1A, 2, "i_links_count", number, nil},
@@ -35,13 +35,13 @@ var inodeFields = newStructure("inode", inodeFixedEnd, []field{
 	{0x7E, 2, "l_i_reserved", unset, nil},
 	{0x80, 2, "i_extra_isize", bounded, func(_ *limits, v uint64) bool { return v%4 == 0 && v <= 1024 }},
 	{0x82, 2, "i_checksum_hi", checksum, nil},
-	{0x84, 4, "i_ctime_extra", number, nil},
-	{0x88, 4, "i_mtime_extra", number, nil},
-	{0x8C, 4, "i_atime_extra", number, nil},
-	{0x90, 4, "i_crtime", number, nil},
-	{0x94, 4, "i_crtime_extra", number, nil},
-	{0x98, 4, "i_version_hi", number, nil},
-	{0x9C, 4, "i_projid", number, nil},
+	{0x84, 4, "i_ctime_extra", number, possibleNanoseconds},
+	{0x88, 4, "i_mtime_extra", number, possibleNanoseconds},
+	{0x8C, 4, "i_atime_extra", number, possibleNanoseconds},
+	{0x90, 4, "i_crtime", number, possibleTime},
+	{0x94, 4, "i_crtime_extra", number, possibleNanoseconds},
+	{0x98, 4, "i_version_hi", number, below(1 << 16)},
+	{0x9C, 4, "i_projid", number, below(1 << 24)},
 })
 
 // keptInDoubt are the numbers of an inode by which e2fsck goes on, so that they
@@ -61,6 +61,10 @@ func possibleMode(_ *limits, v uint64) bool {
 // possibleTime bounds times by that of the last write, and a day.
 func possibleTime(l *limits, v uint64) bool { return l.lastWrite == 0 || v <= l.lastWrite+86400 }
 
+// possibleNanoseconds bounds the field beside a time: two bits that go on with
+// the time after 2038, and nanoseconds.
+func possibleNanoseconds(_ *limits, v uint64) bool { return v&3 == 0 && v>>2 < 1e9 }
+
 func possibleBlock(l *limits, v uint64) bool { return v < l.blocks }
 
 func possibleInode(l *limits, v uint64) bool { return v <= l.inodes }
@@ -69,9 +73,13 @@ func possibleInode(l *limits, v uint64) bool { return v <= l.inodes }
 // there is today.
 const unlikelyFlags = 0x8D400000 | 0x00002704
 
-// tooUnlikely is how many fields of an inode have to be odd for it to be
-// taken for something else: damage makes some of them so, contents most.
-const tooUnlikely = 4
+// How many fields of an inode have to be odd for it to be taken for something
+// else: damage makes some of them so, contents most. Where there are checksums
+// and it is wrong, fewer will do.
+const (
+	tooUnlikely        = 3
+	tooUnlikelyInDoubt = 2
+)
 
 // judgeInode tells how far an inode is one.
 func (s *scrubber) judgeInode(in ext.Inode, right bool) standing {
@@ -106,14 +114,22 @@ func (s *scrubber) judgeInode(in ext.Inode, right bool) standing {
 		}
 		count(illegal > 2)
 	}
-	unused := in.LinksCount() == 0 && in.Dtime() == 0 && in.Mode() != 0
+	late := 0
+	for _, f := range inodeFields.fields {
+		if f.rule == number && f.possible != nil && f.off+f.size <= min(len(in), goodOldInodeSize+in.ExtraSize()) &&
+			!f.possible(&s.lim, uintOf(in[f.off:f.off+f.size])) {
+			late++
+		}
+	}
+	odd += late / 2
+	whole := len(in) >= s.inodeSize // else it is cut short, in a fast commit
 	switch {
-	case odd >= tooUnlikely, in.LinksCount() == 0 && odd > 0, unused && !s.orphanFile:
+	case odd >= tooUnlikely, s.sums && whole && odd >= tooUnlikelyInDoubt, in.LinksCount() == 0 && odd > 0 && in.Flags()&ext.FlagEaInode == 0:
 		return garbage
-	case s.sums && len(in) >= s.inodeSize:
+	case s.sums && whole:
 		return doubtful
 	}
-	return plausible // without checksums, or cut short in a fast commit
+	return plausible
 }
 
 // writeInode writes the fields of an inode that are numbers.

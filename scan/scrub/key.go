@@ -70,8 +70,9 @@ type drawer struct {
 
 	claimed  []bool // which bytes of a directory block are somebody's
 	headers  []int  // where entries of it begin
-	replaced bool   // something was taken for garbage
-	copied   bool   // what is being scrubbed is a copy in a journal
+	usage    usage
+	replaced bool // something was taken for garbage
+	copied   bool // what is being scrubbed is a copy in a journal
 
 	replacer replacer
 }

@@ -70,29 +70,55 @@ func (v *visitor) Extents(ino uint32, block uint64, data []byte) {
 	v.verify(ino, block, data, ext.VerifyExtentBlock)
 }
 
-// linkedRight tells whether the checksum of a block was right for each inode
-// that claims it.
-func (x *Index) linkedRight(block uint64) bool {
-	_, wrong := x.wrong[block]
-	return !wrong
+// linkedRight tells whether the checksum of block n, or of a copy of it in a
+// journal, is right.
+func (s *scrubber) linkedRight(d *drawer, n uint64, block []byte, verify func(seed uint32, block []byte) bool) bool {
+	_, wrong := s.index.wrong[n]
+	switch ino := s.index.ownerOf(n); {
+	case !s.sums:
+		return false
+	case !d.copied:
+		return !wrong
+	case ino != 0:
+		for i := range s.readings {
+			r := &s.readings[i]
+			if in, ok := r.ReadInode(ino); ok && verify(ext.InodeSeed(r.Super.ChecksumSeed(), ino, in.Generation()), block) {
+				return true
+			}
+		}
+		return false
+	}
+	return !wrong && s.likeBlock(n, block)
 }
 
-// copyRight tells whether the checksum of a copy of block n in a journal is
-// right: seed, which is what a right one adds to the sum of the copy, has to be
-// that of the block in some reading.
-func (s *scrubber) copyRight(n uint64, seed uint32) bool {
+// likeBlock tells whether the checksum of a copy of a block of an extent tree is
+// right if that of the block is, in some reading: what it adds to the sum of the
+// block with the seed zero is the seed of its inode, carried over the block.
+func (s *scrubber) likeBlock(n uint64, copied []byte) bool {
+	added := func(b []byte) (uint32, bool) {
+		sum, ok := ext.ExtentBlockChecksum(0, b)
+		if !ok {
+			return 0, false
+		}
+		return le.Uint32(ext.ExtentChecksumField(b)) ^ sum, true
+	}
+	want, ok := added(copied)
 	block := make([]byte, s.blockSize)
-	for i := range s.readings {
-		if int(s.readings[i].Geometry.BlockSize) != s.blockSize {
-			continue
-		}
-		s.readings[i].ReadBlock(n, block)
-		if sum, at, ok := ext.DirBlockChecksum(0, block); ok && le.Uint32(block[at:])^sum == seed {
-			return true
-		}
-		if sum, ok := ext.ExtentBlockChecksum(0, block); ok && le.Uint32(ext.ExtentChecksumField(block))^sum == seed {
-			return true
+	for i := 0; ok && i < len(s.readings); i++ {
+		if r := &s.readings[i]; int(r.Geometry.BlockSize) == s.blockSize {
+			r.ReadBlock(n, block)
+			if got, ok := added(block); ok && got == want && ext.ExtentNode(block).Max() == ext.ExtentNode(copied).Max() {
+				return true
+			}
 		}
 	}
 	return false
+}
+
+// linkedSum returns what takes the place of the checksum of a block whose seed
+// is that of its inode. The sums of the format are linear: a right one changes
+// by the sum of what changes in the block. before and after are those sums, with
+// the seed zero and with what it changes by.
+func (d *drawer) linkedSum(stored, before, after uint32, right bool) uint32 {
+	return d.sumOf(stored, stored^before^after, right)
 }

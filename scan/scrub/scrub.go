@@ -47,7 +47,6 @@ type scrubber struct {
 	readings     []scan.Reading
 	bitmaps      []bitmap // by block
 	deviceBlocks uint64
-	orphanFile   bool // inodes to be deleted may be in the orphan file
 
 	m      *scan.Map
 	tables []scan.TableRun
@@ -69,7 +68,6 @@ func (x *Index) View(ctx context.Context, res *scan.Result) (*View, error) {
 		s.lim.groupClusters = max(s.lim.groupClusters, uint64(r.Geometry.ClustersPerGroup()))
 		s.lim.groupInodes = max(s.lim.groupInodes, uint64(r.Geometry.InodesPerGroup))
 		s.lim.lastWrite = max(s.lim.lastWrite, uint64(le.Uint32(r.Super.Bytes()[0x30:])))
-		s.orphanFile = s.orphanFile || r.Super.HasCompat(ext.CompatOrphanFile)
 		s.sums = s.sums || r.Super.HasRoCompat(ext.RoCompatMetadataCsum)
 	}
 	s.blockSize = int(res.BlockSize())

@@ -43,18 +43,6 @@ func (d *drawer) sumOf(stored, is uint32, right bool) uint32 {
 	}
 }
 
-// linkedSum writes the checksum of block n, where its seed is that of the inode
-// that it belongs to, which is not known here. The sums of the format are
-// linear: a right one changes by the sum of what changes in the block. before
-// and after are those sums, with the seed zero and with what it changes by.
-func (s *scrubber) linkedSum(d *drawer, n uint64, field []byte, stored, before, after uint32) {
-	right := s.sums && s.index.linkedRight(n)
-	if right && d.copied {
-		right = s.copyRight(n, stored^before)
-	}
-	le.PutUint32(field, d.sumOf(stored, stored^before^after, right))
-}
-
 // inodeSum finds out whether the checksum of an inode is right, and what the
 // new one begins with.
 func (s *scrubber) inodeSum(ino uint32, in ext.Inode) (fresh uint32, right bool) {

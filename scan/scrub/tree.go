@@ -33,18 +33,20 @@ func (s *scrubber) treeRoot(d *drawer, old ext.Inode, block []byte, how standing
 	s.pointers(d, block, how == genuine)
 }
 
-// near is how far apart the blocks of one file usually are at most: a group.
-const near = 1 << 15
+// wordBlocks is how many blocks a filesystem has at least where two letters of
+// UTF-16, or four others, are the number of one.
+const wordBlocks = ' '<<16 | ' '
 
-// pointers scrubs block numbers. Those that can be stay if sure says so, or if
-// they pass as the blocks of a file: most are near to the one before, or the
-// bitmaps say that all are in use. Else they become others that can be. Of
-// those that cannot be, which e2fsck prints, one alone stays, and several in a
-// row become others that cannot be.
+// pointers scrubs block numbers. Those that can be stay if sure says so, in a
+// filesystem where no word can be one, and where a bitmap has the block as in
+// use. Else they become others that can be. Of those that cannot be, which
+// e2fsck prints, one alone stays, and several in a row become others that
+// cannot be.
 func (s *scrubber) pointers(d *drawer, b []byte, sure bool) {
 	possible := func(v uint64) bool { return v != 0 && v < s.lim.blocks }
 	illegal := func(v uint64) bool { return v >= s.lim.blocks }
-	keep := sure || s.plausiblePointers(b)
+	sure = sure || s.lim.blocks <= wordBlocks
+	alone := s.lone(b)
 	before := uint64(0) // the word before, as it was
 	for ; len(b) >= 4; b = b[4:] {
 		v := uint64(le.Uint32(b))
@@ -53,12 +55,12 @@ func (s *scrubber) pointers(d *drawer, b []byte, sure bool) {
 			after = uint64(le.Uint32(b[4:]))
 		}
 		switch {
-		case v == 0:
+		case plainBytes(b[:4]):
 		case !illegal(v):
-			if !keep {
+			if !sure && !s.inUse(d, v) {
 				le.PutUint32(b, uint32(d.noise(v, 4, possible)))
 			}
-		case !keep || illegal(before) || illegal(after):
+		case !alone || illegal(before) || illegal(after):
 			le.PutUint32(b, uint32(d.noise(v, 4, illegal)))
 		}
 		before = v
@@ -66,34 +68,19 @@ func (s *scrubber) pointers(d *drawer, b []byte, sure bool) {
 	clear(b)
 }
 
-// plausiblePointers tells whether words pass as the numbers of the blocks of a
-// file.
-func (s *scrubber) plausiblePointers(b []byte) bool {
-	last, pairs, close, illegal, used := uint64(0), 0, 0, 0, 0
-	for at := 0; at+4 <= len(b); at += 4 {
-		v := uint64(le.Uint32(b[at:]))
-		switch {
-		case v == 0:
-			continue
+// lone tells whether there are few enough words that are no block's number for
+// one of them to be a mistake.
+func (s *scrubber) lone(b []byte) bool {
+	possible, illegal := 0, 0
+	for ; len(b) >= 4; b = b[4:] {
+		switch v := uint64(le.Uint32(b)); {
 		case v >= s.lim.blocks:
 			illegal++
-			continue
+		case v != 0:
+			possible++
 		}
-		if used++; last != 0 {
-			pairs++
-			if v-last+near <= 2*near {
-				close++
-			}
-		}
-		last = v
 	}
-	switch {
-	case illegal > used:
-		return false
-	case 2*close >= pairs:
-		return true
-	}
-	return illegal == 0 && s.allInUse(b)
+	return illegal <= 2 || illegal <= possible
 }
 
 // extentNode scrubs a node of an extent tree that has the magic number.
@@ -148,20 +135,10 @@ func (s *scrubber) extentBlock(d *drawer, n uint64, block []byte) {
 	if ok {
 		stored = le.Uint32(ext.ExtentChecksumField(block))
 	}
+	right := ok && s.linkedRight(d, n, block, ext.VerifyExtentBlock)
 	s.extentNode(d, node)
 	if ok {
 		after, _ := ext.ExtentBlockChecksum(s.seeds.inode, block)
-		s.linkedSum(d, n, ext.ExtentChecksumField(block), stored, before, after)
+		le.PutUint32(ext.ExtentChecksumField(block), d.linkedSum(stored, before, after, right))
 	}
-}
-
-// allInUse tells whether the bitmaps of the source say that all blocks which
-// words number are in use.
-func (s *scrubber) allInUse(b []byte) bool {
-	for ; len(b) >= 4; b = b[4:] {
-		if v := uint64(le.Uint32(b)); v != 0 && !s.inUse(v) {
-			return false
-		}
-	}
-	return true
 }
