@@ -1,14 +1,17 @@
 // Package scrub takes what is private out of the metadata of a filesystem and
 // leaves what e2fsck looks at: names, targets, values and labels are replaced
-// by drawn ones of the same length, and a block's checksum stays as right, or
-// as wrong by the same difference, as it was.
+// by drawn ones of the same length, numbers stay.
+//
+// A scrubbed block begins as zeros. A byte gets into it only by the rule of the
+// field that it stands in: see [rule], and the tables such as inodeFields. So
+// what no table names cannot be left.
 //
 //	scan.Scan ──── shows its Observer ────► Index   names of indexed directories, boundaries of
 //	    │          inodes, directories,       │     their leaves, who owns a directory block,
 //	    ▼          attribute blocks           │     the words seen
 //	scan.Result ─► Index.View ────────────────┤     reads symlinks, values in inodes, the journal;
 //	                                          ▼     finds names a place
-//	              View.ReadAt ── read ── scrub by kind ── search for words ──► sink
+//	              View.ReadAt ── read ── write by rules ── search for words ──► sink
 //
 // # Drawn words
 //
@@ -31,10 +34,26 @@
 // kept is a number for each name. How many are drawn is bounded: where damage
 // crowds names in few of many cells, some are misplaced, and counted.
 //
+// # What is no structure
+//
+// Damage can put the contents of files where structures belong. A structure is
+// genuine if its checksum is right. Without checksums it passes if it is
+// plausible: see judgeInode, trueBitmap, isQuotaLeaf and pointers for the tests.
+// What does not pass becomes noise of the same kind: a number that cannot be
+// becomes another that cannot be, of as many bits, so that e2fsck meets the same
+// kind of damage. Such blocks are counted.
+//
 // # Checksums
 //
-// The sums of the format are linear: that of a block changes by the sum of
-// what changed in it, whatever it began with. So a stored sum, exclusive or'd
-// with what is computed over the old bytes and what is over the new, stays
-// right if it was, and else as wrong; nobody needs to know whose block it is.
+// A right checksum is computed anew, none stays none, and a wrong one becomes
+// wrong by a drawn difference, so nothing of what was there can be computed from
+// it. Checksums whose seed is that of an inode are verified during the scan,
+// which knows the inode; they are linear, so a right one changes by the sum of
+// what changes in the block.
+//
+// # The search for words
+//
+// All words of the source that are seen are searched for in what is written. It
+// is a proof, and changes nothing: a word that stands where rules keep numbers,
+// or in a name that they keep, is there by chance, and any other ends the run.
 package scrub
