@@ -61,7 +61,8 @@ func (sys system) uses(r Region) ([]Use, error) {
 	if r.hidden {
 		return nil, fmt.Errorf("%s does not show the device", sys.sys)
 	}
-	overlaps := sys.overlapper(r)
+	hidden := false
+	overlaps := sys.overlapper(r, &hidden)
 	list, err := sys.mounts(overlaps)
 	if err != nil {
 		return nil, err
@@ -69,6 +70,9 @@ func (sys system) uses(r Region) ([]Use, error) {
 	list = append(list, sys.unseen(overlaps, list)...)
 	list = append(list, sys.swaps(r)...)
 	list = append(list, sys.holders(r)...)
+	if hidden && len(list) == 0 {
+		return nil, fmt.Errorf("%s does not show what a loop device that is mounted stands for", sys.sys)
+	}
 	slices.SortStableFunc(list, func(a, b Use) int {
 		switch {
 		case a.Writable == b.Writable:
@@ -81,13 +85,17 @@ func (sys system) uses(r Region) ([]Use, error) {
 	return list, nil
 }
 
-// overlapper returns whether a device overlaps r, found out once for each.
-func (sys system) overlapper(r Region) func(rdev uint64) bool {
+// overlapper returns whether a device overlaps r, found out once for each. Where
+// nobody can know it of a loop device, hidden is set.
+func (sys system) overlapper(r Region, hidden *bool) func(rdev uint64) bool {
+	const loop = 7 // the major number
 	known := map[uint64]bool{}
 	return func(rdev uint64) bool {
 		overlaps, ok := known[rdev]
 		if !ok {
-			overlaps = sys.ofDevice(rdev).Overlaps(r)
+			region := sys.ofDevice(rdev)
+			overlaps = region.Overlaps(r)
+			*hidden = *hidden || region.hidden && unix.Major(rdev) == loop
 			known[rdev] = overlaps
 		}
 		return overlaps

@@ -166,6 +166,14 @@ func TestUsesUnknown(t *testing.T) {
 	if _, err := sys.uses(region); err != nil {
 		t.Errorf("with an empty one: %v", err)
 	}
+	put(t, filepath.Join(sys.proc, "thread-self", "mountinfo"), "20 1 8:32 / /mnt rw - ext4 /dev/sdc rw\n")
+	if _, err := sys.uses(region); err != nil {
+		t.Errorf("with a disk mounted: %v", err)
+	}
+	put(t, filepath.Join(sys.proc, "thread-self", "mountinfo"), "20 1 7:0 / /mnt rw - ext4 /dev/loop0 rw\n")
+	if _, err := sys.uses(region); err == nil {
+		t.Error("no error with a loop device mounted of which nobody says what file it is")
+	}
 	if _, err := sys.uses(sys.ofDevice(unix.Mkdev(8, 0))); err == nil {
 		t.Error("no error without /sys to say what the device is")
 	}
