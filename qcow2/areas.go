@@ -2,60 +2,103 @@ package qcow2
 
 import (
 	"cmp"
+	"encoding/binary"
+	"fmt"
 	"slices"
 	"sort"
 )
 
-// areas are the parts of a file where the reader finds what is where: header,
-// L1 table and L2 tables, ascending, merged where they touch. Refcounts are not
-// among them: where they are damaged, the data is still right.
+// A tableKind says what a part of the file holds besides data.
+type tableKind uint8
+
+const (
+	headerArea tableKind = iota
+	l1Area
+	refTableArea
+	refBlockArea
+	l2Area
+)
+
+func (k tableKind) String() string {
+	return [...]string{"header", "L1 table", "refcount table", "refcount block", "L2 table"}[k]
+}
+
+// areas are the parts of a file that header, tables and refcounts fill,
+// ascending and disjoint. What lies in them is no data.
 type areas []area
 
-type area struct{ start, end int64 }
+type area struct {
+	start, end int64
+	kind       tableKind
+}
 
-// tableAreas returns the areas of the image, as far as they are aligned and
+// readAreas returns the areas of the image, as far as they are aligned and
 // within the file: what is wrong with the others is told where they are used,
-// if they are.
-func (m *Image) tableAreas() areas {
-	size := m.header.ClusterSize()
-	list := areas{{0, size}}
-	add := func(off uint64, n int64) {
-		if n == 0 || off == 0 || off%uint64(size) != 0 || off >= uint64(m.fileSize) {
+// if they are. Areas that overlap are a *CorruptError: one of them is not what
+// the header or a table says.
+func (m *Image) readAreas() (areas, error) {
+	h := m.header
+	size := h.ClusterSize()
+	list := areas{{0, size, headerArea}}
+	add := func(kind tableKind, off uint64, n int64) {
+		if n == 0 || off%uint64(size) != 0 || off >= uint64(m.fileSize) {
 			return
 		}
 		start := int64(off)
 		end := start + min(n, m.fileSize-start)
 		// Tables mostly lie one behind the other.
-		if last := &list[len(list)-1]; start >= last.start && start <= last.end {
-			last.end = max(last.end, end)
+		if last := &list[len(list)-1]; kind == last.kind && start == last.end {
+			last.end = end
 			return
 		}
-		list = append(list, area{start, end})
+		list = append(list, area{start, end, kind})
 	}
-	add(m.header.L1Offset, int64(m.header.L1Entries)*8)
+	add(l1Area, h.L1Offset, int64(h.L1Entries)*8)
+	add(refTableArea, h.RefcountTableOffset, int64(h.RefcountTableLength)*size)
+	err := m.eachRefBlock(func(off uint64) { add(refBlockArea, off, size) })
+	if err != nil {
+		return nil, err
+	}
 	for _, entry := range m.l1 {
-		add(entry&entryOffset, size)
-	}
-	return list.merge()
-}
-
-// merge sorts the list and joins what overlaps or touches.
-func (list areas) merge() areas {
-	slices.SortFunc(list, func(a, b area) int { return cmp.Compare(a.start, b.start) })
-	n := 0
-	for _, a := range list[1:] {
-		if a.start <= list[n].end {
-			list[n].end = max(list[n].end, a.end)
-			continue
+		if off := entry & entryOffset; off != 0 {
+			add(l2Area, off, size)
 		}
-		n++
-		list[n] = a
 	}
-	return slices.Clip(list[:n+1])
+	slices.SortFunc(list, func(a, b area) int { return cmp.Compare(a.start, b.start) })
+	for i, a := range list[1:] {
+		if before := list[i]; a.start < before.end {
+			return nil, corrupt(a.kind.String(), uint64(a.start), "it overlaps the %v at %#x", before.kind, before.start)
+		}
+	}
+	return slices.Clip(list), nil
 }
 
-// hit returns whether any of the n bytes from off on is in an area.
-func (list areas) hit(off, n int64) bool {
+// eachRefBlock calls f with the offset of each refcount block, as far as the
+// file holds the refcount table.
+func (m *Image) eachRefBlock(f func(off uint64)) error {
+	const reserved = 1<<9 - 1
+	h := m.header
+	off := int64(h.RefcountTableOffset)
+	end := min(off+int64(h.RefcountTableLength)*h.ClusterSize(), m.fileSize)
+	for buf := make([]byte, 64<<10); off < end; off += int64(len(buf)) {
+		b := buf[:min(int64(len(buf)), end-off)]
+		if n, err := m.r.ReadAt(b, off); n < len(b) {
+			return fmt.Errorf("read qcow2 refcount table at %#x: %w", off, unexpectedEOF(err))
+		}
+		for ; len(b) >= 8; b = b[8:] {
+			if block := binary.BigEndian.Uint64(b) &^ reserved; block != 0 {
+				f(block)
+			}
+		}
+	}
+	return nil
+}
+
+// hit returns the first of the areas that any of the n bytes from off on is in.
+func (list areas) hit(off, n int64) (area, bool) {
 	i := sort.Search(len(list), func(i int) bool { return list[i].end > off })
-	return i < len(list) && list[i].start < off+n
+	if i == len(list) || list[i].start >= off+n {
+		return area{}, false
+	}
+	return list[i], true
 }

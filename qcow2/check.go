@@ -94,16 +94,8 @@ func Check(ctx context.Context, r io.ReaderAt, size int64, progress func(done, t
 	if err := h.unsupported(); err != nil {
 		return nil, err
 	}
-	c := &checker{
-		ctx:      ctx,
-		r:        zeroBehind{r, size},
-		holes:    holesOf(r),
-		size:     size,
-		h:        h,
-		clusters: (uint64(size) + uint64(h.ClusterSize()) - 1) >> h.ClusterBits,
-		progress: progress,
-	}
-	c.report.FileClusters = int64(c.clusters)
+	c := newChecker(ctx, r, size, h)
+	c.progress = progress
 	c.unpack = newUnpackPool(ctx, r, size, h)
 	err = c.run()
 	n, bad, unpackErr := c.unpack.wait()
@@ -119,6 +111,19 @@ func Check(ctx context.Context, r io.ReaderAt, size int64, progress func(done, t
 		return nil, err
 	}
 	return &c.report, nil
+}
+
+func newChecker(ctx context.Context, r io.ReaderAt, size int64, h *Header) *checker {
+	c := &checker{
+		ctx:      ctx,
+		r:        zeroBehind{r, size},
+		holes:    holesOf(r),
+		size:     size,
+		h:        h,
+		clusters: (uint64(size) + uint64(h.ClusterSize()) - 1) >> h.ClusterBits,
+	}
+	c.report.FileClusters = int64(c.clusters)
+	return c
 }
 
 // A zeroBehind reads zeros behind the end of a file, as qemu does.
@@ -145,10 +150,12 @@ type checker struct {
 	holes    holes
 	size     int64
 	h        *Header
-	clusters uint64 // of the file
-	unpack   *unpackPool
+	clusters uint64      // of the file
+	unpack   *unpackPool // nil where compressed clusters are not tried
 	progress func(done, total int64)
 	report   Report
+
+	tally *tally // of Verify, for which the first corruption is enough; else nil
 
 	// A pass walks everything that refers to clusters and counts those of some
 	// pages. The first also says what is wrong with the references.
@@ -211,6 +218,9 @@ func (c *checker) pass() error {
 	}
 	if err := c.useRefcounts(); err != nil {
 		return err
+	}
+	if c.tally != nil && c.h.Dirty() {
+		return nil
 	}
 	if c.counts.overflow {
 		return &UnsupportedError{Feature: fmt.Sprintf("a file of %d clusters that are used far apart cannot be checked", c.clusters)}

@@ -95,6 +95,9 @@ func (c *checker) useRefcounts() error {
 func (c *checker) compareOne(cluster uint64, count *uint16, refcount uint64) {
 	references := uint64(*count & countMask)
 	off := int64(cluster << c.h.ClusterBits)
+	if c.tally != nil {
+		c.tally.add(cluster, references, refcount)
+	}
 	switch {
 	case references == countMask && refcount >= countMask:
 	case refcount < references:

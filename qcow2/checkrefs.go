@@ -119,11 +119,17 @@ const (
 // errTooMany says that the same tables are referred to again and again.
 var errTooMany = errors.New("more references to tables than the file can hold")
 
+// errVerified ends a walk of Verify, whose answer is known.
+var errVerified = errors.New("a corruption was found")
+
 // walk counts n bytes of tables that are read, which snapshots may share, but
 // not without end. It stops where nobody waits any more.
 func (c *checker) walk(n int64) error {
 	if c.ctx.Err() != nil {
 		return context.Cause(c.ctx)
+	}
+	if c.tally != nil && c.report.Corruptions > 0 {
+		return errVerified
 	}
 	if c.walked += n; c.walked/16 > c.size+4<<20 {
 		return errTooMany
@@ -251,6 +257,9 @@ func (c *checker) countCluster(e l2Entry) {
 	alloc, zeros := uint32(e.bitmap), uint32(e.bitmap>>32)
 	switch {
 	case off == 0:
+		if c.tally != nil && e.entry&entryCopied != 0 {
+			c.corrupt(e.at, e.guest, "data cluster is in use and nowhere")
+		}
 		if alloc != 0 {
 			c.corrupt(e.at, e.guest, "subclusters %#x are allocated nowhere", alloc)
 		}
@@ -294,7 +303,7 @@ func (c *checker) countCompressed(e l2Entry) {
 	if c.first && e.active() {
 		c.report.AllocatedClusters++
 		c.report.CompressedClusters++
-		if within {
+		if within && c.unpack != nil {
 			c.unpack.add(e)
 		}
 	}

@@ -190,8 +190,9 @@ func newClusterCache(clusterSize int64) *clusterCache {
 func (m *Image) readPacked(b []byte, off int64, entry uint64) error {
 	c := m.unpacked
 	in := off & (c.clusterSize - 1)
-	if host, n := packedPlace(entry, m.header.ClusterBits); m.tables.hit(host, n) {
-		return &CorruptError{What: "compressed cluster", Offset: host, Guest: off - in, Err: errOverlap}
+	host, n := packedPlace(entry, m.header.ClusterBits)
+	if table, ok := m.tables.hit(host, n); ok {
+		return &CorruptError{What: "compressed cluster", Offset: host, Guest: off - in, Err: &overlapError{table}}
 	}
 	if in == 0 && int64(len(b)) == c.clusterSize {
 		return unpack(b, m.r, m.fileSize, entry, m.header, off)

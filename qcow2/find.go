@@ -169,6 +169,9 @@ func (m *Image) parseEntry(b []byte, sub uint, off, entryOff int64) (part, error
 	if host%uint64(h.ClusterSize()) != 0 {
 		return part{}, m.badEntry(entry, off, entryOff, errors.New("the cluster is not aligned"))
 	}
+	if host == 0 && entry&entryCopied != 0 {
+		return part{}, m.badEntry(entry, off, entryOff, errors.New("the cluster is in use and nowhere"))
+	}
 	isZero, isData := entry&entryZero != 0, host != 0
 	if h.ExtendedL2() {
 		bitmap := binary.BigEndian.Uint64(b[8:])

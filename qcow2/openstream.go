@@ -71,10 +71,25 @@ func openPiped(in *pipeReader, opt OpenOptions) (*Image, error) {
 	if err := in.keepTo(dataOffset); err != nil {
 		return nil, fmt.Errorf("read qcow2 tables: %w", err)
 	}
+	if m.tables, err = m.readAreas(); err != nil {
+		return nil, err
+	}
+	if n := len(m.tables); m.tables[n-1].end > dataOffset || h.Snapshots > 0 || h.bitmaps != nil {
+		return nil, errNotStreamed // Verify has to see all tables before the data
+	}
 	if err := m.checkOrder(dataOffset, in.window); err != nil {
 		return nil, err
 	}
 	return m, nil
+}
+
+// tablesKept returns the end of the bytes of the file that can be read at any
+// time: of a stream, its tables.
+func (m *Image) tablesKept() int64 {
+	if in, ok := m.r.(*pipeReader); ok {
+		return in.kept
+	}
+	return m.fileSize
 }
 
 // checkOrder returns errNotStreamed if data is not in the order of the disk, or

@@ -2,10 +2,8 @@ package qcow2
 
 import (
 	"encoding/binary"
-	"errors"
 	"fmt"
 	"io"
-	"slices"
 
 	"e2qcow/internal/image"
 )
@@ -35,7 +33,7 @@ type Image struct {
 	l1       []uint64
 	l2       *tableCache
 	unpacked *clusterCache
-	tables   areas // nil for a stream, of which all data lies behind them
+	tables   areas
 	backing  image.Image
 
 	backingRun backingRun // the last one that was asked for
@@ -61,7 +59,9 @@ func Open(r io.ReaderAt, size int64, opt OpenOptions) (*Image, error) {
 	if err := m.readL1(); err != nil {
 		return nil, err
 	}
-	m.tables = m.tableAreas()
+	if m.tables, err = m.readAreas(); err != nil {
+		return nil, err
+	}
 	if h.BackingFile != "" {
 		if m.backing, err = opt.Backing(h.BackingFile, h.BackingFormat); err != nil {
 			return nil, fmt.Errorf("backing file %q: %w", h.BackingFile, err)
@@ -97,32 +97,6 @@ func (m *Image) readL1() error {
 		}
 		for i := 0; i < len(b); i += 8 {
 			m.l1 = append(m.l1, binary.BigEndian.Uint64(b[i:]))
-		}
-	}
-	return m.checkL1()
-}
-
-// checkL1 refuses an L1 table whose entries share an L2 table, or lead into
-// the header or the L1 table itself: they would repeat parts of the disk for as
-// long as its size says.
-func (m *Image) checkL1() error {
-	var tables []uint64
-	l1Start := m.header.L1Offset
-	l1End := l1Start + 8*uint64(len(m.l1))
-	for i, entry := range m.l1 {
-		table := entry & entryOffset
-		if table == 0 {
-			continue
-		}
-		if end := table + uint64(m.header.ClusterSize()); table < l1End && end > l1Start {
-			return corrupt("L1 table", l1Start+8*uint64(i), "the L2 table at %#x overlaps the L1 table", table)
-		}
-		tables = append(tables, table)
-	}
-	slices.Sort(tables)
-	for i := 1; i < len(tables); i++ {
-		if tables[i] == tables[i-1] {
-			return corrupt("L1 table", l1Start, "two entries share the L2 table at %#x", tables[i])
 		}
 	}
 	return nil
@@ -186,7 +160,12 @@ func (m *Image) readPart(b []byte, off int64, p part) error {
 	return nil
 }
 
-var errOverlap = errors.New("it overlaps the header, the L1 table or an L2 table")
+// An overlapError says that data would be in a table.
+type overlapError struct{ area area }
+
+func (e *overlapError) Error() string {
+	return fmt.Sprintf("it overlaps the %v at %#x", e.area.kind, e.area.start)
+}
 
 // readData reads the clusters at host in the file.
 func (m *Image) readData(b []byte, off, host int64) error {
@@ -194,8 +173,8 @@ func (m *Image) readData(b []byte, off, host int64) error {
 		return &CorruptError{What: "data cluster", Offset: host, Guest: off,
 			Err: fmt.Errorf("it lies beyond the end of the file, %#x", m.fileSize)}
 	}
-	if m.tables.hit(host, int64(len(b))) {
-		return &CorruptError{What: "data cluster", Offset: host, Guest: off, Err: errOverlap}
+	if table, ok := m.tables.hit(host, int64(len(b))); ok {
+		return &CorruptError{What: "data cluster", Offset: host, Guest: off, Err: &overlapError{table}}
 	}
 	if n, err := m.r.ReadAt(b, host); n < len(b) {
 		return fmt.Errorf("read qcow2 data at %#x: %w", host+int64(n), unexpectedEOF(err))
