@@ -160,9 +160,6 @@ func (c *checker) walkL1(offset uint64, n uint32, active bool, f func(e l2Entry)
 		if _, err := c.r.ReadAt(b, at); err != nil {
 			return err
 		}
-		if active && c.first && c.progress != nil {
-			c.progress(int64(i), int64(n))
-		}
 		i += uint64(len(b) / 8)
 		if zero.IsZero(b) {
 			continue
@@ -201,7 +198,11 @@ func (c *checker) countL2(e l2Entry) error {
 	if off%uint64(c.h.ClusterSize()) != 0 {
 		c.corrupt(e.at, e.guest, "L2 table at %#x is not aligned", off)
 	}
-	return c.walkL2(off, e.guest, c.countCluster)
+	err := c.walkL2(off, e.guest, c.countCluster)
+	if e.active() && c.first && c.progress != nil {
+		c.progress(e.guest>>c.h.l2CoverBits()+1, int64(c.h.L1Entries))
+	}
+	return err
 }
 
 // walkL2 calls f with each entry of an L2 table that is not zero.

@@ -154,7 +154,7 @@ func readHeader(r io.ReaderAt, size int64) (*Header, error) {
 		return nil, &UnsupportedError{Feature: fmt.Sprintf("version %d", version)}
 	}
 	if n < headerSizeV2 || version == 3 && n < headerSizeV3 {
-		return nil, corrupt("header", 0, "the file ends within it, after %d bytes", n)
+		return nil, corrupt("header", 0, "the file is cut short, after %d bytes", n)
 	}
 	backingOffset, backingLength := be.Uint64(b[8:]), be.Uint32(b[16:])
 	h := &Header{

@@ -48,28 +48,48 @@ func (l *layout) clusterSize() int64 { return 1 << l.clusterBits }
 
 func (l *layout) l2CoverBits() uint { return 2*l.clusterBits - 3 }
 
+// A ClusterSizeError says that clusters are too small for qemu to open the image.
+type ClusterSizeError struct {
+	Size     int64 // of a cluster that was asked for, bytes
+	Smallest int64 // that would do, bytes; 0 if none does
+	What     string
+}
+
+func (e *ClusterSizeError) Error() string {
+	if e.Smallest == 0 {
+		return fmt.Sprintf("%s is too large for a qcow2 image", e.What)
+	}
+	return fmt.Sprintf("clusters of %d bytes are too small for %s; the smallest that do have %d", e.Size, e.What, e.Smallest)
+}
+
 // newLayout lays out an image of src with clusters of the given size, or with
 // larger ones if those are too small for qemu and grow is set.
 func newLayout(ctx context.Context, src image.Image, clusterBits uint, grow bool) (*layout, error) {
-	for ; ; clusterBits++ {
+	var tooSmall *ClusterSizeError
+	for asked := int64(1) << clusterBits; clusterBits <= maxClusterBits; clusterBits++ {
 		l := &layout{clusterBits: clusterBits, size: src.Size()}
 		cover := l.l2CoverBits()
 		l.l1Entries = (uint64(l.size) + 1<<cover - 1) >> cover
-		err := fmt.Errorf("clusters of %d bytes are too small for a disk of %d bytes", l.clusterSize(), l.size)
+		what := fmt.Sprintf("a disk of %d bytes", l.size)
 		if l.l1Entries*8 <= maxL1Size {
 			if err := l.survey(ctx, src); err != nil {
 				return nil, err
 			}
 			l.place()
 			if l.rtClusters<<clusterBits <= maxRefcountSize {
+				if tooSmall != nil && !grow {
+					tooSmall.Smallest = l.clusterSize()
+					return nil, tooSmall
+				}
 				return l, nil
 			}
-			err = fmt.Errorf("clusters of %d bytes are too small for an image of %d bytes", l.clusterSize(), l.knownBytes)
+			what = fmt.Sprintf("an image of %d bytes", l.knownBytes)
 		}
-		if !grow || clusterBits == maxClusterBits {
-			return nil, err
+		if tooSmall == nil {
+			tooSmall = &ClusterSizeError{Size: asked, What: what}
 		}
 	}
+	return nil, tooSmall
 }
 
 // survey finds the parts of the disk that need L2 tables, and how many bytes

@@ -135,6 +135,8 @@ func adviceOn(err error) string {
 		return cmp.Or(notExt.partitions, looks[notExt.found.Name])
 	case errors.As(err, &unread):
 		return "if there is a copy of the superblock elsewhere, name its block with -b and the block size with -B"
+	case errors.Is(err, errContradicts):
+		return "get it again; if it is the only copy, -f reads it as its tables say, and the bytes may be wrong"
 	case errors.As(err, &corrupt) || errors.As(err, &normal):
 		return "the image is damaged or cut short; get it again"
 	case errors.As(err, &spooled):

@@ -62,6 +62,7 @@ func (in *input) backingOpener(folder *os.Root, dir string, depth int) func(name
 		if err != nil {
 			return nil, err
 		}
+		in.opened = append(in.opened, openedImage{fmt.Sprintf("backing file %q", name), img})
 		if made, ok := infoOf(img.Header()); ok {
 			in.behind = append(in.behind, made)
 		}

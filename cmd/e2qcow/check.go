@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bufio"
 	"fmt"
 
 	"github.com/urfave/cli/v2"
@@ -91,32 +92,36 @@ func checkOf(name string, r *qcow2.Report) jsonCheck {
 	return j
 }
 
-// printCheck writes a line for each finding, and one for all. The file has size
-// bytes.
+// mostFindings is how many findings are printed for a person.
+const mostFindings = 5
+
+// printCheck writes the verdict on the image, then what is wrong. The file has
+// size bytes.
 func (s *session) printCheck(name string, size int64, r *qcow2.Report) error {
-	for _, f := range r.Findings {
-		if _, err := fmt.Fprintln(s.stdout, printable(f.String())); err != nil {
-			return err
-		}
+	b := bufio.NewWriter(s.stdout)
+	used := fmt.Sprintf("clusters in use: %s, compressed: %s", comma(r.AllocatedClusters), comma(r.CompressedClusters))
+	verdict := ""
+	switch {
+	case r.BeyondEnd > 0:
+		verdict = fmt.Sprintf("cut short: its tables lead beyond the end, byte %d; get it again", size)
+	case r.Corruptions > 0:
+		verdict = "damaged"
+	case r.Leaks > 0:
+		verdict = "sound, but some of its space is lost"
+	case r.Unchecked+r.Untried > 0:
+		verdict = "not checked in full"
+	default:
+		_, _ = fmt.Fprintf(b, "%s: no errors; %s\n", printable(name), used)
+		return b.Flush()
 	}
-	if more := r.Corruptions + r.Leaks - int64(len(r.Findings)); more > 0 {
-		if _, err := fmt.Fprintf(s.stdout, "%s more\n", comma(more)); err != nil {
-			return err
-		}
+	_, _ = fmt.Fprintf(b, "%s: %s\ncorruptions: %s; leaked clusters: %s; not checked: %s; %s\n", printable(name), verdict,
+		comma(r.Corruptions), comma(r.Leaks), comma(r.Unchecked+r.Untried), used)
+	list := r.Findings[:min(len(r.Findings), mostFindings)]
+	for _, f := range list {
+		_, _ = fmt.Fprintln(b, printable(f.String()))
 	}
-	if r.BeyondEnd > 0 {
-		if _, err := fmt.Fprintf(s.stdout, "%s ends at byte %d, and its tables lead beyond that: it may be cut short; get it again\n", printable(name), size); err != nil {
-			return err
-		}
+	if more := r.Corruptions + r.Leaks - int64(len(list)); more > 0 {
+		_, _ = fmt.Fprintf(b, "and %s more; --json lists the first %d\n", comma(more), qcow2.MaxFindings)
 	}
-	verdict := "no errors"
-	if r.Corruptions+r.Leaks > 0 {
-		verdict = fmt.Sprintf("corruptions: %s, leaked clusters: %s", comma(r.Corruptions), comma(r.Leaks))
-	}
-	if n := r.Unchecked + r.Untried; n > 0 {
-		verdict += fmt.Sprintf(", not checked: %s", comma(n))
-	}
-	_, err := fmt.Fprintf(s.stdout, "%s: %s; clusters in use: %s, compressed: %s\n", printable(name), verdict,
-		comma(r.AllocatedClusters), comma(r.CompressedClusters))
-	return err
+	return b.Flush()
 }

@@ -27,6 +27,7 @@ type input struct {
 	behind  []qcow2.Info     // what these say of how they were made
 	region  storage.Region   // of them all
 	notes   []string         // what is to be said about the image
+	opened  []openedImage    // the qcow2 image and those behind it
 }
 
 // openInput opens the source. The notes on it are said at once.
@@ -39,7 +40,11 @@ func (s *session) openInput(ctx context.Context, o options, report *progress.Rep
 	if err := src.SetDirect(o.direct); err != nil {
 		s.say("%v; it is read through the cache", err)
 	}
-	if err := s.examine(ctx, in, o, report); err != nil {
+	err = s.examine(ctx, in, o, report)
+	if err == nil {
+		err = in.verify(ctx, o.force)
+	}
+	if err != nil {
 		in.Close()
 		return nil, err
 	}
@@ -47,6 +52,32 @@ func (s *session) openInput(ctx context.Context, o options, report *progress.Rep
 		s.say("%s: %s", src.Name(), note)
 	}
 	return in, nil
+}
+
+// errContradicts says that an image cannot be believed.
+var errContradicts = errors.New("the image contradicts itself")
+
+// verify compares the tables of the qcow2 images with their refcounts. A
+// contradiction is an error, with force a note.
+func (in *input) verify(ctx context.Context, force bool) error {
+	for _, o := range in.opened {
+		err := o.img.Verify(ctx)
+		if err == nil {
+			continue
+		}
+		err = fmt.Errorf("%s: %w: %w", o.name, errContradicts, err)
+		if !force || ctx.Err() != nil {
+			return err
+		}
+		in.notes = append(in.notes, err.Error())
+	}
+	return nil
+}
+
+// An openedImage is a qcow2 image, or a backing file that is one.
+type openedImage struct {
+	name string
+	img  *qcow2.Image
 }
 
 // Close closes the source and what is behind it.
@@ -205,6 +236,7 @@ func (in *input) openStream(o options) error {
 			"its tables do not stand before its data", o.spool.Folder()))
 	}
 	in.notes = append(in.notes, img.Notes()...)
+	in.opened = append(in.opened, openedImage{in.src.Name(), img.Image})
 	in.guest = &guest{Image: img.Image, stream: img, name: in.src.Name()}
 	return nil
 }
