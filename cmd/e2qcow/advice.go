@@ -49,6 +49,7 @@ var advice = []struct {
 	{[]error{errAmbiguous}, "say which it is with --source-format=raw or --source-format=qcow2"},
 	{[]error{errAmbiguousNormal}, "say which it is with --source-format=raw or --source-format=e2image"},
 	{[]error{e2i.ErrTooLarge}, "write a qcow2 image with -Q, which has no such bound"},
+	{[]error{e2i.ErrGroups}, "dump the filesystem with -Q, which has no such bound"},
 	{[]error{e2i.ErrNoTables}, "write a qcow2 image with -Q"},
 	{[]error{errNoSuperblock}, "write a qcow2 image with -Q, which takes what there is"},
 	{[]error{errBackingOutside}, "copy it there, or make one image of both with qemu-img convert"},

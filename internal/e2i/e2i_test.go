@@ -281,6 +281,26 @@ func TestTooLarge(t *testing.T) {
 	}
 }
 
+// TestManyGroups reads an image whose superblock has a group for each 8 blocks.
+func TestManyGroups(t *testing.T) {
+	disk, sb := read(t, small)
+	for groups, want := range map[uint32]error{maxGroups: io.ErrUnexpectedEOF, maxGroups + 1: ErrGroups} {
+		file := write(t, disk, sb, Header{})
+		super := file[sb.BlockSize():][:ext.SuperblockSize]
+		le := binary.LittleEndian
+		le.PutUint32(super[0x00:], 8*groups)   // s_inodes_count
+		le.PutUint32(super[0x04:], 8*groups+1) // s_blocks_count_lo
+		le.PutUint32(super[0x14:], 1)          // s_first_data_block
+		le.PutUint32(super[0x20:], 8)          // s_blocks_per_group
+		le.PutUint32(super[0x24:], 8)          // s_clusters_per_group
+		le.PutUint32(super[0x28:], 8)          // s_inodes_per_group
+		le.PutUint16(super[0xCE:], 0)          // s_reserved_gdt_blocks
+		if _, err := Open(bytes.NewReader(file), int64(len(file))); !errors.Is(err, want) {
+			t.Errorf("%d groups: %v, want %v", groups, err, want)
+		}
+	}
+}
+
 // TestCut reads images that end too soon.
 func TestCut(t *testing.T) {
 	disk, sb := read(t, small)
@@ -356,7 +376,7 @@ func FuzzOpen(f *testing.F) {
 		m, err := Open(bytes.NewReader(b), int64(len(b)))
 		if err != nil {
 			var corrupt *CorruptError
-			if !errors.As(err, &corrupt) && !errors.Is(err, ErrNotE2i) && !errors.Is(err, ErrTooLarge) && !errors.Is(err, io.ErrUnexpectedEOF) {
+			if !errors.As(err, &corrupt) && !errors.Is(err, ErrNotE2i) && !errors.Is(err, ErrTooLarge) && !errors.Is(err, ErrGroups) && !errors.Is(err, io.ErrUnexpectedEOF) {
 				t.Fatal(err)
 			}
 			return

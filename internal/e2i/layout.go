@@ -44,6 +44,8 @@ import (
 var (
 	// ErrNotE2i says that the magic number is missing.
 	ErrNotE2i = errors.New("not a normal image of e2image")
+	// ErrGroups says that a normal image holds more block groups than are read.
+	ErrGroups = errors.New("too many block groups for a normal image")
 	// ErrTooLarge says that the header cannot hold the offsets.
 	ErrTooLarge = errors.New("too large for a normal image, whose header has 32 bits for an offset")
 	// ErrNoTables says that the superblock is that of an external journal.

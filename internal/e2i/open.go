@@ -28,6 +28,11 @@ type Image struct {
 
 var _ image.Image = (*Image)(nil)
 
+// maxGroups bounds the memory for pieces, 100 bytes a group while they are sorted.
+// The 4 GiB that a normal image can be long hold the tables of some thousand
+// groups of the usual size.
+const maxGroups = 1 << 20
+
 // A piece is a stretch of the disk and where it stands in the file.
 type piece struct {
 	disk, n int64
@@ -38,7 +43,7 @@ type piece struct {
 func (p piece) end() int64 { return p.disk + p.n }
 
 // Open opens the image in the first size bytes of r. The error is ErrNotE2i
-// where the magic is missing, ErrTooLarge where offsets must have wrapped, a
+// where the magic is missing, ErrTooLarge where offsets must have wrapped, ErrGroups, a
 // *CorruptError for damage, io.ErrUnexpectedEOF in it where the end is missing.
 func Open(r io.ReaderAt, size int64) (*Image, error) {
 	header := make([]byte, headerSize)
@@ -95,6 +100,9 @@ func (m *Image) readSuperblock(header []byte) error {
 	}
 	if geo.BlocksCount > (math.MaxInt64>>1)/uint64(blockSize) {
 		return corrupt("a filesystem of %d blocks", geo.BlocksCount)
+	}
+	if geo.GroupCount > maxGroups {
+		return fmt.Errorf("%d groups: %w, of which %d are read", geo.GroupCount, ErrGroups, maxGroups)
 	}
 	m.disk = int64(geo.BlocksCount) * int64(blockSize)
 	if m.layout, err = newLayout(geo); errors.Is(err, ErrNoTables) {
