@@ -165,7 +165,7 @@ func (s *Stream) Drain() error {
 // maxStreamKept what is held of them.
 const (
 	maxStreamTables = 1 << 40
-	maxStreamKept   = 256 << 20
+	maxStreamKept   = 96 << 20
 )
 
 var errNotStreamed = errors.New("the tables do not stand before the data, or are too large to be held")
