@@ -33,9 +33,7 @@ func filledDisk(t *testing.T, megabytes int) string {
 			t.Fatal(err)
 		}
 	}
-	big := make([]byte, megabytes*mib)
-	random.Read(big)
-	if err := os.WriteFile(filepath.Join(tree, "big"), big, 0o644); err != nil {
+	if err := os.WriteFile(filepath.Join(tree, "big"), bigFile(megabytes), 0o644); err != nil {
 		t.Fatal(err)
 	}
 	path := filepath.Join(dir, "fs.img")
@@ -45,6 +43,13 @@ func filledDisk(t *testing.T, megabytes int) string {
 		t.Fatalf("mke2fs: %v\n%s", err, out)
 	}
 	return path
+}
+
+// bigFile returns the contents of the largest file that filledDisk makes.
+func bigFile(megabytes int) []byte {
+	b := make([]byte, megabytes*mib)
+	rand.NewChaCha8([32]byte{8}).Read(b)
+	return b
 }
 
 // diskWith returns a disk that holds the filesystem from a byte on.

@@ -71,6 +71,18 @@ func (m *mover) run(ctx context.Context, next int64) error {
 			return err
 		}
 	}
+	m.done = m.total
+	m.report()
+	var err error
+	switch {
+	case m.Journal == nil:
+		err = m.disk.Sync()
+	case m.near && next < m.windows():
+		err = m.record(slot{window: m.windows()}) // far, it is there by now
+	}
+	if err != nil {
+		return err
+	}
 	return m.finish()
 }
 
@@ -168,14 +180,6 @@ func (m *mover) writeMarks(k int64) error {
 // finish puts the superblock where it belongs, when all else is there, and takes
 // the mark away.
 func (m *mover) finish() error {
-	m.done = m.total
-	m.report()
-	if err := m.disk.Sync(); err != nil {
-		return err
-	}
-	if err := m.record(slot{window: m.windows()}); err != nil {
-		return err
-	}
 	if !m.inUse {
 		if err := writeFull(m.disk, m.super[:markSize], m.To+superAt); err != nil {
 			return err
