@@ -19,16 +19,29 @@ const maxValue = 1 << 24
 // blocks.
 const sparseValues = 64 << 20
 
+// sparseExtents is how many extents of values are followed beyond what values
+// have of blocks.
+const sparseExtents = 1 << 16
+
+// valueNodes returns how many nodes the extent tree of a value may have, if each
+// is half full.
+func valueNodes(size uint64, blockSize int) int {
+	const least, header, extent = 8, 12, 12
+	return least + 2*int(size/uint64(blockSize))/((blockSize-header)/extent)
+}
+
 // readValues reads the values of attributes that have inodes of their own, for
 // their words and for how their hashes change. A value is drawn block by block.
 // No two values have a block in common and none has holes, unless damaged: of
-// such no more is read than twice what there can be.
+// such no more is read, and no more extents are followed, than twice what there
+// can be.
 func (s *scrubber) readValues(ctx context.Context, res *scan.Result) error {
 	s.values = valueHashes{}
 	d := s.keys.get()
 	defer s.keys.put(d)
 	old, block := make([]byte, s.blockSize), make([]byte, s.blockSize)
 	left := 2*s.m.Blocks(scan.XattrValue)*uint64(s.blockSize) + sparseValues
+	extents := int(2*s.m.Blocks(scan.XattrValue)) + sparseExtents
 	for _, ino := range slices.Sorted(maps.Keys(s.index.values)) {
 		if ctx.Err() != nil {
 			return context.Cause(ctx)
@@ -39,7 +52,11 @@ func (s *scrubber) readValues(ctx context.Context, res *scan.Result) error {
 				continue
 			}
 			left -= in.Size()
-			before, after, err := s.readValue(d, res, &r, in, old, block)
+			file := r.MapFile(in, valueNodes(in.Size(), s.blockSize))
+			if extents -= len(file); extents < 0 {
+				return nil
+			}
+			before, after, err := s.readValue(d, res, &r, in, file, old, block)
 			if err != nil {
 				return err
 			}
@@ -58,7 +75,7 @@ func (s *scrubber) readValues(ctx context.Context, res *scan.Result) error {
 }
 
 // readValue reads one value, and returns its hash, as it is and as it will be.
-func (s *scrubber) readValue(d *drawer, res *scan.Result, r *scan.Reading, in ext.Inode, old, block []byte) (before, after uint32, err error) {
+func (s *scrubber) readValue(d *drawer, res *scan.Result, r *scan.Reading, in ext.Inode, file []ext.Extent, old, block []byte) (before, after uint32, err error) {
 	before = r.Super.ChecksumSeed()
 	after = before ^ s.seeds.block
 	left := in.Size()
@@ -69,7 +86,7 @@ func (s *scrubber) readValue(d *drawer, res *scan.Result, r *scan.Reading, in ex
 		left -= n
 		next++
 	}
-	for _, x := range r.MapFile(in, maxValue/s.blockSize) {
+	for _, x := range file {
 		for i := range uint64(x.Len) {
 			at := uint64(x.Logical) + i
 			if at < next || left == 0 {
