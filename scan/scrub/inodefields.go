@@ -114,6 +114,8 @@ func (s *scrubber) judgeInode(in ext.Inode, right bool) standing {
 		}
 		count(illegal > 2)
 	}
+	count(in.LinksCount() == 0 && in.Mode() != 0 && in.Dtime() <= s.inodes && !s.unlinked)
+	unlinked := in.LinksCount() == 0 && odd > 0 && in.Flags()&ext.FlagEaInode == 0
 	late := 0
 	for _, f := range inodeFields.fields {
 		if f.rule == number && f.possible != nil && f.off+f.size <= min(len(in), goodOldInodeSize+in.ExtraSize()) &&
@@ -124,7 +126,7 @@ func (s *scrubber) judgeInode(in ext.Inode, right bool) standing {
 	odd += late / 2
 	whole := len(in) >= s.inodeSize // else it is cut short, in a fast commit
 	switch {
-	case odd >= tooUnlikely, s.sums && whole && odd >= tooUnlikelyInDoubt, in.LinksCount() == 0 && odd > 0 && in.Flags()&ext.FlagEaInode == 0:
+	case odd >= tooUnlikely, s.sums && whole && odd >= tooUnlikelyInDoubt, unlinked:
 		return garbage
 	case s.sums && whole:
 		return doubtful

@@ -47,6 +47,7 @@ type scrubber struct {
 	readings     []scan.Reading
 	bitmaps      []bitmap // by block
 	deviceBlocks uint64
+	unlinked     bool // there may be inodes without links that are still in use
 
 	m      *scan.Map
 	tables []scan.TableRun
@@ -68,6 +69,7 @@ func (x *Index) View(ctx context.Context, res *scan.Result) (*View, error) {
 		s.lim.groupClusters = max(s.lim.groupClusters, uint64(r.Geometry.ClustersPerGroup()))
 		s.lim.groupInodes = max(s.lim.groupInodes, uint64(r.Geometry.InodesPerGroup))
 		s.lim.lastWrite = max(s.lim.lastWrite, uint64(le.Uint32(r.Super.Bytes()[0x30:])))
+		s.unlinked = s.unlinked || r.Super.LastOrphan() != 0 || r.Super.HasCompat(ext.CompatOrphanFile) || r.Super.NeedsRecovery()
 		s.sums = s.sums || r.Super.HasRoCompat(ext.RoCompatMetadataCsum)
 	}
 	s.blockSize = int(res.BlockSize())
