@@ -74,10 +74,31 @@ func (s *scanner) visitContent(b *batch, ino uint32, in ext.Inode, c content) {
 	switch {
 	case c == contentProbe && !mayBeDir(in):
 		return
-	case (c == contentSymlink || c == contentEncrypted) && in.IsFastSymlink(s.wide):
+	case c == contentSymlink || c == contentEncrypted:
+		s.visitSymlink(b, ino, in, c)
 		return
 	}
 	s.visitTree(b, ino, in.IBlock(), flags&ext.FlagExtents != 0, c)
+}
+
+// visitSymlink takes in the block of a symlink's target. Where programs differ
+// on whether there is one, and the target in the inode is sound, there is no
+// damage. With ea_inode no block is taken then: kernels that look for one there
+// misread healthy symlinks. Without ea_inode all kernels go by i_blocks, so the
+// block that they would read is taken.
+func (s *scanner) visitSymlink(b *batch, ino uint32, in ext.Inode, c content) {
+	place := in.SymlinkTarget(s.wide, s.geo.ClusterSize)
+	if place&ext.TargetInBlock == 0 {
+		return
+	}
+	extents := in.Flags()&ext.FlagExtents != 0
+	if place&ext.TargetInInode != 0 && in.HasSoundTarget() && !(extents && ext.ExtentNode(in.IBlock()).Valid()) {
+		if block := uint64(in.BlockNr(0)); s.validBlock(block) && !s.sb.HasIncompat(ext.IncompatEaInode) {
+			b.mark(Claimed, block, 1)
+		}
+		return
+	}
+	s.visitTree(b, ino, in.IBlock(), extents, c)
 }
 
 // Files that the superblock names are taken in up to a size that none of them
