@@ -79,6 +79,8 @@ func (w *work) rehearse(ctx context.Context, img image.Image) error {
 		w.dataBytes, err = raw.AllocatedBytes(img)
 	case kind == target.Device:
 		w.dataBytes, err = raw.DeviceBytes(img)
+	case kind == target.Stream:
+		w.dataBytes, err = raw.StreamBytes(img)
 	}
 	return err
 }

@@ -89,6 +89,10 @@ func DeviceBytes(img image.Image) (int64, error) { return bytesOf(img, bridge) }
 // AllocatedBytes returns how many bytes of img WriteAllocated writes.
 func AllocatedBytes(img image.Image) (int64, error) { return bytesOf(img, sector) }
 
+// StreamBytes returns how many bytes of img WriteStream writes where zeros cannot be
+// skipped, the gaps not counted.
+func StreamBytes(img image.Image) (int64, error) { return bytesOf(img, Page) }
+
 func bytesOf(img image.Image, granule int) (n int64, err error) {
 	for runs := ordered.NewRuns(img, granule); ; {
 		start, end, err := runs.Next()
