@@ -192,10 +192,12 @@ type replacer struct {
 	d      *drawer
 	all    []byte     // the block, or the chain
 	dir    *directory // nil where nothing is to be known of it
-	keep   bool       // names are ciphertext, and stay
 	ino    uint32
 	lost   bool // it is lost+found
 	hashed bool
+
+	last       pool // that a word was taken from last
+	lastLarger bool
 }
 
 // replacer returns the one of a drawer for a directory.
@@ -203,7 +205,6 @@ func (s *scrubber) replacer(d *drawer, ino uint32) *replacer {
 	r := &d.replacer
 	*r = replacer{s: s, d: d, ino: ino, dir: s.index.dirs[ino], lost: ino != 0 && ino == s.index.lost}
 	if r.dir != nil {
-		r.keep = r.dir.kept(s.index.opt)
 		r.hashed = r.dir.encrypted && r.dir.folds
 	}
 	return r
@@ -269,7 +270,7 @@ func (r *replacer) root(ext.IndexBlock) {}
 
 func (r *replacer) hash(b []byte) {
 	r.claim(b)
-	if !r.keep && !r.dir.unknown {
+	if !r.dir.unknown {
 		le.PutUint32(b, r.dir.freshHash(r.d, le.Uint32(b)))
 	}
 }
@@ -278,23 +279,42 @@ func (r *replacer) entry(name []byte, ino uint32) {
 	if r.all != nil {
 		r.claim(name)
 	}
-	if keptName(name) || r.keep && ino != 0 || r.lost && numbered(name) || r.ino == ext.RootInode && ino != 0 && ino == r.s.journalInode && journalName(name) {
+	if keptName(name) || r.ino == ext.RootInode && ino != 0 && ino == r.s.journalInode && journalName(name) {
 		return
 	}
 	id := r.d.nameID(name)
-	if r.dir == nil {
-		r.s.words.draw(r.d, name, lettersAndDigits, id, 0)
-		return
+	alphabet := lettersAndDigits
+	var p *placedName
+	if r.dir != nil {
+		alphabet = alphabetOf(r.dir.encrypted, r.dir.folds)
+		p = r.dir.lookup(id)
 	}
-	p := r.dir.lookup(id)
+	number := r.lost && numbered(name)
 	switch {
+	case p != nil && int(p.length) == len(name) && r.dir.placed && (r.dir.encrypted || !r.d.odd(name)):
+		pool := r.pool(p)
+		pool.word(r.d, name, p.hash&^wide)
+	case number:
+		try := uint32(0)
+		if p != nil {
+			try = p.hash
+		}
+		r.d.numberWord(name, id, try)
 	case p == nil || int(p.length) != len(name):
-		r.s.words.draw(r.d, name, alphabetOf(r.dir.folds), id, 0)
-	case r.dir.indexed && !r.dir.unknown && !r.d.odd(name):
-		r.dir.candidate(r.d, name, p.hash)
+		r.s.words.draw(r.d, name, alphabet, id, 0)
 	case p.hash&wide != 0:
-		r.d.word(name, anyByte, id, p.hash)
+		_, alphabet = r.dir.alphabets()
+		r.d.word(name, alphabet, id, p.hash)
 	default:
-		r.s.words.draw(r.d, name, alphabetOf(r.dir.folds), id, p.hash)
+		r.s.words.draw(r.d, name, alphabet, id, p.hash)
 	}
+}
+
+// pool returns the pool that the word of a name is from.
+func (r *replacer) pool(p *placedName) *pool {
+	larger := p.hash&wide != 0
+	if r.last.length != int(p.length) || r.last.number != p.number || r.lastLarger != larger {
+		r.last, r.lastLarger = r.dir.newPool(r.d, int(p.length), p.number, larger), larger
+	}
+	return &r.last
 }

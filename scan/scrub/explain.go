@@ -46,7 +46,6 @@ type explainer struct {
 	s     *scrubber
 	block []byte
 	kept  []bool
-	dir   *directory
 }
 
 func (e *explainer) keep(from, to int) {
@@ -102,9 +101,9 @@ func (e *explainer) explain(number uint64) {
 		e.attributes(ext.NewXattrBlockReader(e.block), 0)
 	}
 	if e.s.index.ownerOf(number) != 0 || m.Contains(scan.Directory, number) {
-		e.dir = e.s.index.dirs[e.s.index.ownerOf(number)]
+		dir := e.s.index.dirs[e.s.index.ownerOf(number)]
 		l := layout{blockSize: e.s.blockSize, inodes: e.s.inodes,
-			indexed: e.dir != nil && e.dir.indexed, hashed: e.dir != nil && e.dir.encrypted && e.dir.folds}
+			indexed: dir != nil && dir.indexed, hashed: dir != nil && dir.encrypted && dir.folds}
 		l.walkBlock(e.block, e)
 	}
 }
@@ -189,8 +188,4 @@ func (e *explainer) number(b []byte)     { e.mark(b) }
 func (e *explainer) hash(b []byte)       { e.mark(b) }
 func (e *explainer) root(ext.IndexBlock) {}
 
-func (e *explainer) entry(name []byte, ino uint32) {
-	if e.dir != nil && e.dir.kept(e.s.index.opt) && ino != 0 {
-		e.mark(name)
-	}
-}
+func (e *explainer) entry([]byte, uint32) {}

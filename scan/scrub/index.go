@@ -12,9 +12,9 @@ import (
 // An Index gathers, while a filesystem is scanned, what scrubbing it takes:
 // [Index.Visit] goes into the options of the scan.
 //
-// It holds 16 bytes for each name of an indexed directory, 24 for each of a
-// few bytes in another, 16 for each block of a directory, then for each run of
-// them, and the words.
+// It holds 16 bytes for each name of an indexed directory, twice that where the
+// name has seven bytes or fewer, 24 for each of a few bytes in another, 24 for
+// each block of a directory, and the words.
 type Index struct {
 	opt   Options
 	keys  *keyring
@@ -26,9 +26,9 @@ type Index struct {
 	owners  []owner
 	dirs    map[uint32]*directory // those of which more is to be known than their blocks
 	shorts  []shortName
-	numbers []numberedName
 	lost    uint32               // the inode of lost+found
 	wrong   map[uint64]struct{}  // directory and extent blocks with a wrong checksum
+	seedTry uint32               // which of the seeds that a key gives is taken
 	values  map[uint32]struct{}  // inodes that hold values of attributes
 	claims  map[uint64]scan.Kind // what damage passes blocks off as, where that is no directory
 
@@ -52,6 +52,7 @@ type directory struct {
 	mixed     bool // a root has another version than was assumed
 	again     bool // which are being gathered again
 	unknown   bool // by a hash that nobody knows
+	placed    bool // names have numbers of words
 	version   ext.DirHash
 	assumed   ext.DirHash // the version before a root was shown
 	unsigned  bool
@@ -59,16 +60,28 @@ type directory struct {
 	freshSeed [4]uint32 // that the index is to have
 
 	names  []placedName // ascending by id once placed
+	tiny   []tinyName   // those of a few bytes; ascending by id while they are placed
 	odds   []oddName
+	fixed  []oddName // names that stay
+	spans  []hashSpan
 	bounds []uint32 // hashes in the index, lowest bits included; ascending once placed
 	fresh  []uint32 // what is in their place
+
+	crooked bool // names stand outside the leaf that their hash belongs to
 }
 
-// kept tells whether the names of a directory stay: they are ciphertext. In an
-// index they cannot where the seed of the hashes changes.
-func (d *directory) kept(opt Options) bool {
-	return d.encrypted && !opt.Strict && !(d.indexed && opt.UUID)
+// A hashSpan is the least and the greatest hash of the names in a block.
+type hashSpan struct{ low, high uint32 }
+
+// A tinyName is a name so short that it may be drawn for itself.
+type tinyName struct {
+	id   uint64
+	name [maxTiny]byte
 }
+
+// maxTiny is the length of the longest of these: a longer one is none of the
+// words seen.
+const maxTiny = minWord - 1
 
 // A placedName is a name of an indexed directory, or one of another that is
 // not to be drawn at the first try.
@@ -77,6 +90,7 @@ type placedName struct {
 	hash   uint32 // by which the index sorts it; once placed, the try it is drawn at
 	length uint8
 	lower  bool // a name in the same block has a lower hash
+	number bool // it is one of those that e2fsck gives
 }
 
 // An oddName is an invalid name of an indexed directory.
@@ -85,18 +99,13 @@ type oddName struct {
 	name []byte
 }
 
-// A numberedName is a name that is kept in lost+found only.
-type numberedName struct {
-	ino  uint32 // of the directory
-	name string
-}
-
 // A shortName is a name so short that another's word may be the same.
 type shortName struct {
 	id     uint64
 	ino    uint32 // of the directory
 	length uint8
-	word   [maxShort]byte
+	number bool // as that of a placedName
+	name   [maxShort]byte
 }
 
 // maxShort is the length of the longest name of which two in a directory may
@@ -197,41 +206,42 @@ func (v *visitor) Directory(ino uint32, block uint64, data []byte) {
 
 // A collector gathers the names of one block, or of one inline directory.
 type collector struct {
-	x        *Index
-	d        *drawer
-	ino      uint32
-	indexed  bool
-	keep     bool // the names are ciphertext, and stay
-	hashed   bool // their hashes stand behind them
-	folds    bool
-	version  ext.DirHash
-	unsigned bool
-	seed     [4]uint32
-	rooted   bool
-	unknown  bool
+	x         *Index
+	d         *drawer
+	ino       uint32
+	indexed   bool
+	encrypted bool
+	hashed    bool // their hashes stand behind them
+	folds     bool
+	version   ext.DirHash
+	unsigned  bool
+	seed      [4]uint32
+	rooted    bool
+	unknown   bool
 
 	journal uint32 // inode
 	lost    uint32
-	numbers []numberedName
 	names   []placedName
+	tiny    []tinyName
 	odds    []oddName
+	fixed   []oddName
 	shorts  []shortName
 	bounds  []uint32
 	word    []byte
-	least   uint32 // hash
+	span    hashSpan
 }
 
 // collector returns one for the names of a directory.
 func (v *visitor) collector(ino uint32) *collector {
 	c := v.x.collectors.Get().(*collector)
 	*c = collector{
-		x: v.x, d: v.x.keys.get(), ino: ino, journal: v.journalInode, least: ^uint32(0),
-		names: c.names[:0], odds: c.odds[:0], shorts: c.shorts[:0], bounds: c.bounds[:0], word: c.word,
+		x: v.x, d: v.x.keys.get(), ino: ino, journal: v.journalInode, span: hashSpan{low: ^uint32(0)},
+		names: c.names[:0], tiny: c.tiny[:0], fixed: c.fixed[:0], odds: c.odds[:0], shorts: c.shorts[:0], bounds: c.bounds[:0], word: c.word,
 	}
 	v.x.mu.Lock()
 	defer v.x.mu.Unlock()
 	if d := v.x.dirs[ino]; d != nil {
-		c.indexed, c.folds, c.hashed, c.keep = d.indexed, d.folds, d.encrypted && d.folds, d.kept(v.x.opt)
+		c.indexed, c.folds, c.encrypted, c.hashed = d.indexed, d.folds, d.encrypted, d.encrypted && d.folds
 		c.version, c.unsigned, c.seed, c.unknown = d.version, d.unsigned, d.seed, d.unknown
 	}
 	return c
@@ -241,13 +251,16 @@ func (v *visitor) collector(ino uint32) *collector {
 func (v *visitor) finish(c *collector, o owner) {
 	x := v.x
 	for i := range c.names {
-		c.names[i].lower = c.names[i].hash > c.least
+		c.names[i].lower = c.names[i].hash > c.span.low
+	}
+	for i := range c.fixed {
+		c.fixed[i].lower = c.fixed[i].hash > c.span.low
 	}
 	x.mu.Lock()
 	if o.count > 0 {
 		x.owners = append(x.owners, o)
 	}
-	if len(c.names)+len(c.odds)+len(c.bounds) > 0 || c.rooted {
+	if len(c.names)+len(c.odds)+len(c.fixed)+len(c.bounds) > 0 || c.rooted {
 		d := v.directory(c.ino)
 		if c.rooted {
 			// Whether names were shown before depends on the order of work, so
@@ -259,11 +272,15 @@ func (v *visitor) finish(c *collector, o owner) {
 		}
 		d.unknown = d.unknown || c.unknown
 		d.names = append(d.names, c.names...)
+		d.tiny = append(d.tiny, c.tiny...)
 		d.odds = append(d.odds, c.odds...)
+		d.fixed = append(d.fixed, c.fixed...)
+		if c.span.low <= c.span.high {
+			d.spans = append(d.spans, c.span)
+		}
 		d.bounds = append(d.bounds, c.bounds...)
 	}
 	x.shorts = append(x.shorts, c.shorts...)
-	x.numbers = append(x.numbers, c.numbers...)
 	if c.lost != 0 && (x.lost == 0 || c.lost < x.lost) {
 		x.lost = c.lost
 	}
@@ -286,39 +303,54 @@ func (c *collector) root(r ext.IndexBlock) { c.version, c.rooted = r.HashVersion
 func (c *collector) hash(b []byte) { c.bounds = append(c.bounds, le.Uint32(b)) }
 
 func (c *collector) entry(name []byte, ino uint32) {
-	if keptName(name) {
-		if c.ino == ext.RootInode && ino != 0 && string(name) == lostAndFound {
-			c.lost = ino
-		}
-		return
-	}
+	kept := keptName(name)
 	switch {
-	case c.keep, ino != 0 && ino == c.journal && c.ino == ext.RootInode && journalName(name):
-		return
-	case numbered(name):
-		c.numbers = append(c.numbers, numberedName{c.ino, string(name)})
-	default:
+	case kept && c.ino == ext.RootInode && ino != 0 && string(name) == lostAndFound:
+		c.lost = ino
+	case c.ino == ext.RootInode && ino != 0 && ino == c.journal && journalName(name):
+		kept = true
+	}
+	if !kept && !numbered(name) {
 		c.x.words.add(name)
 	}
-	p := placedName{id: c.d.nameID(name), length: uint8(len(name))}
 	if c.indexed && !c.unknown {
-		var ok bool
-		if p.hash, ok = hashName(&c.word, c.version, c.unsigned, c.folds, c.seed, name); ok {
-			c.least = min(c.least, p.hash)
-			if c.d.odd(name) {
-				c.odds = append(c.odds, oddName{p, slices.Clone(name)})
-			} else {
-				c.names = append(c.names, p)
-			}
-			return
+		if ino != 0 {
+			c.indexedName(name, kept)
 		}
-		c.unknown = true
+		return // e2fsck does not look at what was deleted
 	}
-	if len(name) <= maxShort {
-		s := shortName{id: p.id, ino: c.ino, length: p.length}
-		copy(s.word[:], name)
-		c.d.word(s.word[:len(name)], alphabetOf(c.folds), p.id, 0)
+	if !kept && len(name) <= maxShort {
+		s := shortName{id: c.d.nameID(name), ino: c.ino, length: uint8(len(name)), number: numbered(name)}
+		copy(s.name[:], name)
 		c.shorts = append(c.shorts, s)
+	}
+}
+
+// indexedName gathers a name that the index leads to.
+func (c *collector) indexedName(name []byte, kept bool) {
+	if len(name) == 0 || string(name) == "." || string(name) == ".." {
+		return
+	}
+	hash, ok := hashName(&c.word, c.version, c.unsigned, c.folds, c.seed, name)
+	if !ok {
+		c.unknown = true
+		return
+	}
+	c.span.low, c.span.high = min(c.span.low, hash), max(c.span.high, hash)
+	p := placedName{id: c.d.nameID(name), hash: hash, length: uint8(len(name)), number: numbered(name)}
+	switch {
+	case kept:
+		c.fixed = append(c.fixed, oddName{p, slices.Clone(name)})
+		return
+	case !c.encrypted && c.d.odd(name):
+		c.odds = append(c.odds, oddName{p, slices.Clone(name)})
+		return
+	}
+	c.names = append(c.names, p)
+	if len(name) <= maxTiny {
+		t := tinyName{id: p.id}
+		copy(t.name[:], name)
+		c.tiny = append(c.tiny, t)
 	}
 }
 
@@ -329,23 +361,17 @@ func hashName(buf *[]byte, version ext.DirHash, unsigned, folds bool, seed [4]ui
 		version = version.Unsigned()
 	}
 	if folds {
-		*buf = append((*buf)[:0], name...)
-		for i, c := range *buf {
-			if c >= 'A' && c <= 'Z' {
-				(*buf)[i] = c + 'a' - 'A'
-			}
-		}
+		*buf = ext.Casefold((*buf)[:0], name)
 		name = *buf
 	}
 	major, _, ok := version.Hash(name, seed)
 	return major, ok
 }
 
-func alphabetOf(folds bool) string {
-	if folds {
-		return folded
-	}
-	return lettersAndDigits
+// alphabetOf returns what the names of a directory are drawn from.
+func alphabetOf(encrypted, folds bool) string {
+	usual, _ := (&directory{encrypted: encrypted, folds: folds}).alphabets()
+	return usual
 }
 
 // sortOwners makes the owners of directory blocks ready to be searched. Of a

@@ -26,6 +26,7 @@ const (
 	domainPointer                     // block numbers that cannot be
 	domainNoise                       // numbers that take the place of others
 	domainSum                         // what checksums are wrong by
+	domainSeed                        // seeds of hashes
 )
 
 // The alphabets that words are drawn from.

@@ -134,7 +134,7 @@ func (s *scrubber) name(d *drawer, name []byte) {
 
 // word replaces a name, in place, by the word of a try.
 func (d *drawer) word(name []byte, alphabet string, id uint64, try uint32) {
-	if !d.odd(name) {
+	if len(alphabet) == len(ciphertext) || !d.odd(name) {
 		d.draw(name, alphabet, domainName, id, try)
 		return
 	}
@@ -143,11 +143,23 @@ func (d *drawer) word(name []byte, alphabet string, id uint64, try uint32) {
 	d.spoil(name, d.old)
 }
 
+// numberWord replaces a numbered name, in place, by another: '#' and as many
+// digits.
+func (d *drawer) numberWord(name []byte, id uint64, try uint32) {
+	d.draw(name[1:], digits, domainName, id, try)
+	if len(name) > 2 && name[1] == '0' {
+		name[1] = digits[1+id%9]
+	}
+}
+
 // draw replaces a name, in place, by the first word from a try on that is none
 // of the words seen.
 func (w *words) draw(d *drawer, name []byte, alphabet string, id uint64, try uint32) {
+	var old [maxTiny]byte
+	tiny := copy(old[:], name) == len(name)
 	for end := try + maxTries; ; try++ {
-		if d.word(name, alphabet, id, try); try == end || !w.has(name) {
+		d.word(name, alphabet, id, try)
+		if try == end || !w.has(name) && !(tiny && string(name) == string(old[:len(name)])) {
 			return
 		}
 	}

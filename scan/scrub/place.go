@@ -10,31 +10,6 @@ import (
 	"golang.org/x/sync/errgroup"
 )
 
-// wide marks the try of a candidate that is drawn from all bytes but NUL and
-// slash.
-const wide = 1 << 31
-
-// anyByte is what names of a few bytes are drawn from where letters and digits
-// are too few.
-var anyByte = func() string {
-	var b []byte
-	for c := range 256 {
-		if c != 0 && c != '/' {
-			b = append(b, byte(c))
-		}
-	}
-	return string(b)
-}()
-
-// candidate writes the i-th word of its length that a directory may take.
-func (d *directory) candidate(dr *drawer, word []byte, i uint32) {
-	alphabet := alphabetOf(d.folds)
-	if i&wide != 0 {
-		alphabet = anyByte
-	}
-	dr.draw(word, alphabet, domainCandidate, uint64(d.ino)<<8|uint64(len(word)), i)
-}
-
 // hash returns the hash by which the directory is to sort a word.
 func (d *directory) hash(buf *[]byte, name []byte) (uint32, bool) {
 	return hashName(buf, d.version, d.unsigned, d.folds, d.freshSeed, name)
@@ -43,14 +18,16 @@ func (d *directory) hash(buf *[]byte, name []byte) (uint32, bool) {
 // Placed counts the names of indexed directories.
 type Placed struct {
 	Indexed   uint64 // directories
-	Names     uint64 // that stand in the range of hashes that they stood in
+	Names     uint64 // that stand in the leaf of the index that they stood in
 	Misplaced uint64 // that do not: there was no word for them
+	Unsound   uint64 // directories whose index was sound and is not
 }
 
 func (p *Placed) add(o Placed) {
 	p.Indexed += o.Indexed
 	p.Names += o.Names
 	p.Misplaced += o.Misplaced
+	p.Unsound += o.Unsound
 }
 
 // place finds a word for each name of the indexed directories. The only error
@@ -61,7 +38,10 @@ func (x *Index) place(ctx context.Context, threads int) (Placed, error) {
 		if d.unknown {
 			d.names, d.odds = nil, nil
 		}
-		if d.indexed && len(d.names)+len(d.odds)+len(d.bounds) > 0 {
+		for i := range d.names {
+			d.names[i].number = d.names[i].number && d.ino == x.lost
+		}
+		if d.indexed && !d.unknown && len(d.names)+len(d.odds)+len(d.bounds) > 0 {
 			list = append(list, d)
 		}
 	}
@@ -79,10 +59,7 @@ func (x *Index) place(ctx context.Context, threads int) (Placed, error) {
 		group.Go(func() error {
 			dr := x.keys.get()
 			defer x.keys.put(dr)
-			d.freshSeed = d.seed
-			if x.opt.UUID {
-				d.freshSeed = dr.hashSeed(d.seed)
-			}
+			d.freshSeed = x.hashSeed(dr, d.seed)
 			var err error
 			results[i], err = d.place(ctx, dr, x.words)
 			return err
@@ -96,46 +73,506 @@ func (x *Index) place(ctx context.Context, threads int) (Placed, error) {
 	return sum, err
 }
 
-// A directory whose names are evenly hashed needs some 25 draws for each border,
-// once for each length, and one for each name. Where damage, or somebody, has
-// put many names between two of many borders, that would be their product:
-// names for which these draws do not do are misplaced.
+// Draws that are not more than these for a directory of names that are evenly
+// hashed: a draw for each name and each length of it, times what it takes to
+// fill the last frame. Where damage, or somebody, has put many names between two
+// of many borders, that would be their product: names for which these draws do
+// not do are misplaced.
 const (
 	fewDraws       = 1 << 20
 	drawsPerName   = 512
 	drawsPerBorder = 256
 )
 
+// A kind is a length of names and whether they are numbered.
+type kind uint16
+
+const numberedKind kind = 1 << 8
+
+func (n *placedName) kind() kind {
+	if n.number {
+		return numberedKind | kind(n.length)
+	}
+	return kind(n.length)
+}
+
+// A placer finds words for the names of one directory.
+type placer struct {
+	ctx    context.Context
+	dir    *directory
+	dr     *drawer
+	seen   *words
+	frames []uint64 // where each begins, and where the last one ends
+	hints  []uint32 // the frame that a hash is in, by its first bits
+	shift  uint
+	low    []uint32 // the least hash of a word in each frame,
+	high   []uint32 // and the greatest
+	buf    []byte
+	word   [maxName]byte
+	draws  int64 // that are left
+	placed Placed
+}
+
+// A section is the names of one kind, in order of their cells.
+type section struct {
+	kind   kind
+	names  []uint32 // their places in directory.names
+	cells  []uint32
+	pool   pool
+	scarce *scarce // nil where words are plenty
+	larger bool
+}
+
 // place finds the words of one directory.
 func (d *directory) place(ctx context.Context, dr *drawer, seen *words) (Placed, error) {
-	d.drawBounds(dr)
-	p := placer{
-		ctx: ctx, dir: d, dr: dr, seen: seen, words: map[[maxShort]byte]struct{}{}, placed: Placed{Indexed: 1},
-		draws: fewDraws + drawsPerName*int64(len(d.names)) + drawsPerBorder*int64(len(d.bounds)),
-	}
+	d.sortBounds()
 	d.sortNames()
-	// By length, then cell, then place in names: all in one number.
-	const indexBits, cellBits = 28, 28
-	order := make([]uint64, len(d.names))
-	cells := make([]uint32, len(d.names))
-	for i := range d.names {
-		cells[i] = d.cell(&d.names[i])
-		order[i] = uint64(d.names[i].length)<<(indexBits+cellBits) | uint64(cells[i])<<indexBits | uint64(i)
+	d.placed = true
+	for _, s := range d.spans {
+		low, high := placedName{hash: s.low}, placedName{hash: s.high, lower: s.low < s.high}
+		d.crooked = d.crooked || d.cell(&low) != d.cell(&high)
 	}
-	slices.Sort(order)
-	for len(order) > 0 {
-		n := 1
-		for n < len(order) && order[n]>>(indexBits+cellBits) == order[0]>>(indexBits+cellBits) {
-			n++
-		}
-		p.fill(order[:n], cells)
-		order = order[n:]
+	d.spans = nil
+	p := placer{
+		ctx: ctx, dir: d, dr: dr, seen: seen, placed: Placed{Indexed: 1},
+		draws: fewDraws + drawsPerName*int64(len(d.names)) + drawsPerBorder*int64(len(d.bounds)),
+		low:   make([]uint32, len(d.bounds)), high: make([]uint32, len(d.bounds)),
+	}
+	for i := range p.low {
+		p.low[i] = math.MaxUint32
+	}
+	sections := p.sections()
+	p.frame(sections)
+	p.keepFixed()
+	for i := range sections {
+		p.fill(&sections[i])
 	}
 	p.placeOdds()
+	d.tiny = nil
 	if ctx.Err() != nil {
 		return Placed{}, context.Cause(ctx)
 	}
+	p.drawBorders()
+	if p.placed.Misplaced > 0 && !d.crooked {
+		p.placed.Unsound = 1
+	}
 	return p.placed, nil
+}
+
+// sections returns the names by kind, then cell.
+func (p *placer) sections() []section {
+	d := p.dir
+	// All in one number: 9 bits of the kind, 27 of the cell, 28 of the place.
+	const indexBits, cellBits = 28, 27
+	order := make([]uint64, len(d.names))
+	for i := range d.names {
+		n := &d.names[i]
+		order[i] = uint64(n.kind())<<(indexBits+cellBits) | uint64(d.cell(n))<<indexBits | uint64(i)
+	}
+	slices.Sort(order)
+	var sections []section
+	names, cells := make([]uint32, len(order)), make([]uint32, len(order))
+	for i, o := range order {
+		names[i], cells[i] = uint32(o&(maxNames-1)), uint32(o>>indexBits&(1<<cellBits-1))
+	}
+	for start := 0; start < len(order); {
+		end := start + 1
+		for end < len(order) && order[end]>>(indexBits+cellBits) == order[start]>>(indexBits+cellBits) {
+			end++
+		}
+		sections = append(sections, section{kind: d.names[names[start]].kind(), names: names[start:end], cells: cells[start:end]})
+		start = end
+	}
+	return sections
+}
+
+// frame finds the frames. It tries letters and digits first, with a word to
+// spare where a name could get itself; then all bytes, then fewer spares and
+// narrower frames. What cannot be had then is left to be misplaced, the kind
+// with the most names first.
+func (p *placer) frame(sections []section) {
+	d := p.dir
+	f := framer{weights: make([]uint32, len(d.bounds))}
+	for i := range f.weights {
+		f.weights[i] = 1
+	}
+	for i := range sections {
+		for _, c := range sections[i].cells {
+			f.weights[c]++
+		}
+	}
+	for _, o := range d.odds {
+		f.weights[d.cell(&o.placedName)]++
+	}
+	for _, n := range d.fixed {
+		if h, ok := d.hash(&p.buf, n.name); ok {
+			f.fixed = append(f.fixed, fixed{d.cell(&n.placedName), h})
+		}
+	}
+	slices.SortFunc(f.fixed, func(a, b fixed) int { return cmp.Or(cmp.Compare(a.frame, b.frame), cmp.Compare(a.hash, b.hash)) })
+	f.aim()
+	total := uint64(0)
+	for _, w := range f.weights {
+		total += uint64(w)
+	}
+	for i := range sections {
+		p.enumerate(&sections[i], &f, total, false)
+	}
+	for _, try := range [...]struct {
+		larger, spare bool
+		squeeze       uint64
+	}{{false, true, 4}, {true, true, 4}, {true, false, 4}, {true, false, 64}, {true, false, allHashes}} {
+		f.squeeze, f.scarce = try.squeeze, f.scarce[:0]
+		for i := range sections {
+			s := &sections[i]
+			if try.larger && !s.larger && s.scarce != nil {
+				p.enumerate(s, &f, total, true)
+			}
+			if s.scarce != nil {
+				s.want(len(f.weights), try.spare)
+				f.scarce = append(f.scarce, s.scarce)
+			}
+		}
+		if p.settle(&f) {
+			return
+		}
+	}
+	f.fixed = nil
+	slices.SortFunc(f.scarce, func(a, b *scarce) int { return cmp.Compare(len(a.words), len(b.words)) })
+	for !p.settle(&f) {
+		f.scarce = f.scarce[:len(f.scarce)-1]
+	}
+}
+
+// settle takes the frames of f, if there are any.
+func (p *placer) settle(f *framer) bool {
+	frames, ok := f.frames()
+	if !ok {
+		return false
+	}
+	p.frames = frames
+	log := uint(1)
+	for 1<<log < len(f.weights) {
+		log++
+	}
+	p.shift = 32 - log
+	p.hints = make([]uint32, 1<<log)
+	at := uint32(0)
+	for i := range p.hints {
+		for frames[at+1] <= uint64(i)<<p.shift {
+			at++
+		}
+		p.hints[i] = at
+	}
+	return true
+}
+
+// frameOf returns the frame that a hash is in.
+func (p *placer) frameOf(hash uint32) uint32 {
+	i := p.hints[hash>>p.shift]
+	for p.frames[i+1] <= uint64(hash) {
+		i++
+	}
+	return i
+}
+
+// want notes how many words each frame wants.
+func (s *section) want(frames int, spare bool) {
+	s.scarce.wants = make([]uint32, frames)
+	for _, c := range s.cells {
+		s.scarce.wants[c]++
+	}
+	for i, n := range s.scarce.wants {
+		if n == 1 && spare {
+			s.scarce.wants[i]++
+		}
+	}
+}
+
+// enumerate hashes all the words of a kind, or many of them, where there are
+// few for so many frames.
+func (p *placer) enumerate(s *section, f *framer, total uint64, larger bool) {
+	s.pool = p.dir.newPool(p.dr, int(s.kind&^numberedKind), s.kind&numberedKind != 0, larger)
+	s.larger = larger
+	if !larger && uint64(len(s.names)) > s.pool.size/2 {
+		p.enumerate(s, f, total, true)
+		return
+	}
+	most, n := uint64(0), uint64(0)
+	for i, c := range s.cells {
+		if i > 0 && s.cells[i-1] != c {
+			n = 0
+		}
+		n++
+		w := uint64(f.weights[c])
+		draws := (n + 4*uint64(math.Sqrt(float64(n))) + 8) * total / w
+		most = max(most, draws)
+	}
+	if s.scarce == nil && 8*most < s.pool.size {
+		return
+	}
+	const many = 1 << 18
+	count := min(s.pool.size, max(many, 4*uint64(len(s.names))), uint64(max(p.draws, 0)))
+	words := make([]uint64, 0, count)
+	word := p.word[:s.pool.length]
+	for i := range uint32(count) {
+		s.pool.word(p.dr, word, i)
+		if p.free(s, word) {
+			h, _ := p.dir.hash(&p.buf, word)
+			words = append(words, uint64(h)<<32|uint64(i))
+		}
+	}
+	p.draws -= int64(count)
+	slices.Sort(words)
+	s.scarce = &scarce{words: words}
+}
+
+// free tells whether a word may be given to a name.
+func (p *placer) free(s *section, word []byte) bool {
+	return !keptName(word) && (numbered(word) == (s.kind&numberedKind != 0)) && !p.seen.has(word)
+}
+
+// draw takes one of the draws that are left; false where there is none.
+func (p *placer) draw() bool {
+	const often = 1 << 12
+	if p.draws--; p.draws%often == 0 && p.ctx.Err() != nil {
+		p.draws = 0
+	}
+	return p.draws > 0
+}
+
+// give gives a word to a name.
+func (p *placer) give(s *section, name, number, hash, frame uint32) {
+	if s.larger {
+		number |= wide
+	}
+	p.dir.names[name].hash = number
+	p.low[frame], p.high[frame] = min(p.low[frame], hash), max(p.high[frame], hash)
+	p.placed.Names++
+}
+
+// fill finds words for the names of one kind.
+func (p *placer) fill(s *section) {
+	if s.scarce != nil {
+		p.deal(s)
+	} else {
+		p.drawInto(s)
+	}
+}
+
+// deal gives out words that were hashed before, frame by frame.
+func (p *placer) deal(s *section) {
+	used := map[uint32]bool{}
+	var chosen []uint64
+	var left []uint32
+	for start := 0; start < len(s.names); {
+		cell := s.cells[start]
+		end := start
+		for end < len(s.names) && s.cells[end] == cell {
+			end++
+		}
+		from, _ := slices.BinarySearch(s.scarce.words, p.frames[cell]<<32)
+		to := len(s.scarce.words)
+		if p.frames[cell+1] < allHashes {
+			to, _ = slices.BinarySearch(s.scarce.words, p.frames[cell+1]<<32)
+		}
+		chosen = chosen[:0]
+		for _, w := range s.scarce.words[from:to] {
+			chosen = append(chosen, w<<32|w>>32) // by number: no place in the frame is preferred
+		}
+		slices.Sort(chosen)
+		names := s.names[start:end]
+		n := min(len(names), len(chosen))
+		p.derange(s, names[:n], chosen)
+		for i, name := range names[:n] {
+			p.give(s, name, uint32(chosen[i]>>32), uint32(chosen[i]), cell)
+			used[uint32(chosen[i]>>32)] = true
+		}
+		left = append(left, names[n:]...)
+		start = end
+	}
+	next := uint32(0)
+	p.misplace(s, left, func() (uint32, bool) {
+		for ; uint64(next) < s.pool.size; next++ {
+			if used[next] {
+				continue
+			}
+			s.pool.word(p.dr, p.word[:s.pool.length], next)
+			if p.free(s, p.word[:s.pool.length]) {
+				next++
+				return next - 1, true
+			}
+		}
+		return 0, false
+	})
+}
+
+// derange orders words so that none is given to the name that it is.
+func (p *placer) derange(s *section, names []uint32, words []uint64) {
+	for i, name := range names {
+		if !p.itself(s, name, uint32(words[i]>>32)) || len(words) == 1 {
+			continue
+		}
+		j := (i + 1) % len(words)
+		words[i], words[j] = words[j], words[i]
+	}
+}
+
+// itself tells whether a word is the name that it would be given to.
+func (p *placer) itself(s *section, name, number uint32) bool {
+	id := p.dir.names[name].id
+	i, ok := slices.BinarySearchFunc(p.dir.tiny, id, func(t tinyName, id uint64) int { return cmp.Compare(t.id, id) })
+	if !ok || s.pool.length > maxTiny {
+		return false
+	}
+	word := p.word[:s.pool.length]
+	s.pool.word(p.dr, word, number)
+	return string(word) == string(p.dir.tiny[i].name[:s.pool.length])
+}
+
+// drawInto draws words till each frame has as many as names wait in it.
+func (p *placer) drawInto(s *section) {
+	starts := make([]uint32, len(p.low)+1) // of each cell in names, moved on as names get words
+	ends := make([]uint32, len(p.low))
+	for i, c := range s.cells {
+		ends[c] = uint32(i) + 1
+	}
+	for c := range ends {
+		ends[c] = max(ends[c], starts[c])
+		starts[c+1] = ends[c]
+	}
+	left := len(s.names)
+	word := p.word[:s.pool.length]
+	limit := uint32(min(s.pool.size, maxPool))
+	i := uint32(0)
+	for ; i < limit && left > 0 && p.draw(); i++ {
+		s.pool.word(p.dr, word, i)
+		h, _ := p.dir.hash(&p.buf, word)
+		c := p.frameOf(h)
+		if starts[c] == ends[c] || !p.free(s, word) {
+			continue
+		}
+		at := starts[c]
+		if p.itself(s, s.names[at], i) {
+			if at+1 == ends[c] {
+				continue
+			}
+			s.names[at], s.names[at+1] = s.names[at+1], s.names[at]
+		}
+		p.give(s, s.names[at], i, h, c)
+		starts[c]++
+		left--
+	}
+	var rest []uint32
+	for c := range ends {
+		rest = append(rest, s.names[starts[c]:ends[c]]...)
+	}
+	p.misplace(s, rest, func() (uint32, bool) {
+		for ; uint64(i) < s.pool.size && i < wide; i++ {
+			if s.pool.word(p.dr, word, i); p.free(s, word) {
+				i++
+				return i - 1, true
+			}
+		}
+		return 0, false
+	})
+}
+
+// maxPool is how many words of a length are drawn at most.
+const maxPool = 1 << 28
+
+// misplace gives names that are left any words that are.
+func (p *placer) misplace(s *section, names []uint32, next func() (uint32, bool)) {
+	for _, name := range names {
+		number, ok := next()
+		if !ok {
+			number = uint32(uint64(name) % s.pool.size) // there are fewer words than names
+		}
+		if s.larger {
+			number |= wide
+		}
+		p.dir.names[name].hash = number
+		p.placed.Misplaced++
+	}
+}
+
+// keepFixed has the borders go round the names that stay.
+func (p *placer) keepFixed() {
+	for _, n := range p.dir.fixed {
+		h, ok := p.dir.hash(&p.buf, n.name)
+		if !ok {
+			continue
+		}
+		c := p.frameOf(h)
+		if c != p.dir.cell(&n.placedName) {
+			p.placed.Misplaced++
+			continue
+		}
+		p.low[c], p.high[c] = min(p.low[c], h), max(p.high[c], h)
+	}
+}
+
+// maxOddTries is how many words are drawn for an invalid name.
+const maxOddTries = 1 << 16
+
+// placeOdds finds words for the invalid names: each has its own, as what makes
+// it invalid is hashed too.
+func (p *placer) placeOdds() {
+	d := p.dir
+	for _, o := range d.odds {
+		want := d.cell(&o.placedName)
+		name := slices.Clone(o.name)
+		o.hash = 0
+		found := false
+		for try := range uint32(maxOddTries) {
+			if try == 0 && p.ctx.Err() != nil {
+				break
+			}
+			copy(name, o.name)
+			p.dr.word(name, alphabetOf(d.encrypted, d.folds), o.id, try)
+			if h, _ := d.hash(&p.buf, name); p.frameOf(h) == want && !p.seen.has(name) {
+				o.hash = try
+				p.low[want], p.high[want] = min(p.low[want], h), max(p.high[want], h)
+				p.placed.Names++
+				found = true
+				break
+			}
+		}
+		if !found {
+			p.placed.Misplaced++
+		}
+		o.name = nil
+		d.names = append(d.names, o.placedName)
+	}
+	if len(d.odds) > 0 {
+		d.odds = nil
+		slices.SortFunc(d.names, func(a, b placedName) int { return cmp.Compare(a.id, b.id) })
+		d.names = slices.CompactFunc(d.names, func(a, b placedName) bool { return a.id == b.id })
+	}
+}
+
+// drawBorders draws the hashes that the index is to have: each anywhere between
+// what the leaves on both sides of it got, so that it says no more than these.
+func (p *placer) drawBorders() {
+	d := p.dir
+	d.fresh = make([]uint32, len(d.bounds))
+	for i := 1; i < len(d.fresh); i++ {
+		// A frame without names ends and begins where it was planned to.
+		low, high := p.frames[i-1], p.frames[i]
+		if p.low[i-1] <= p.high[i-1] {
+			low = uint64(p.high[i-1])
+		}
+		if p.low[i] <= p.high[i] {
+			high = uint64(p.low[i])
+		}
+		at := high
+		if high > low+2 {
+			r, _ := p.dr.random(domainBoundary, uint64(d.ino), uint32(i), 0)
+			at = low + 2 + r%(high-low-1)&^1
+			at = min(at, high)
+		}
+		d.fresh[i] = uint32(at) &^ 1
+	}
 }
 
 // maxNames is how many names of a directory are given a place: more than a
@@ -161,9 +598,8 @@ func (d *directory) sortNames() {
 	d.names = slices.Clip(d.names[:min(len(d.names), maxNames)])
 }
 
-// drawBounds draws the hashes that the index is to have: as many, in the same
-// order, evenly over all there are, give or take an eighth of their distance.
-func (d *directory) drawBounds(dr *drawer) {
+// sortBounds sorts the hashes of the index.
+func (d *directory) sortBounds() {
 	d.bounds = append(d.bounds, 0)
 	slices.Sort(d.bounds)
 	// Of H and H|1 the latter stays: it is the same border, continued.
@@ -176,24 +612,8 @@ func (d *directory) drawBounds(dr *drawer) {
 		kept = append(kept, b)
 	}
 	d.bounds = slices.Clip(kept)
-	d.fresh = make([]uint32, len(d.bounds))
-	step := borderStep(len(d.bounds))
-	for i := 1; i < len(d.fresh); i++ {
-		at := uint64(i) * step >> stepShift
-		if room := step >> stepShift / 4; room >= 4 {
-			r, _ := dr.random(domainBoundary, uint64(d.ino), uint32(i), 0)
-			at += r%room - room/2
-		}
-		d.fresh[i] = uint32(at) &^ 1
-	}
+	slices.SortFunc(d.tiny, func(a, b tinyName) int { return cmp.Compare(a.id, b.id) })
 }
-
-// stepShift is how many bits of a step are behind its point.
-const stepShift = 16
-
-// borderStep returns the distance of n borders in 2³², with stepShift bits
-// behind the point.
-func borderStep(n int) uint64 { return 1 << (32 + stepShift) / uint64(n) }
 
 // cell returns between which two borders the hash of a name lies: the number
 // of the first. A name whose hash is a border that goes on from the block
@@ -207,19 +627,6 @@ func (d *directory) cell(n *placedName) uint32 {
 		i--
 	}
 	return uint32(i)
-}
-
-// freshCell returns between which two drawn borders a hash lies.
-func (d *directory) freshCell(hash uint32) int {
-	i := int(uint64(hash) << stepShift / borderStep(len(d.fresh)))
-	i = min(i, len(d.fresh)-1)
-	for i > 0 && d.fresh[i] > hash {
-		i--
-	}
-	for i+1 < len(d.fresh) && d.fresh[i+1] <= hash {
-		i++
-	}
-	return i
 }
 
 // freshHash returns what is in the place of a hash of the index.
@@ -244,169 +651,6 @@ func (d *directory) freshHash(dr *drawer, old uint32) uint32 {
 	return low | old&1
 }
 
-// A placer finds words for the names of one directory.
-type placer struct {
-	ctx    context.Context
-	dir    *directory
-	dr     *drawer
-	seen   *words
-	words  map[[maxShort]byte]struct{} // taken, of the length at hand
-	buf    []byte
-	word   [maxName]byte
-	draws  int64 // that are left
-	placed Placed
-}
-
-// draw takes one of the draws that are left; false where there is none, or
-// where nothing more is wanted.
-func (p *placer) draw() bool {
-	const often = 1 << 12
-	if p.draws--; p.draws%often == 0 && p.ctx.Err() != nil {
-		p.draws = 0
-	}
-	return p.draws > 0
-}
-
-// take tells whether a word is free, and takes it.
-func (p *placer) take(word []byte) bool {
-	if keptName(word) || numbered(word) || p.seen.has(word) {
-		return false
-	}
-	if len(word) > maxShort {
-		return true
-	}
-	var k [maxShort]byte
-	copy(k[:], word)
-	if _, taken := p.words[k]; taken {
-		return false
-	}
-	p.words[k] = struct{}{}
-	return true
-}
-
-// fill finds words for names of one length, in order of their cells.
-func (p *placer) fill(order []uint64, cells []uint32) {
-	clear(p.words)
-	d := p.dir
-	names := make([]uint32, len(order))
-	for i, o := range order {
-		names[i] = uint32(o & (maxNames - 1))
-	}
-	length := int(d.names[names[0]].length)
-	starts := make([]uint32, len(d.fresh)+1) // of each cell in names, moved on as names get words
-	ends := make([]uint32, len(d.fresh))
-	for i, n := range names {
-		ends[cells[n]] = uint32(i) + 1
-	}
-	for c := range ends {
-		ends[c] = max(ends[c], starts[c])
-		starts[c+1] = ends[c]
-	}
-	left := len(names)
-	most := 0
-	for c := range ends {
-		most = max(most, int(ends[c]-starts[c]))
-	}
-	// The last cell is full after about cells × (names in it + ln cells) draws.
-	limit := uint32(min(16*uint64(len(d.fresh))*(uint64(most)+32), maxPool))
-	try := func(from, limit uint32) {
-		for i := range limit {
-			if left == 0 || !p.draw() {
-				return
-			}
-			word := p.word[:length]
-			d.candidate(p.dr, word, from|i)
-			h, _ := d.hash(&p.buf, word)
-			c := d.freshCell(h)
-			if starts[c] == ends[c] || !p.take(word) {
-				continue
-			}
-			d.names[names[starts[c]]].hash = from | i
-			starts[c]++
-			left--
-		}
-	}
-	try(0, limit)
-	if length <= maxWide && !d.folds {
-		try(wide, limit)
-	}
-	p.placed.Names += uint64(len(names) - left)
-	p.placed.Misplaced += uint64(left)
-	p.misplace(names, starts, ends)
-}
-
-const (
-	// maxPool is how many candidates of a length are hashed at most.
-	maxPool = 1 << 28
-
-	// maxWide is the length of the longest names that are drawn from any byte:
-	// of longer ones there are enough letters and digits.
-	maxWide = 4
-)
-
-// misplace gives the names that are left any word that is free.
-func (p *placer) misplace(names, starts, ends []uint32) {
-	i := uint32(maxPool)
-	for c := range ends {
-		for ; starts[c] < ends[c]; starts[c]++ {
-			n := &p.dir.names[names[starts[c]]]
-			for tries := 0; ; tries++ {
-				if tries >= 1<<10 && n.length <= maxWide && !p.dir.folds {
-					i |= wide
-				}
-				word := p.word[:n.length]
-				most := 1 << 16
-				if !p.draw() {
-					most = 1 << 4
-				}
-				if p.dir.candidate(p.dr, word, i); p.take(word) || tries >= most {
-					n.hash = i
-					i++
-					break
-				}
-				i++
-			}
-		}
-	}
-}
-
-// maxOddTries is how many words are drawn for an invalid name.
-const maxOddTries = 1 << 16
-
-// placeOdds finds words for the invalid names: each has its own, as what makes
-// it invalid is hashed too.
-func (p *placer) placeOdds() {
-	d := p.dir
-	for _, o := range d.odds {
-		want := int(d.cell(&o.placedName))
-		name := slices.Clone(o.name)
-		o.hash = 0
-		for try := range uint32(maxOddTries) {
-			if try == 0 && p.ctx.Err() != nil {
-				break
-			}
-			copy(name, o.name)
-			p.dr.word(name, alphabetOf(d.folds), o.id, try)
-			if h, _ := d.hash(&p.buf, name); d.freshCell(h) == want && !p.seen.has(name) {
-				o.hash = try
-				p.placed.Names++
-				want = -1
-				break
-			}
-		}
-		if want >= 0 {
-			p.placed.Misplaced++
-		}
-		o.name = nil
-		d.names = append(d.names, o.placedName)
-	}
-	if len(d.odds) > 0 {
-		d.odds = nil
-		slices.SortFunc(d.names, func(a, b placedName) int { return cmp.Compare(a.id, b.id) })
-		d.names = slices.CompactFunc(d.names, func(a, b placedName) bool { return a.id == b.id })
-	}
-}
-
 // lookup finds a name by its keyed hash.
 func (d *directory) lookup(id uint64) *placedName {
 	// The hashes are spread evenly: the search begins where this one should be.
@@ -427,67 +671,4 @@ func (d *directory) lookup(id uint64) *placedName {
 		return nil
 	}
 	return &d.names[low+i]
-}
-
-// spread gives names of other directories whose words are the same a later
-// try.
-func (x *Index) spread() {
-	slices.SortFunc(x.shorts, func(a, b shortName) int {
-		return cmp.Or(cmp.Compare(a.ino, b.ino), cmp.Compare(a.length, b.length), slices.Compare(a.word[:], b.word[:]), cmp.Compare(a.id, b.id))
-	})
-	x.shorts = slices.CompactFunc(x.shorts, func(a, b shortName) bool { return a.ino == b.ino && a.id == b.id && a.length == b.length })
-	same := func(a, b *shortName) bool { return a.ino == b.ino && a.length == b.length && a.word == b.word }
-	dr := x.keys.get()
-	defer x.keys.put(dr)
-	for start := 0; start < len(x.shorts); {
-		end := start + 1
-		clash := false
-		for end < len(x.shorts) && x.shorts[end].ino == x.shorts[start].ino && x.shorts[end].length == x.shorts[start].length {
-			clash = clash || same(&x.shorts[end], &x.shorts[end-1])
-			end++
-		}
-		if clash {
-			x.spreadNames(dr, x.shorts[start:end])
-		}
-		start = end
-	}
-	x.shorts = nil
-}
-
-// spreadNames gives names of one length in one directory words of their own.
-func (x *Index) spreadNames(dr *drawer, names []shortName) {
-	d := x.dirs[names[0].ino]
-	if d == nil {
-		d = &directory{ino: names[0].ino}
-		x.dirs[d.ino] = d
-	}
-	taken := make(map[[maxShort]byte]struct{}, len(names))
-	for i := range names {
-		taken[names[i].word] = struct{}{}
-	}
-	alphabet := alphabetOf(d.folds)
-	room := 1 // how many words there are, as far as it is less than enough
-	for range names[0].length {
-		room = min(room*len(alphabet), 4*len(names))
-	}
-	for i := 1; i < len(names); i++ {
-		n := &names[i]
-		if n.word != names[i-1].word {
-			continue
-		}
-		mark := uint32(0)
-		if len(taken) > room/2 && !d.folds {
-			mark, alphabet = wide, anyByte
-		}
-		for k := uint32(1); k < maxOddTries && (mark != 0 || len(taken) < room); k++ {
-			var word [maxShort]byte
-			dr.draw(word[:n.length], alphabet, domainName, n.id, k|mark)
-			if _, ok := taken[word]; !ok && !keptName(word[:n.length]) {
-				taken[word] = struct{}{}
-				d.names = append(d.names, placedName{id: n.id, hash: k | mark, length: n.length})
-				break
-			}
-		}
-	}
-	slices.SortFunc(d.names, func(a, b placedName) int { return cmp.Compare(a.id, b.id) })
 }

@@ -14,12 +14,16 @@ type Options struct {
 	// stands for a name that he guesses.
 	Key [KeySize]byte
 
-	// Strict has also drawn what is ciphertext already: names in encrypted
-	// directories, targets of encrypted symlinks, encryption contexts.
+	// Strict has also drawn what is ciphertext already: targets of encrypted
+	// symlinks, encryption contexts.
 	Strict bool
 
-	// UUID has the UUID, the seed of hashes and the salt of passwords drawn too.
+	// UUID has the UUID, the seed of checksums and the salt of passwords drawn too.
 	UUID bool
+
+	// KeepSeed leaves the seed of the hashes by which directories are indexed
+	// as it is.
+	KeepSeed bool
 
 	// Unverified leaves out the search for words that are left.
 	Unverified bool
@@ -81,12 +85,6 @@ func (x *Index) View(ctx context.Context, res *scan.Result) (*View, error) {
 	s.readGroups()
 	x.generations.pages = nil
 	x.sortOwners()
-	for _, n := range x.numbers {
-		if n.ino != x.lost {
-			x.words.add([]byte(n.name))
-		}
-	}
-	x.numbers = nil
 	if err := x.rehash(ctx, res); err != nil {
 		return nil, err
 	}
@@ -97,6 +95,7 @@ func (x *Index) View(ctx context.Context, res *scan.Result) (*View, error) {
 		return nil, err
 	}
 	x.words.freeze(res.MetadataBytes())
+	x.chooseSeed()
 	placed, err := x.place(ctx, x.opt.Threads)
 	if err != nil {
 		return nil, err
@@ -128,6 +127,7 @@ func (x *Index) rehash(ctx context.Context, res *scan.Result) error {
 		}
 		if !d.again {
 			d.again, d.unknown, d.names, d.odds, d.bounds = true, false, nil, nil, nil
+			d.tiny, d.fixed, d.spans = nil, nil, nil
 		}
 		for i := range uint64(o.count) {
 			for k := range readings {

@@ -48,6 +48,7 @@ func (s *scrubber) superblock(d *drawer, b []byte) {
 		}
 	}
 	s.journalBackup(d, b, sb)
+	s.hashSeedField(d, sb, b)
 	switch {
 	case s.seeds.uuid:
 		drawIdentity(d, b)

@@ -5,15 +5,15 @@ import (
 	"e2qcow/scan"
 )
 
-// With Options.UUID the UUID of the filesystem and the seed of its hashes are
-// drawn too, and with them what checksums begin with. As these are linear, each
+// With Options.UUID the UUID of the filesystem is drawn too, and with it what
+// checksums begin with. As these are linear, each
 // changes by what the seed changes by, carried over as many bytes as it covers:
 // the sum of a block as it was is taken with the seed 0, that of the block as it
 // will be with the difference of the seeds.
 
 // seeds is by what changes what checksums begin with; zero where it stays.
 type seeds struct {
-	uuid        bool   // UUIDs and hash seeds are drawn
+	uuid        bool   // UUIDs are drawn
 	block       uint32 // of what belongs to the filesystem
 	inode       uint32 // of what belongs to an inode
 	blockBitmap uint32 // the checksum of a block bitmap
@@ -51,7 +51,7 @@ func drawIdentity(d *drawer, b []byte) {
 	for _, u := range ext.UUIDs(b) {
 		d.uuid(u)
 	}
-	for _, f := range [...][]byte{ext.HashSeedField(b), ext.ChecksumSeedField(b), ext.PasswordSalt(b)} {
+	for _, f := range [...][]byte{ext.ChecksumSeedField(b), ext.PasswordSalt(b)} {
 		if !allZero(f) {
 			d.fill(f, d.sum(domainUUID, f))
 		}
@@ -67,19 +67,4 @@ func (d *drawer) uuid(u []byte) {
 	version, variant := u[6]&0xF0, u[8]&0xC0
 	d.fill(u, d.sum(domainUUID, u))
 	u[6], u[8] = u[6]&0x0F|version, u[8]&0x3F|variant
-}
-
-// hashSeed returns the seed of hashes that is drawn in place of another.
-func (d *drawer) hashSeed(old [4]uint32) (fresh [4]uint32) {
-	var b [16]byte
-	for i, w := range old {
-		le.PutUint32(b[4*i:], w)
-	}
-	if !allZero(b[:]) {
-		d.fill(b[:], d.sum(domainUUID, b[:]))
-	}
-	for i := range fresh {
-		fresh[i] = le.Uint32(b[4*i:])
-	}
-	return fresh
 }
