@@ -602,6 +602,31 @@ func TestWalkJournalEnds(t *testing.T) {
 	}
 }
 
+// A log that names more blocks than are followed ends there, and so does what
+// is kept of it.
+func TestWalkJournalTooManyTags(t *testing.T) {
+	const size, tags = 1 << 16, (1<<16 - 12) / 8
+	descriptor := make([]byte, size)
+	be := binary.BigEndian
+	for i, v := range []uint32{journalMagic, journalTypeDescriptor, 5} {
+		be.PutUint32(descriptor[4*i:], v)
+	}
+	for i := range uint32(tags) {
+		be.PutUint32(descriptor[12+8*i:], i)
+		be.PutUint16(descriptor[12+8*i+6:], journalTagSameUUID)
+	}
+	j := &JournalSuperblock{Version: 2, BlockSize: size, MaxLen: 1 << 31, First: 1, Sequence: 5, Start: 1}
+	reads := 0
+	r, err := WalkJournal(j, 1<<31, func(n uint32, buf []byte) error {
+		reads++
+		copy(buf, descriptor)
+		return nil
+	}, nil)
+	if err != nil || !errors.Is(r.Err, ErrJournalTags) || reads > maxJournalTags/tags+2 {
+		t.Errorf("%v, %v after %d reads", err, r.Err, reads)
+	}
+}
+
 func FuzzWalkJournal(f *testing.F) {
 	for _, c := range journalForms {
 		img := journalImage(f, c.csum, c.args...)

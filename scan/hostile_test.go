@@ -2,7 +2,6 @@ package scan
 
 import (
 	"bytes"
-	"encoding/binary"
 	"testing"
 
 	"e2qcow/ext"
@@ -127,47 +126,4 @@ func TestManyCopiesOfMetaGroups(t *testing.T) {
 	fs := newSynthetic(layout{blocks: 1 << 21 / raceShrink, perGroup: 8, inodesPerGroup: 16, roCompat: 1 << 31,
 		incompat: ext.IncompatFiletype | ext.IncompatExtents | ext.Incompat64bit | ext.IncompatFlexBg | ext.IncompatMetaBg})
 	scanBounded(t, fs, fs.size, Options{Backups: BackupsAll})
-}
-
-// A log without an end in sight: the journal maps one descriptor in a hundred
-// thousand places, and holes for what it describes.
-func TestJournalOfHoles(t *testing.T) {
-	const descriptors, tags = 300 * 340, (4096 - 12) / 8
-	be := binary.BigEndian
-	fs := newSynthetic(layout{blocks: 8192})
-	header := func(typ uint32) []byte {
-		b := make([]byte, 4096)
-		be.PutUint32(b, 0xC03B3998)
-		be.PutUint32(b[4:], typ)
-		be.PutUint32(b[8:], 7)
-		return b
-	}
-	super := header(4)
-	for off, v := range map[int]uint32{0x0C: 4096, 0x10: descriptors*(tags+1) + 2, 0x14: 1, 0x18: 7, 0x1C: 1} {
-		be.PutUint32(super[off:], v)
-	}
-	descriptor := header(1)
-	for i := range uint32(tags) {
-		be.PutUint32(descriptor[12+8*i:], 100+i)
-		descriptor[12+8*i+7] = 2 // the same UUID
-	}
-	first, log, commit := fs.block(super), fs.block(descriptor), fs.block(header(2))
-	var index []entry
-	for at := uint32(1); len(index) < 300; {
-		var leaf []entry
-		for range 340 {
-			leaf = append(leaf, entry{logical: at, len: 1, block: log})
-			at += tags + 1
-		}
-		index = append(index, entry{logical: leaf[0].logical, block: fs.block(extentNode(4096, 0, leaf...))})
-	}
-	ends := fs.block(extentNode(4096, 0, entry{len: 1, block: first}))
-	last := fs.block(extentNode(4096, 0, entry{logical: descriptors*(tags+1) + 1, len: 1, block: commit}))
-	index = append(append([]entry{{block: ends}}, index...), entry{logical: descriptors*(tags+1) + 1, block: last})
-	fs.inode(8, modeRegular, ext.FlagExtents, 1<<40, extentNode(ext.IBlockSize, 2, entry{block: fs.block(extentNode(4096, 1, index...))}))
-	fs.super(sbJournalInum, 8)
-	res := scanBounded(t, fs, fs.size, Options{})
-	if !hasProblem(res, BadJournal) || !res.Map.Contains(Journal, log) {
-		t.Errorf("%v", res.Problems())
-	}
 }

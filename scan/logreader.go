@@ -69,8 +69,8 @@ func (a *readAhead) free() {
 // places or lie in a hole of the source:
 const (
 	logPasses      = 4
-	maxLogRepeated = 32 << 20 // bytes
-	maxLogHoles    = 1 << 30  // bytes
+	maxLogRepeated = 32 << 20  // bytes
+	maxLogHoles    = 256 << 20 // bytes
 )
 
 // A logReader reads the blocks of the log for a walk, as long as that costs no
