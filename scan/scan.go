@@ -61,6 +61,10 @@ type Options struct {
 	// known to be zero, for where the image comes over what was there before.
 	ZeroedTables bool
 
+	// SkipHoles leaves out of the runs of the view what the source says is a
+	// hole, for where all that is in no run becomes zero.
+	SkipHoles bool
+
 	// Threads is how many workers there are; 0 is runtime.GOMAXPROCS.
 	Threads int
 
@@ -89,8 +93,12 @@ type Result struct {
 	group    uint32 // whose copy super is
 	view     *View
 	metadata uint64 // blocks of the map that are not only file data
+	used     uint64 // blocks of the map
+	last     uint64 // end of the last
 	problems *problems
 	readings []Reading
+
+	skipHoles bool // as in Options
 }
 
 // View returns the image of the metadata.
@@ -111,12 +119,12 @@ func (r *Result) BlockSize() uint32 { return uint32(r.view.blockSize) }
 func (r *Result) MetadataBytes() int64 { return int64(r.metadata) * r.view.blockSize }
 
 // UsedBytes returns the size of all blocks in the map.
-func (r *Result) UsedBytes() int64 { return int64(r.view.runs.blocks) * r.view.blockSize }
+func (r *Result) UsedBytes() int64 { return int64(r.used) * r.view.blockSize }
 
 // FilesystemSize returns how many bytes the filesystem says that it has, of
 // those that the device has, and at least up to the last block in the map.
 func (r *Result) FilesystemSize() int64 {
-	size := r.view.runs.last * uint64(r.view.blockSize)
+	size := r.last * uint64(r.view.blockSize)
 	if r.super != nil {
 		size = max(size, min(r.super.BlocksCount(), uint64(r.dev.size)/uint64(r.super.BlockSize()))*uint64(r.super.BlockSize()))
 	}
@@ -145,7 +153,7 @@ func Scan(ctx context.Context, r io.ReaderAt, size int64, opt Options) (*Result,
 	if opt.Files && opt.Backups == BackupsAuto {
 		opt.Backups = BackupsAll
 	}
-	res := &Result{Map: new(Map), dev: &device{r: r, size: size, retries: opt.Retries, bad: opt.Bad, done: ctx.Done()}, problems: new(problems)}
+	res := &Result{Map: new(Map), dev: &device{r: r, size: size, retries: opt.Retries, bad: opt.Bad, done: ctx.Done()}, problems: new(problems), skipHoles: opt.SkipHoles}
 	err := res.scan(ctx, opt)
 	if ctx.Err() != nil {
 		return nil, fmt.Errorf("scanning the filesystem: %w", ctx.Err()) // what was read since is nothing
@@ -250,12 +258,18 @@ func (r *Result) scanner(rd reading, opt Options, pr *problems) *scanner {
 // freeze makes the view of the finished map.
 func (r *Result) freeze(blockSize uint32) {
 	slack := newSlackIndex(r.Map)
-	r.metadata = 0
-	all := newRunIndex(bounds(r.Map.Runs(), func(run Run) {
+	r.metadata, r.used = 0, 0
+	runs := bounds(r.Map.Runs(), func(run Run) {
+		r.used += run.Count
+		r.last = run.Start + run.Count
 		if run.Kind != FileData {
 			r.metadata += run.Count
 		}
-	}))
+	})
+	if r.skipHoles {
+		runs = r.withoutHoles(runs, int64(blockSize))
+	}
+	all := newRunIndex(runs)
 	r.view = &View{
 		dev:       r.dev,
 		runs:      all,
@@ -263,6 +277,23 @@ func (r *Result) freeze(blockSize uint32) {
 		slack:     slack,
 		blockSize: int64(blockSize),
 		size:      r.dev.size &^ (sector - 1),
+	}
+}
+
+// withoutHoles leaves out of runs what is known to be zero without reading it.
+// A view shows zeros there all the same, and who writes it has less to read.
+func (r *Result) withoutHoles(runs iter.Seq2[uint64, uint64], blockSize int64) iter.Seq2[uint64, uint64] {
+	return func(yield func(start, end uint64) bool) {
+		holes := holesOf(r.dev)
+		for start, end := range runs {
+			for start < end {
+				from, to := holes.data(int64(start)*blockSize, int64(end)*blockSize)
+				start = min(end, uint64((to+blockSize-1)/blockSize))
+				if from < to && !yield(uint64(from/blockSize), start) {
+					return
+				}
+			}
+		}
 	}
 }
 

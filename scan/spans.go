@@ -53,8 +53,13 @@ func (s *spans) addTo(set *blockSet) (span, bool) {
 		}
 		end = next.end
 	}
-	for _, next := range s.list {
-		set.add(next.start, next.end-next.start)
+	// Where a long run comes first the set remembers runs, not blocks.
+	for _, long := range [...]bool{true, false} {
+		for _, next := range s.list {
+			if n := next.end - next.start; n > shortRun == long {
+				set.add(next.start, n)
+			}
+		}
 	}
 	return span{}, true
 }

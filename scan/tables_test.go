@@ -139,6 +139,44 @@ func TestHolesInTables(t *testing.T) {
 	}
 }
 
+// A view without holes has the same bytes, in fewer runs.
+func TestSkipHoles(t *testing.T) {
+	fs := tablesAt(layout{blocks: 64 * 256, perGroup: 256, inodesPerGroup: 4096, inodeSize: 128}, 256, nil)
+	fs.inode(4000, modeDir, 0, 4096, pointers(ext.IBlockSize, uint32(fs.block(make([]byte, 4096)))))
+	var views [2]*View
+	var lengths [2]int64
+	for i := range views {
+		res, err := Scan(t.Context(), holesIn(fs), fs.size, Options{SkipHoles: i == 1})
+		if err != nil {
+			t.Fatal(err)
+		}
+		views[i] = res.View()
+		for off := int64(0); ; {
+			start, end, err := res.View().NextRun(off)
+			if err != nil {
+				break
+			}
+			lengths[i], off = lengths[i]+end-start, end
+		}
+		if used := res.UsedBytes(); used < 32<<20 {
+			t.Errorf("%d bytes in use", used)
+		}
+	}
+	var all [2][]byte
+	for i, v := range views {
+		all[i] = make([]byte, v.Size())
+		if _, err := v.ReadAt(all[i], 0); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if !bytes.Equal(all[0], all[1]) {
+		t.Error("the bytes differ")
+	}
+	if lengths[0] < 32<<20 || lengths[1] > 4<<20 {
+		t.Errorf("runs of %d bytes, without holes %d", lengths[0], lengths[1])
+	}
+}
+
 type countingHoles struct {
 	withHoles
 	counted *countingDisk

@@ -298,6 +298,7 @@ const (
 func (o *options) parseScan(c *cli.Context) error {
 	o.scan.Files = c.Bool(flagAllData)
 	o.scan.ZeroedTables = o.scan.Files && o.onlyAllocated
+	o.scan.SkipHoles = !o.onlyAllocated
 	var err error
 	if o.scan.Superblock, err = number(c, flagSuperblock, 0, 1<<48); err != nil {
 		return err
