@@ -16,6 +16,7 @@ type Info struct {
 	BlockSize  int64     `json:"block_size,omitempty"`
 	Unreadable int64     `json:"unreadable"`     // blocks that could not be read
 	UUID       string    `json:"uuid,omitempty"` // of a filesystem; what it says of the image depends on Mode
+	Salt       string    `json:"salt,omitempty"` // hexadecimal: what the key of a scrambled image was derived with
 	Time       time.Time `json:"time,omitzero"`
 }
 

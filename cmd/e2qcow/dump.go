@@ -111,6 +111,9 @@ func (w *work) info() qcow2.Info {
 	_ = w.frozen.Thaw() // which who froze it asks for again
 	i, ok := w.input.guest.info()
 	i.UUID = "" // is that of an undo only
+	if w.scramble.on() {
+		i.Salt = w.scramble.saltText()
+	}
 	switch {
 	case w.input.normal != nil:
 		i.Mode, i.BlockSize = w.content(), int64(w.blockSize())

@@ -192,6 +192,9 @@ func (i *jsonInfo) print(out io.Writer) error {
 	if m := i.Made; m != nil {
 		line("made by", "%q", m.Tool)
 		line("mode", "%q", m.Mode)
+		if m.Salt != "" {
+			line("salt", "%q", m.Salt)
+		}
 		if m.BlockSize != 0 {
 			line("block size", "%d", m.BlockSize)
 		}

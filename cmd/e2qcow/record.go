@@ -77,6 +77,7 @@ type jsonRecord struct {
 	Target     string          `json:"target"`
 	Output     string          `json:"output"` // qcow2, raw, e2image or install
 	Mode       string          `json:"mode"`   // metadata, scrambled, all data or undo
+	Salt       string          `json:"salt,omitempty"` // of --scramble-key, hexadecimal
 	Undo       string          `json:"undo,omitempty"`
 	Started    time.Time       `json:"started"`
 	Seconds    float64         `json:"seconds"`
@@ -165,6 +166,7 @@ func (w *work) done() jsonRecord {
 		Seconds:   time.Since(w.start).Seconds(),
 		ImageSize: w.imageBytes,
 		DataSize:  w.dataBytes,
+		Salt:      w.scramble.saltText(),
 		Undo:      w.undo,
 		Offset:    w.partStart,
 	}

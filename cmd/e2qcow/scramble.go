@@ -4,13 +4,14 @@ import (
 	"bufio"
 	"context"
 	"crypto/rand"
-	"crypto/sha256"
+	"encoding/hex"
 	"encoding/json"
 	"fmt"
 	"strings"
 	"unicode/utf8"
 
 	"github.com/urfave/cli/v2"
+	"golang.org/x/crypto/argon2"
 
 	"e2qcow/internal/image"
 	"e2qcow/internal/target"
@@ -23,6 +24,8 @@ const (
 	flagScramble       = "scramble"
 	flagScrambleKey    = "scramble-key"
 	flagScrambleMap    = "scramble-map"
+	flagScrambleSalt   = "scramble-salt"
+	flagKeepSeed       = "scramble-keep-seed"
 	flagScrambleUUID   = "scramble-uuid"
 	flagVerifyScramble = "verify-scramble"
 )
@@ -34,6 +37,8 @@ const scrambleUsual = "usual"
 func scrambleFlags() []cli.Flag {
 	return []cli.Flag{
 		&cli.StringFlag{Name: flagScrambleKey, Usage: "`KEY`"},
+		&cli.StringFlag{Name: flagScrambleSalt, Usage: "`HEX`"},
+		&cli.BoolFlag{Name: flagKeepSeed},
 		&cli.StringFlag{Name: flagScrambleMap, Usage: "`FILE`"},
 		&cli.BoolFlag{Name: flagScrambleUUID},
 		&cli.StringFlag{Name: flagVerifyScramble, Usage: "`yes|no`"},
@@ -43,6 +48,7 @@ func scrambleFlags() []cli.Flag {
 // A scrambling is how what is private is replaced. The zero one is none.
 type scrambling struct {
 	options *scrub.Options // nil where nothing is
+	salt    []byte         // that the key was derived with; nil for a random key
 	mapFile string         // where old and new names go; "" for nowhere
 	names   record         // that
 	index   *scrub.Index
@@ -55,7 +61,7 @@ func (s *scrambling) on() bool { return s.options != nil }
 // parseScramble parses what concerns scrambling.
 func (o *options) parseScramble(c *cli.Context) error {
 	if !c.IsSet(flagScramble) {
-		for _, name := range []string{flagScrambleKey, flagScrambleMap, flagScrambleUUID, flagVerifyScramble} {
+		for _, name := range []string{flagScrambleKey, flagScrambleSalt, flagKeepSeed, flagScrambleMap, flagScrambleUUID, flagVerifyScramble} {
 			if c.IsSet(name) {
 				return usagef("option --%s goes with -s only", name)
 			}
@@ -75,18 +81,67 @@ func (o *options) parseScramble(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
-	opt := scrub.Options{Strict: strict, UUID: c.Bool(flagScrambleUUID), Unverified: unverified, Threads: o.threads}
-	if c.IsSet(flagScrambleKey) {
-		opt.Key = sha256.Sum256([]byte(c.String(flagScrambleKey)))
-	} else {
+	opt := scrub.Options{Strict: strict, UUID: c.Bool(flagScrambleUUID), KeepSeed: c.Bool(flagKeepSeed), Unverified: unverified, Threads: o.threads}
+	salt, err := parseSalt(c)
+	switch {
+	case err != nil:
+		return err
+	case salt != nil:
+		opt.Key = deriveKey(c.String(flagScrambleKey), salt)
+	default:
 		_, _ = rand.Read(opt.Key[:]) // never fails
 	}
+	o.scramble.salt = salt
 	o.scramble.options, o.scramble.mapFile = &opt, c.String(flagScrambleMap)
 	if c.IsSet(flagScrambleMap) && o.scramble.mapFile == "" {
 		return usagef("option --%s needs a name", flagScrambleMap)
 	}
 	return nil
 }
+
+// Lengths of a salt in bytes: of those that are drawn, and of those that are
+// taken.
+const (
+	saltSize    = 16
+	minSaltSize = 8
+	maxSaltSize = 32
+)
+
+// parseSalt returns the salt that the key is derived with, a random one unless
+// it is given; nil where there is no key.
+func parseSalt(c *cli.Context) ([]byte, error) {
+	if !c.IsSet(flagScrambleKey) {
+		if c.IsSet(flagScrambleSalt) {
+			return nil, usagef("option --%s goes with --%s only", flagScrambleSalt, flagScrambleKey)
+		}
+		return nil, nil
+	}
+	if c.String(flagScrambleKey) == "" {
+		return nil, usagef("option --%s needs a key", flagScrambleKey)
+	}
+	if !c.IsSet(flagScrambleSalt) {
+		salt := make([]byte, saltSize)
+		_, _ = rand.Read(salt) // never fails
+		return salt, nil
+	}
+	salt, err := hex.DecodeString(c.String(flagScrambleSalt))
+	if err != nil || len(salt) < minSaltSize || len(salt) > maxSaltSize {
+		return nil, usagef("option --%s: %q is not %d to %d bytes in hexadecimal", flagScrambleSalt, c.String(flagScrambleSalt), minSaltSize, maxSaltSize)
+	}
+	return salt, nil
+}
+
+// deriveKey returns the key that a text stands for, slowly: each guess at the
+// text costs 32 MiB and a tenth of a second. The numbers are those of Argon2id;
+// other ones would give other words.
+func deriveKey(text string, salt []byte) (key [scrub.KeySize]byte) {
+	const passes, kib, lanes = 4, 32 << 10, 1
+	copy(key[:], argon2.IDKey([]byte(text), salt, passes, kib, lanes, scrub.KeySize))
+	return key
+}
+
+// saltText returns the salt as it is recorded, "" where there is none.
+func (s *scrambling) saltText() string { return hex.EncodeToString(s.salt) }
 
 // watch has what a scan reads shown to who scrambles. Of the journal only what
 // recovery reads is left.
@@ -120,6 +175,12 @@ func (s *scrambling) summary() string {
 	parts := []string{"scrambled: the image holds no names, targets or values of the source, but the shape of its tree, sizes, times and owners"}
 	if s.options.Unverified {
 		parts = append(parts, "it was not searched for words that are left")
+	}
+	if s.salt != nil {
+		parts = append(parts, fmt.Sprintf("--%s %s with the same key draws the same words", flagScrambleSalt, s.saltText()))
+	}
+	if sum.Unsound > 0 {
+		parts = append(parts, fmt.Sprintf("the index of %s was sound and is not: e2fsck will say so", count(sum.Unsound, "folder")))
 	}
 	if sum.Misplaced > 0 {
 		parts = append(parts, fmt.Sprintf("%s of indexed directories could not keep the place (%s did)", count(sum.Misplaced, "name"), comma(sum.Names)))

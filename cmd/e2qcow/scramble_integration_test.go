@@ -170,14 +170,19 @@ func TestScrambleKey(t *testing.T) {
 		}
 	}
 	run("-Q", source, file("plain"))
-	run("-Qs", "--scramble-key", "a", source, file("first"))
-	run("-Qs", "--scramble-key", "a", "--threads", "1", file("plain"), file("second"))
-	run("-Qs", "--scramble-key", "b", "--scramble-map", file("map"), source, file("third"))
+	const salt = "00112233445566778899aabbccddeeff"
+	run("-Qs", "--scramble-key", "a", "--scramble-salt", salt, source, file("first"))
+	run("-Qs", "--scramble-key", "a", "--scramble-salt", salt, "--threads", "1", file("plain"), file("second"))
+	run("-Qs", "--scramble-key", "b", "--scramble-salt", salt, "--scramble-map", file("map"), source, file("third"))
+	run("-Qs", "--scramble-key", "a", source, file("fourth"))
 	if testfs.Difference(t, file("first"), file("second")) >= 0 {
 		t.Error("two runs with one key differ")
 	}
 	if testfs.Difference(t, file("first"), file("third")) < 0 {
 		t.Error("two keys give the same image")
+	}
+	if testfs.Difference(t, file("first"), file("fourth")) < 0 {
+		t.Error("two salts give the same image")
 	}
 	names, err := os.ReadFile(file("map"))
 	if err != nil {
@@ -190,7 +195,47 @@ func TestScrambleKey(t *testing.T) {
 		t.Errorf("the map has mode %v, %v", info.Mode(), err)
 	}
 	noneOf(t, file("first"), append(planted, "label", "folder"))
-	if r := tool.Run(t, "info", file("first")); !strings.Contains(r.Stdout, "scrambled") {
+	if r := tool.Run(t, "info", file("first")); !strings.Contains(r.Stdout, "scrambled") || !strings.Contains(r.Stdout, salt) {
 		t.Errorf("info says:\n%s", r.Stdout)
+	}
+	run("-Q", "--whole", file("first"), file("copy"))
+	if r := tool.Run(t, "info", file("copy")); !strings.Contains(r.Stdout, salt) {
+		t.Errorf("of a copy info says:\n%s", r.Stdout)
+	}
+	for _, options := range [][]string{
+		{"--scramble-salt", salt},
+		{"--scramble-key", "a", "--scramble-salt", "0011"},
+		{"--scramble-key", "a", "--scramble-salt", "words"},
+	} {
+		if r := tool.Run(t, slices.Concat([]string{"-Qs"}, options, []string{source, file("none")})...); r.Exit != 2 {
+			t.Errorf("%q: exit %d, want 2", options, r.Exit)
+		}
+	}
+}
+
+// TestScrambleSeed has another hash seed in every copy of the superblock, or
+// the same with --scramble-keep-seed.
+func TestScrambleSeed(t *testing.T) {
+	tool := testfs.Build(t)
+	for _, mke2fs := range []string{"-t ext4 -b 1024", "-t ext4 -b 1024 -O ^metadata_csum", "-t ext2 -b 1024"} {
+		source := testfs.Make(t, testfs.Spec{Mke2fs: mke2fs + " -E hash_seed=6d796a20-0000-4000-8000-000000000001", Size: 24 * mib, Fill: testfs.Copied}).Path
+		seed := []byte("\x6d\x79\x6a\x20\x00\x00\x40\x00\x80\x00\x00\x00\x00\x00\x00\x01")
+		copies := func(path string) int {
+			b, err := os.ReadFile(path)
+			if err != nil {
+				t.Fatal(err)
+			}
+			return bytes.Count(b, seed)
+		}
+		want := copies(source)
+		if want < 2 {
+			t.Fatalf("%s: the source has %d copies of the seed", mke2fs, want)
+		}
+		if n := copies(scrambled(t, tool, source)); n != 0 {
+			t.Errorf("%s: %d of %d copies of the seed are left", mke2fs, n, want)
+		}
+		if n := copies(scrambled(t, tool, source, "--scramble-keep-seed")); n != want {
+			t.Errorf("%s: %d of %d copies of the seed are kept", mke2fs, n, want)
+		}
 	}
 }
