@@ -75,8 +75,8 @@ type jsonRecord struct {
 	Tool       string          `json:"tool"`
 	Source     string          `json:"source"`
 	Target     string          `json:"target"`
-	Output     string          `json:"output"` // qcow2, raw, e2image or install
-	Mode       string          `json:"mode"`   // metadata, scrambled, all data or undo
+	Output     string          `json:"output"`         // qcow2, raw, e2image or install
+	Mode       string          `json:"mode"`           // metadata, scrambled, all data or undo
 	Salt       string          `json:"salt,omitempty"` // of --scramble-key, hexadecimal
 	Undo       string          `json:"undo,omitempty"`
 	Started    time.Time       `json:"started"`
