@@ -72,6 +72,9 @@ func (s *session) move(ctx context.Context, w *work) error {
 			return err
 		}
 		defer w.target.Close()
+		if err := w.target.LockBehind(); err != nil {
+			return err
+		}
 	}
 	journal, plan, err := w.openJournal()
 	if err != nil {

@@ -112,3 +112,44 @@ func (sys system) holder(name string, st *unix.Stat_t) *LockedError {
 	}
 	return e
 }
+
+// LockBehind locks the file or device that a loop device, or a partition of one,
+// is made of, as Lock does; it returns nil where f is another device, or where
+// what is behind it cannot be opened. The lock lasts till the file is closed.
+func LockBehind(f *os.File) (*os.File, error) {
+	st, err := stat(f)
+	if err != nil || st.Mode&unix.S_IFMT != unix.S_IFBLK {
+		return nil, err
+	}
+	behind := host.behind(idOf(&st).dev)
+	if behind == nil {
+		return nil, nil
+	}
+	if err := Lock(behind); err != nil {
+		behind.Close()
+		return nil, err
+	}
+	return behind, nil
+}
+
+// behind opens what a loop device is made of.
+func (sys system) behind(rdev uint64) *os.File {
+	dir := sys.folder(rdev)
+	if disk, _, _, ok := partition(dir); ok {
+		rdev, dir = disk, sys.folder(disk)
+	}
+	id, _, _, ok := sys.loopBacking(dir, rdev)
+	name, err := os.ReadFile(filepath.Join(dir, "loop", "backing_file"))
+	if !ok || err != nil {
+		return nil
+	}
+	f, err := os.OpenFile(strings.TrimSuffix(string(name), "\n"), os.O_RDONLY|unix.O_NONBLOCK, 0)
+	if err != nil {
+		return nil
+	}
+	if st, err := stat(f); err != nil || idOf(&st) != id { // another file has the name by now
+		f.Close()
+		return nil
+	}
+	return f
+}

@@ -36,6 +36,7 @@ type Target struct {
 	wrote   int64         // to a stream
 	settled bool
 	touched atomic.Bool // see Touched
+	behind  *os.File    // see LockBehind
 
 	mu   sync.Mutex
 	done bool // committed or given up
@@ -70,6 +71,15 @@ func (t *Target) On(dev uint64) (bool, error) { return storage.On(t.f, dev) }
 func (t *Target) Is(o *Target) bool {
 	isFile := func(k Kind) bool { return k == File || k == InPlace }
 	return isFile(t.kind) && isFile(o.kind) && t.entry.Same(o.entry)
+}
+
+// LockBehind locks the file behind a loop device too, so that nobody who locks it
+// writes there till the target is closed.
+func (t *Target) LockBehind() (err error) {
+	if t.kind == Device {
+		t.behind, err = storage.LockBehind(t.f)
+	}
+	return err
 }
 
 // Region returns what a device or file stands for on storage.
@@ -219,6 +229,9 @@ func (t *Target) Commit() error {
 
 // release closes what is open.
 func (t *Target) release() {
+	if t.behind != nil {
+		t.behind.Close()
+	}
 	if t.f != nil {
 		t.f.Close()
 	}
