@@ -60,6 +60,12 @@ func (s *scrubber) certain(k scan.Kind, n uint64, data []byte) bool {
 			at = ext.SuperblockOffset
 		}
 		return ext.IsSuperblock(data[min(at, len(data)):])
+	case scan.GroupDescs:
+		return s.trueDescs(n, data)
+	case scan.BlockBitmap, scan.InodeBitmap:
+		return s.trueBitmap(n, data)
+	case scan.InodeTable:
+		return s.trueTable(n, data)
 	case scan.Directory:
 		return layout{blockSize: s.blockSize}.sound(data)
 	case scan.Journal:
@@ -137,6 +143,29 @@ func (s *scrubber) table(n uint64) (*scan.TableRun, bool) {
 		return nil, false
 	}
 	return &s.tables[i], true
+}
+
+// trueTable tells whether a block of an inode table holds an inode that is in
+// use, and nothing that is none.
+func (s *scrubber) trueTable(n uint64, data []byte) bool {
+	t, ok := s.table(n)
+	if !ok {
+		return false
+	}
+	size, used := int(t.InodeSize), false
+	for ino := t.First + uint32(n-t.Start)*uint32(len(data)/size); len(data) >= size; ino++ {
+		in := ext.Inode(data[:size])
+		data = data[size:]
+		if allZero(in) {
+			continue
+		}
+		_, right := s.inodeSum(ino, in)
+		if s.judgeInode(in, right) > plausible {
+			return false
+		}
+		used = used || in.LinksCount() > 0
+	}
+	return used
 }
 
 // tableBlock scrubs a block of an inode table.

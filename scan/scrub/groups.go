@@ -68,6 +68,24 @@ func (s *scrubber) descriptors(d *drawer, n uint64, block []byte) {
 	}
 }
 
+// trueDescs tells whether the first descriptor in a block is one.
+func (s *scrubber) trueDescs(n uint64, block []byte) bool {
+	for i := range s.readings {
+		r := &s.readings[i]
+		if int(r.Geometry.BlockSize) != s.blockSize {
+			continue
+		}
+		if g, ok := descGroup(r.Geometry, n); ok {
+			desc := block[:r.Geometry.DescSize]
+			if r.Super.HasDescChecksums() {
+				return r.Super.DescChecksumOK(g, desc)
+			}
+			return !allZero(desc) && descFields.flaws(&s.lim, desc) == 0
+		}
+	}
+	return false
+}
+
 // descGroup returns the first group that the descriptors in a block are of.
 func descGroup(geo *ext.Geometry, n uint64) (uint32, bool) {
 	if geo.GroupCount == 0 {

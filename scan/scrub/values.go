@@ -64,7 +64,7 @@ func (s *scrubber) readValues(ctx context.Context, res *scan.Result) error {
 			switch {
 			case h.stored == before:
 				h.change = before ^ after
-			case in.Flags()&ext.FlagEaInode != 0: // else it is a time
+			case in.Flags()&ext.FlagEaInode != 0 && h.stored != le.Uint32(in[0x0C:]): // else it is a time, as i_ctime is
 				h.change = h.stored ^ d.sumOf(h.stored, after, false)
 			}
 			s.values[ino] = h
