@@ -102,15 +102,6 @@ func (n ExtentNode) Extent(i int) Extent {
 	return x
 }
 
-// Unused returns what of a block no entry in use and no checksum takes up:
-// before the checksum, which lies where eh_max puts it, and behind it.
-func (n ExtentNode) Unused() (room, rest []byte) {
-	_, count := n.Count()
-	used := extentHeaderSize + count*extentSize
-	end := max(used, min(extentHeaderSize+n.Max()*extentSize, len(n)))
-	return n[used:end], n[min(end+extentTailSize, len(n)):]
-}
-
 // ExtentChecksumField returns et_checksum of a block for which
 // [ExtentBlockChecksum] is ok.
 func ExtentChecksumField(block []byte) []byte {

@@ -68,10 +68,6 @@ func DecodeIndexNode(block []byte) (IndexBlock, bool) {
 // HashVersion returns hash_version of a root.
 func (x IndexBlock) HashVersion() DirHash { return DirHash(x.block[2*direntMinLen+4]) }
 
-// Gap returns what lies between the parameters of a root and its entries, where
-// the length of the parameters is not theirs.
-func (x IndexBlock) Gap() []byte { return x.block[min(dxRootStart, x.start):x.start] }
-
 // Limit returns how many entries the block says that it has room for.
 func (x IndexBlock) Limit() int { return int(binary.LittleEndian.Uint16(x.block[x.start:])) }
 
@@ -96,14 +92,4 @@ func (x IndexBlock) Limits() []byte { return x.block[x.start : x.start+4] }
 func (x IndexBlock) Block(i int) []byte {
 	off := x.start + i*dxEntryLen + 4
 	return x.block[off : off+4]
-}
-
-// Unused returns what no entry in use and no tail takes up.
-func (x IndexBlock) Unused() (room, rest []byte) {
-	used := min(x.start+max(x.Count(), 1)*dxEntryLen, len(x.block))
-	end := x.start + x.Limit()*dxEntryLen // of the entries there is room for
-	if end < used || end > len(x.block) {
-		end = used
-	}
-	return x.block[used:end], x.block[min(end+dxTailLen, len(x.block)):]
 }

@@ -145,35 +145,6 @@ func (i Inode) Used() bool {
 	return i.u16(unsafe.Offsetof(inode.IMode)) != 0 || i.LinksCount() != 0 || i.Dtime() != 0 || i.BlockNr(0) != 0
 }
 
-// IsFastSymlink tells whether a symlink's target stands in i_block, by the
-// rule of e2fsprogs: an xattr block counts in i_blocks but is not the target.
-func (i Inode) IsFastSymlink(wide bool) bool {
-	if i.Flags()&FlagInlineData != 0 {
-		return true
-	}
-	if i.FileACL(wide) == 0 {
-		return i.BlocksLo() == 0
-	}
-	switch {
-	case i.Size() >= IBlockSize:
-		return false
-	case i.Size() > 4 && i.BlockNr(1) == 0:
-		return false
-	}
-	return true
-}
-
-// InodeTail returns what stands behind the fixed fields of an inode: all behind
-// its first 128 bytes where i_extra_isize is impossible, but for that itself
-// and the fields beside it.
-func InodeTail(i Inode) []byte {
-	const fixed = 0xA0 // behind i_projid
-	if n := i.ExtraSize(); n != 0 {
-		return i[goodOldInodeSize+n:]
-	}
-	return i[min(fixed, len(i)):]
-}
-
 // StoredInodeChecksum returns the checksum that an inode has, as far as it is
 // stored.
 func StoredInodeChecksum(i Inode) uint32 {

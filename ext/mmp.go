@@ -16,7 +16,6 @@ const (
 	mmpNodeName = 16
 	mmpDevice   = 80
 	mmpInterval = 112
-	mmpPadding  = 114
 )
 
 // IsMMP tells whether a block has the magic number of one.
@@ -31,11 +30,6 @@ func MMPNodeName(block []byte) []byte { return block[mmpNodeName:mmpDevice:mmpDe
 
 // MMPDeviceName returns mmp_bdevname.
 func MMPDeviceName(block []byte) []byte { return block[mmpDevice:mmpInterval:mmpInterval] }
-
-// MMPPadding returns what no field takes up.
-func MMPPadding(block []byte) []byte {
-	return block[mmpPadding:mmpChecksumOffset:mmpChecksumOffset]
-}
 
 // MMPChecksumField returns mmp_checksum.
 func MMPChecksumField(block []byte) []byte { return block[mmpChecksumOffset:MMPSize:MMPSize] }

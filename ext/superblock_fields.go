@@ -57,13 +57,6 @@ func ChecksumSeedField(b []byte) []byte {
 	return field(b, unsafe.Offsetof(superblock.SChecksumSeed), unsafe.Sizeof(superblock.SChecksumSeed))
 }
 
-// SuperblockReserved returns what no field takes up, between the last one and
-// the checksum.
-func SuperblockReserved(b []byte) []byte {
-	const lastField = 0x288 // behind s_def_resgid_hi
-	return b[lastField:superblockChecksumOffset:superblockChecksumOffset]
-}
-
 // SuperblockChecksumField returns s_checksum.
 func SuperblockChecksumField(b []byte) []byte {
 	return b[superblockChecksumOffset:SuperblockSize:SuperblockSize]

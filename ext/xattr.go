@@ -35,10 +35,6 @@ const (
 	XattrEntryLen  = 16 // up to the name
 	XattrMagicLen  = 4  // all the header there is in an inode
 
-	// XattrReservedOffset is where the part of a block's header begins that
-	// says nothing.
-	XattrReservedOffset = 20
-
 	xattrMagic       = 0xEA020000
 	xattrMagicV1     = 0xEA010000
 	xattrHashOffset  = 12 // of h_hash, and of e_hash
@@ -295,16 +291,6 @@ func XattrEntryHash(entry []byte) uint32 {
 // SetXattrEntryHash sets the hash of an entry.
 func SetXattrEntryHash(entry []byte, hash uint32) {
 	binary.LittleEndian.PutUint32(entry[xattrHashOffset:], hash)
-}
-
-// SetXattrCounts sets h_refcount of an attribute block, and h_blocks to 1 or 0.
-func SetXattrCounts(block []byte, refcount uint32, oneBlock bool) {
-	binary.LittleEndian.PutUint32(block[4:], refcount)
-	blocks := uint32(0)
-	if oneBlock {
-		blocks = 1
-	}
-	binary.LittleEndian.PutUint32(block[8:], blocks)
 }
 
 // SetXattrBlockHash sets the hash of an attribute block (h_hash).

@@ -179,6 +179,7 @@ func (s *scanner) scanJournal(ctx context.Context) (*scanner, error) {
 		return s, nil
 	}
 	after := s.replayed(recovery)
+	s.after = after
 	s.retire()
 	defer after.ahead.free()
 	if err := after.run(ctx); err != nil {

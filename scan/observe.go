@@ -123,6 +123,11 @@ func (r *Result) Readings() []Reading { return r.readings }
 // keep remembers a scanner for Readings.
 func (r *Result) keep(s *scanner) {
 	r.readings = append(r.readings, Reading{Super: s.sb, Geometry: s.geo, scanner: s})
+	if after := s.after; after != nil && s.newVisit != nil {
+		after.retire()
+		r.readings = append(r.readings, Reading{Super: after.sb, Geometry: after.geo, scanner: after})
+	}
+	s.after = nil
 }
 
 // compareTables orders inode tables by place.

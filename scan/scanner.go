@@ -34,6 +34,7 @@ type scanner struct {
 	files        bool // contents of files are taken
 	zeroedTables bool // so is what of inode tables is not in use but known to be zero
 	progress     func(done, total int64)
+	after        *scanner                                     // as recovery of the journal would leave it, nil where there is none
 	newVisit     func(*ext.Superblock, *ext.Geometry) Visitor // nil where there are none
 	visitor      Visitor
 	quotas       [5]uint32 // inodes that may be quota inodes; 0 is none

@@ -28,6 +28,7 @@ const (
 type shape struct {
 	blockSize    int    // bytes
 	inodeSize    int    // bytes
+	clusterSize  uint32 // bytes
 	inodes       uint32 // s_inodes_count
 	firstInode   uint32 // s_first_ino
 	journalInode uint32 // s_journal_inum
@@ -36,7 +37,7 @@ type shape struct {
 
 func shapeOf(sb *ext.Superblock, geo *ext.Geometry) shape {
 	return shape{
-		blockSize: int(geo.BlockSize), inodeSize: int(geo.InodeSize), inodes: geo.InodesCount, firstInode: geo.FirstInode,
+		blockSize: int(geo.BlockSize), inodeSize: int(geo.InodeSize), clusterSize: geo.ClusterSize, inodes: geo.InodesCount, firstInode: geo.FirstInode,
 		journalInode: sb.JournalInode(), wide: sb.HasIncompat(ext.Incompat64bit),
 	}
 }
@@ -49,7 +50,7 @@ func (s shape) use(in ext.Inode) blockUse {
 		return useFreed
 	case inline && ext.ExtentNode(in.IBlock()).Sound():
 		return useTree // its flags contradict each other
-	case t == ext.ModeSymlink && (inline || in.IsFastSymlink(s.wide) || !ext.ExtentNode(in.IBlock()).Valid() && in.Flags()&ext.FlagExtents != 0):
+	case t == ext.ModeSymlink && s.mayHoldTarget(in):
 		return useTarget
 	case inline && (t == ext.ModeDir || t != ext.ModeRegular && t != ext.ModeSymlink &&
 		ext.LooksLikeInlineDirectory(in.IBlock(), in.Size(), s.blockSize, s.inodes, s.firstInode)):
@@ -64,6 +65,18 @@ func (s shape) use(in ext.Inode) blockUse {
 		return useNothing
 	}
 	return useTree
+}
+
+// mayHoldTarget tells whether some program takes the i_block of a symlink for
+// its target: then it is text, whatever others take it for.
+func (s shape) mayHoldTarget(in ext.Inode) bool {
+	if in.Flags()&ext.FlagInlineData != 0 {
+		return true
+	}
+	if in.Flags()&ext.FlagExtents != 0 {
+		return !ext.ExtentNode(in.IBlock()).Valid()
+	}
+	return in.SymlinkTarget(s.wide, s.clusterSize)&ext.TargetInInode != 0
 }
 
 // freed tells whether an inode is one of a file that was deleted: without

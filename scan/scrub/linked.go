@@ -80,8 +80,12 @@ func (s *scrubber) linkedRight(d *drawer, n uint64, block []byte, verify func(se
 	case !d.copied:
 		return !wrong
 	case ino != 0:
+		generation := s.index.generations.get(ino)
 		for i := range s.readings {
 			r := &s.readings[i]
+			if verify(ext.InodeSeed(r.Super.ChecksumSeed(), ino, generation), block) {
+				return true
+			}
 			if in, ok := r.ReadInode(ino); ok && verify(ext.InodeSeed(r.Super.ChecksumSeed(), ino, in.Generation()), block) {
 				return true
 			}

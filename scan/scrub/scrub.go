@@ -83,7 +83,6 @@ func (x *Index) View(ctx context.Context, res *scan.Result) (*View, error) {
 	s.drawSeeds(res)
 	s.readSeeds(res)
 	s.readGroups()
-	x.generations.pages = nil
 	x.sortOwners()
 	if err := x.rehash(ctx, res); err != nil {
 		return nil, err
