@@ -89,8 +89,6 @@ func (s *scanner) visitDesc(b *batch, g uint32, d ext.GroupDesc) table {
 		b.problems = append(b.problems, Problem{Kind: BadDescriptor, What: "bg_itable_unused exceeds the table", Group: g})
 		unused = 0
 	}
-	s.hold(b, d.BlockBitmap(), 1)
-	s.hold(b, d.InodeBitmap(), 1)
 	if flags&ext.BgBlockUninit == 0 {
 		s.markLocated(b, BlockBitmap, g, d.BlockBitmap(), 1)
 	}
@@ -98,6 +96,11 @@ func (s *scanner) visitDesc(b *batch, g uint32, d ext.GroupDesc) table {
 		s.markLocated(b, InodeBitmap, g, d.InodeBitmap(), 1)
 	}
 	t := table{block: d.InodeTable(), group: g, limit: s.geo.InodesPerGroup - unused}
+	if s.validBlock(t.block) {
+		s.hold(b, t.block, uint64(s.geo.TableBlocks)) // first: see spans.addTo
+	}
+	s.hold(b, d.BlockBitmap(), 1)
+	s.hold(b, d.InodeBitmap(), 1)
 	if !s.validBlock(t.block) {
 		// Of a table that runs over the end of all numbers e2fsck reads on at 0.
 		if start, n, ok := s.validRun(0, t.block+uint64(s.geo.TableBlocks)); ok && t.block+uint64(s.geo.TableBlocks) < t.block {
@@ -107,7 +110,6 @@ func (s *scanner) visitDesc(b *batch, g uint32, d ext.GroupDesc) table {
 		return table{}
 	}
 	s.tables[g] = t.block
-	s.hold(b, t.block, uint64(s.geo.TableBlocks))
 	if flags&ext.BgInodeUninit != 0 {
 		t.limit = 0
 	}
