@@ -74,8 +74,12 @@ func (c *checker) count() error {
 	if c.refer(h.L1Offset, uint64(h.L1Entries)*8, true, 40, -1, "L1 table") {
 		c.needWhole(h.L1Offset, h.l1Needed()*8, 40, -1, "L1 table")
 	}
+	before := c.referenced()
 	if err := c.walkActive(c.countL2); err != nil {
 		return err
+	}
+	if c.tally != nil {
+		c.tally.distinct += c.referenced() - before
 	}
 	if err := c.countSnapshots(); err != nil {
 		return err
@@ -197,6 +201,9 @@ func (c *checker) countL2(e l2Entry) error {
 	}
 	if off%uint64(c.h.ClusterSize()) != 0 {
 		c.corrupt(e.at, e.guest, "L2 table at %#x is not aligned", off)
+	}
+	if c.tally != nil && c.first && e.active() {
+		c.tally.tables++
 	}
 	err := c.walkL2(off, e.guest, c.countCluster)
 	if e.active() && c.first && c.progress != nil {

@@ -15,8 +15,9 @@ import (
 // format's specification has every decoder support.
 const maxZstdWindow = 8 << 20
 
-// maxEmptyFrames bounds the frames of a cluster that hold nothing.
-const maxEmptyFrames = 64
+// maxFrames bounds the zstd frames of a cluster, which can be empty or hold a byte
+// each. Writers make one.
+const maxFrames = 64
 
 // An unpacker decompresses clusters. It is used by one goroutine at a time.
 type unpacker struct {
@@ -104,8 +105,11 @@ func (u *unpacker) decodeZstd(b, in []byte) error {
 		// The decoder is faster if it may write behind what it decodes.
 		u.out = make([]byte, len(b)+256<<10)
 	}
-	empty := 0
+	frames := 0
 	for n := 0; n < len(b); {
+		if frames++; frames > maxFrames {
+			return fmt.Errorf("zstd: more than %d frames", maxFrames)
+		}
 		length, err := frameLength(in)
 		if err != nil {
 			return err
@@ -116,11 +120,6 @@ func (u *unpacker) decodeZstd(b, in []byte) error {
 		}
 		if err != nil {
 			return fmt.Errorf("zstd: %w", err)
-		}
-		if len(out) == 0 {
-			if empty++; empty > maxEmptyFrames {
-				return errors.New("zstd: too many frames without data")
-			}
 		}
 		n += copy(b[n:], out)
 		in = in[length:]

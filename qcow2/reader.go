@@ -34,6 +34,7 @@ type Image struct {
 	l2       *tableCache
 	unpacked *clusterCache
 	tables   areas
+	runs     fileRuns
 	backing  image.Image
 
 	backingRun backingRun // the last one that was asked for
@@ -77,6 +78,7 @@ func newImage(h *Header, r io.ReaderAt, size int64) *Image {
 		fileSize: size,
 		l2:       newTableCache(r, h.ClusterSize()),
 		unpacked: newClusterCache(h.ClusterSize()),
+		runs:     fileRuns{holes: holesOf(r)},
 	}
 }
 

@@ -11,7 +11,8 @@ import (
 // known to the backing file.
 func (m *Image) NextRun(off int64) (start, end int64, err error) { return m.next(off, true) }
 
-// NextData is NextRun without the clusters that are marked zero.
+// NextData is NextRun without the clusters that are marked zero, and those that
+// are holes in the file: an image can have all its clusters in one hole.
 func (m *Image) NextData(off int64) (start, end int64, err error) { return m.next(off, false) }
 
 // next returns the next run, with or without what is marked zero.
@@ -50,13 +51,31 @@ func (m *Image) nextKnown(off int64, zeros bool) (start, end int64, err error) {
 		if err != nil {
 			return 0, 0, err
 		}
-		known := p.kind != mapHole || start <= off
-		if known && (zeros || p.kind != mapZero) {
+		switch {
+		case zeros && (p.kind != mapHole || start <= off):
+			return off, off + p.n, nil
+		case p.kind == mapData:
+			if from, to := m.dataIn(p.host, p.n); from < to {
+				return off + from - p.host, off + to - p.host, nil
+			}
+		case p.kind == mapPacked, p.kind == mapHole && start <= off:
 			return off, off + p.n, nil
 		}
 		off += p.n
 	}
 	return 0, 0, io.EOF
+}
+
+// dataIn returns the bounds of the first of the n bytes of the file from host on
+// that are in no hole; they are equal if all are. What reading refuses is none.
+func (m *Image) dataIn(host, n int64) (start, end int64) {
+	if host > m.fileSize || n > m.fileSize-host {
+		return host, host + n
+	}
+	if _, ok := m.tables.hit(host, n); ok {
+		return host, host + n
+	}
+	return m.runs.data(host, n)
 }
 
 // A backingRun is the first run of a backing file at or after from.

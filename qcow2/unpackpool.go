@@ -39,7 +39,7 @@ const (
 
 	// leastOutput and outputRatio bound what is decompressed: zlib makes at most
 	// 1,030 bytes of one, zstd many more of bytes that are all the same.
-	leastOutput = 4 << 30
+	leastOutput = 1 << 30
 	outputRatio = 2048
 )
 

@@ -20,6 +20,9 @@ import (
 // are wrong then. A cluster that nothing refers to is no contradiction by
 // itself: programs that do not end well leave some. It is one if such clusters
 // are many, or one of them looks like the table of others.
+//
+// An image is refused, too, whose clusters stand for so much more of the disk than
+// there is in the file that to read it would take without end.
 func (m *Image) Verify(ctx context.Context) error {
 	c := newChecker(ctx, m.r, m.fileSize, m.header)
 	c.tally = new(tally)
@@ -35,6 +38,9 @@ func (m *Image) Verify(ctx context.Context) error {
 		return err
 	case c.report.Corruptions > 0:
 		return c.report.firstCorruption()
+	case m.inflated(c):
+		return corrupt("image", 0, "%d clusters of the disk are in %d of the file, more than any program puts there",
+			c.report.AllocatedClusters, c.tally.inUse())
 	case m.header.Dirty():
 		return nil
 	}
@@ -77,6 +83,9 @@ type tally struct {
 	excess   uint64 // of those, with a higher refcount
 	shared   uint64 // that nothing refers to, with a refcount of 2 or more
 	lost     uint64 // that nothing refers to, with a refcount of 1
+
+	distinct int64 // that the active tables refer to, these tables included
+	tables   int64 // active L2 tables
 
 	first []uint64 // of the lost ones, by number, ascending
 }

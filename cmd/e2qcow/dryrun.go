@@ -35,6 +35,7 @@ func (w *work) list(ctx context.Context, img image.Image) error {
 		granule := l.block
 		if !l.all {
 			granule = max(granule, raw.Page)
+			img = image.Data(img) // as a run does
 		}
 		err = ordered.Run(ctx, img, ordered.Options{Granule: granule, Threads: w.threads},
 			func() ordered.Worker { return &listWorker{lister: l} })

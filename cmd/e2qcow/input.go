@@ -217,6 +217,7 @@ func (in *input) openQCOW2(o options) error {
 		return fmt.Errorf("%s: %w", name, err)
 	}
 	in.notes = append(in.notes, img.Notes()...)
+	in.opened = append(in.opened, openedImage{name, img})
 	in.guest = &guest{Image: img, name: name, behind: in.behind}
 	return nil
 }
