@@ -34,8 +34,10 @@ func (p *Plan) Run(ctx context.Context, d Disk, opt Options) error {
 	m := &mover{Plan: p, disk: d, Options: opt, total: p.Used(), buf: p.buffer()}
 	next := p.next(0)
 	if opt.Journal != nil {
-		done := false
-		var err error
+		var (
+			done bool
+			err  error
+		)
 		if next, done, err = m.resume(); err != nil || done {
 			return err
 		}

@@ -75,12 +75,10 @@ func Lock(f *os.File) error {
 // Holder says which process has locked the file or device f, nil where none is
 // known to.
 func Holder(f *os.File) *LockedError {
-	st, err := stat(f)
-	if err != nil {
-		return nil
-	}
-	if e := host.holder(f.Name(), &st); e.PID != 0 {
-		return e
+	if st, err := stat(f); err == nil {
+		if e := host.holder(f.Name(), &st); e.PID != 0 {
+			return e
+		}
 	}
 	return nil
 }
