@@ -1,6 +1,7 @@
 package scrub
 
 import (
+	"bytes"
 	"cmp"
 	"context"
 	"math"
@@ -512,22 +513,32 @@ func (p *placer) keepFixed() {
 	}
 }
 
-// maxOddTries is how many words are drawn for an invalid name.
-const maxOddTries = 1 << 16
+// How many words are drawn for an invalid name, and for all of a directory.
+const (
+	maxOddTries = 1 << 16
+	fewOddTries = 1 << 16
+	triesPerOdd = 64
+)
 
 // placeOdds finds words for the invalid names: each has its own, as what makes
 // it invalid is hashed too.
 func (p *placer) placeOdds() {
 	d := p.dir
+	slices.SortFunc(d.odds, func(a, b oddName) int {
+		return cmp.Or(cmp.Compare(a.id, b.id), bytes.Compare(a.name, b.name))
+	})
+	d.odds = slices.CompactFunc(d.odds, func(a, b oddName) bool { return a.id == b.id && bytes.Equal(a.name, b.name) })
+	left := fewOddTries + triesPerOdd*len(d.odds)
 	for _, o := range d.odds {
 		want := d.cell(&o.placedName)
 		name := slices.Clone(o.name)
 		o.hash = 0
 		found := false
-		for try := range uint32(maxOddTries) {
+		for try := range uint32(min(maxOddTries, left)) {
 			if try == 0 && p.ctx.Err() != nil {
 				break
 			}
+			left--
 			copy(name, o.name)
 			p.dr.word(name, alphabetOf(d.encrypted, d.folds), o.id, try)
 			if h, _ := d.hash(&p.buf, name); p.frameOf(h) == want && !p.seen.has(name) {

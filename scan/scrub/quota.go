@@ -30,7 +30,6 @@ var (
 	})
 	quotaEntryFields = newStructure("quota entry", 72, []field{
 		{0, 4, "dqb_id", number, nil},
-		{4, 4, "dqb_pad", unset, nil},
 		{8, 8, "dqb_ihardlimit", bounded, below(1 << 48)},
 		{16, 8, "dqb_isoftlimit", bounded, below(1 << 48)},
 		{24, 8, "dqb_curinodes", bounded, below(1 << 32)},

@@ -1,0 +1,74 @@
+package scrub
+
+import (
+	"bytes"
+	"context"
+	"testing"
+
+	"e2qcow/ext"
+)
+
+// TestManyOddNames has an indexed directory of nothing but names that are
+// invalid as a whole, so that all words for them are alike: each costs a few
+// words. It would take minutes without a bound for all of them.
+func TestManyOddNames(t *testing.T) {
+	x := NewIndex(Options{Key: [KeySize]byte{1}})
+	d := &directory{ino: 12, indexed: true, version: ext.DirHashHalfMD4, bounds: []uint32{2, 1 << 20, 1 << 28, 1 << 30}}
+	dr := x.keys.get()
+	for i := range 1 << 14 {
+		name := make([]byte, 14)
+		for k := range name {
+			if i>>k&1 != 0 {
+				name[k] = '/'
+			}
+		}
+		h, _, _ := d.version.Hash(name, d.seed)
+		d.odds = append(d.odds, oddName{placedName{id: dr.nameID(name), hash: h, length: uint8(len(name))}, name})
+	}
+	x.dirs[12] = d
+	placed, err := x.place(context.Background(), 1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if placed.Misplaced == 0 {
+		t.Error("all of them found a place")
+	}
+}
+
+// TestManyValues bounds the nodes that a value may have by its size.
+func TestManyValues(t *testing.T) {
+	for _, c := range []struct {
+		size      uint64
+		blockSize int
+		most      int
+	}{{0, 1024, 8}, {5000, 65536, 8}, {65536, 1024, 16}, {maxValue, 1024, 1 << 9}, {maxValue, 65536, 16}} {
+		if got := valueNodes(c.size, c.blockSize); got > c.most || got < 8 {
+			t.Errorf("%d bytes in blocks of %d: %d nodes", c.size, c.blockSize, got)
+		}
+	}
+}
+
+// TestManyKeptWords has words all over a block of numbers: what is kept of the
+// block is found once, and none is a leak.
+func TestManyKeptWords(t *testing.T) {
+	s := newScrubber(false)
+	s.blockSize = 1 << 16
+	s.words.add([]byte("someword"))
+	s.words.freeze(1)
+	for _, r := range []struct {
+		kept bool
+		word string
+	}{{true, "lost+found"}, {false, "some-lost+foun"}} {
+		block := bytes.Repeat([]byte(r.word), 4)
+		kept := make([]bool, len(block))
+		at := bytes.Index(block, []byte("ost+foun"))
+		if got := explained(kept, block, at, 8); got != r.kept {
+			t.Errorf("%q is explained: %v", block[at:at+8], got)
+		}
+	}
+	v := &View{s: s, blockSize: 1 << 16}
+	p := bytes.Repeat([]byte("someword"), 1<<16)
+	if err := v.verify(p, 0); err == nil {
+		t.Error("a word in a block of no kind is no leak")
+	}
+}
