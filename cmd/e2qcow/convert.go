@@ -81,6 +81,9 @@ func (s *session) dump(ctx context.Context, w *work) error {
 	if err := w.findPart(); err != nil {
 		return err
 	}
+	if err := s.checkSplit(w); err != nil {
+		return err
+	}
 	if err := s.openTargets(ctx, w); err != nil {
 		return err
 	}

@@ -7,17 +7,20 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"github.com/dustin/go-humanize"
 	"github.com/urfave/cli/v2"
 
+	"e2qcow/ext"
 	"e2qcow/internal/image"
 	"e2qcow/internal/move"
 	"e2qcow/internal/progress"
 	"e2qcow/internal/source"
 	"e2qcow/internal/storage"
 	"e2qcow/internal/target"
+	"e2qcow/scan"
 )
 
 // Why a filesystem is not moved.
@@ -240,6 +243,26 @@ func (w *work) checkMarks() error {
 			return fmt.Errorf("%s at byte %d %w, from byte %d to byte %d", w.source, at, errMoveSplit, m.From, m.To)
 		}
 	}
+	return nil
+}
+
+// checkSplit refuses a clone of a filesystem that is in two pieces, and says so of
+// a dump, which is of one of them.
+func (s *session) checkSplit(w *work) error {
+	const start, end = ext.SuperblockOffset, ext.SuperblockOffset + ext.SuperblockSize
+	bad := func(r scan.Range) bool { return r.Start < end && start < r.End }
+	if w.input.asItIs(w.options) || slices.ContainsFunc(w.options.scan.Bad, bad) {
+		return nil
+	}
+	m, ok := move.FindMark(w.disk, 0)
+	if !ok {
+		return nil
+	}
+	err := fmt.Errorf("%s %w, from byte %d to byte %d", w.name, errMoveSplit, m.From, m.To)
+	if w.options.scan.Files && !w.force {
+		return err
+	}
+	s.say("%v: the image is of that part", err)
 	return nil
 }
 
