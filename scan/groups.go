@@ -89,7 +89,8 @@ func (s *scanner) visitDesc(b *batch, g uint32, d ext.GroupDesc) table {
 		b.problems = append(b.problems, Problem{Kind: BadDescriptor, What: "bg_itable_unused exceeds the table", Group: g})
 		unused = 0
 	}
-	if flags&ext.BgBlockUninit == 0 {
+	// e2fsck takes the flag off the last group, and then reads the bitmap.
+	if flags&ext.BgBlockUninit == 0 || g == s.geo.GroupCount-1 {
 		s.markLocated(b, BlockBitmap, g, d.BlockBitmap(), 1)
 	}
 	if flags&ext.BgInodeUninit == 0 {

@@ -396,11 +396,15 @@ func (s *scanner) visitAgain(b *batch, r revisit, block uint64, in ext.Inode) {
 // reads (EXT2_XATTR_SIZE_MAX).
 const maxValue = 1 << 24
 
-// visitValue takes in the value of an extended attribute that fills an inode
-// of its own.
+// visitValue takes in the tree of an inode that holds the value of an extended
+// attribute, and the value where that was asked for. e2fsck goes by the hash of
+// the value, which the inode holds, and does not read the value.
 func (s *scanner) visitValue(b *batch, ino uint32, in ext.Inode) {
 	root := rootOf(in)
 	s.visitTree(b, ino, root.iblock, root.extents, contentData)
+	if !s.xattrValues {
+		return
+	}
 	root.iblock = slices.Clone(root.iblock)
 	b.values = append(b.values, value{ino, in.Size(), root})
 }

@@ -120,6 +120,25 @@ func (s *scanner) markWholeJournal(jsb *ext.JournalSuperblock) {
 	}
 }
 
+// markLostJournal takes in the file of a journal that has no superblock. It may
+// be any file by then, so it counts as claimed, which is bounded.
+func (s *scanner) markLostJournal() {
+	b := new(batch)
+	for _, x := range s.journalFile {
+		start, n := x.Start, uint64(x.Len)
+		if x.Logical == 0 && n > 0 {
+			start, n = start+1, n-1 // is taken, whatever it holds
+		}
+		if start, n, ok := s.validRun(start, n); ok {
+			b.mark(Claimed, start, n)
+		}
+		if b.full() {
+			s.merge(b)
+		}
+	}
+	s.merge(b)
+}
+
 // markJournal takes in what of the journal was asked for, and returns what
 // recovery would do: nil where there is nothing to recover.
 func (s *scanner) markJournal(jsb *ext.JournalSuperblock) *ext.JournalRecovery {
@@ -169,6 +188,9 @@ func (s *scanner) scanJournal(ctx context.Context) (*scanner, error) {
 	jsb, err := s.findJournal()
 	if err != nil {
 		s.problems.add(Problem{Kind: BadJournal, What: err.Error(), Inode: ino})
+		if s.journal == JournalWhole {
+			s.markLostJournal()
+		}
 		return s, s.scanAll(ctx)
 	}
 	recovery := s.markJournal(jsb)
@@ -203,7 +225,7 @@ func (s *scanner) replayed(recovery *ext.JournalRecovery) *scanner {
 	after.threads, after.journal, after.journalFile = s.threads, s.journal, s.journalFile
 	after.newVisit = s.newVisit
 	after.visitor = after.newVisitor()
-	after.files, after.zeroedTables = s.files, s.zeroedTables
+	after.files, after.zeroedTables, after.xattrValues = s.files, s.zeroedTables, s.xattrValues
 	after.held = s.held
 	return after
 }

@@ -20,7 +20,7 @@ const (
 	Symlink               // the target of a symlink too long for its inode
 	EncryptedSymlink      // the same, encrypted: a length of two bytes, then so many more
 	Xattr                 // extended attributes outside the inode
-	XattrValue            // the data of an EA inode
+	XattrValue            // the data of an EA inode, where it was asked for
 	Quota                 // the data of a quota inode
 	OrphanFile            // the data of the orphan file
 	Claimed               // read as structure only because damage says so

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"iter"
+	"math"
 	"runtime"
 
 	"e2qcow/ext"
@@ -57,6 +58,10 @@ type Options struct {
 	// extents that were written, and those that only a block bitmap knows of
 	// where it can be believed. BackupsAuto is then BackupsAll.
 	Files bool
+	// XattrValues takes the values of attributes that have inodes of their own
+	// (the feature ea_inode). Without it those inodes and the trees of their
+	// blocks are taken, but not the values: they are contents. Files implies it.
+	XattrValues bool
 	// ZeroedTables takes the parts of inode tables that are not in use but
 	// known to be zero, for where the image comes over what was there before.
 	ZeroedTables bool
@@ -122,11 +127,11 @@ func (r *Result) MetadataBytes() int64 { return int64(r.metadata) * r.view.block
 func (r *Result) UsedBytes() int64 { return int64(r.used) * r.view.blockSize }
 
 // FilesystemSize returns how many bytes the filesystem says that it has, of
-// those that the device has, and at least up to the last block in the map.
+// those that the view has, and at least up to the last block in the map.
 func (r *Result) FilesystemSize() int64 {
 	size := r.last * uint64(r.view.blockSize)
 	if r.super != nil {
-		size = max(size, min(r.super.BlocksCount(), uint64(r.dev.size)/uint64(r.super.BlockSize()))*uint64(r.super.BlockSize()))
+		size = max(size, min(r.super.BlocksCount(), uint64(r.view.size)/uint64(r.super.BlockSize()))*uint64(r.super.BlockSize()))
 	}
 	return int64(min(size, uint64(r.view.size)))
 }
@@ -188,6 +193,9 @@ func (r *Result) scan(ctx context.Context, opt Options) error {
 		r.problems.add(Problem{Kind: Unbounded, What: fmt.Sprintf("%d blocks that only damage makes structure are left out", n)})
 	}
 	r.freeze(blockSize)
+	if opt.Files {
+		r.completeSize()
+	}
 	return nil
 }
 
@@ -252,6 +260,7 @@ func (r *Result) scanner(rd reading, opt Options, pr *problems) *scanner {
 	s.tablesOnly = opt.TablesOnly
 	s.trustFlags = s.trustFlags && !opt.TablesOnly
 	s.files, s.zeroedTables = opt.Files, opt.ZeroedTables
+	s.xattrValues = opt.XattrValues || opt.Files
 	return s
 }
 
@@ -294,6 +303,19 @@ func (r *Result) withoutHoles(runs iter.Seq2[uint64, uint64], blockSize int64) i
 				}
 			}
 		}
+	}
+}
+
+// completeSize makes the view of a clone as long as the filesystem, where the
+// source ends early: no kernel mounts a shorter one. What is missing is
+// unreadable.
+func (r *Result) completeSize() {
+	if r.super == nil || r.super.BlocksCount() > math.MaxInt64/uint64(r.super.BlockSize()) {
+		return
+	}
+	if size := int64(r.super.BlocksCount()) * int64(r.super.BlockSize()); size > r.dev.size {
+		r.view.size = size
+		r.dev.lose(r.dev.size, size)
 	}
 }
 

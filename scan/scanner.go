@@ -32,6 +32,7 @@ type scanner struct {
 	journal      JournalMode
 	tablesOnly   bool // inodes are not visited
 	files        bool // contents of files are taken
+	xattrValues  bool // so are attribute values that have inodes of their own
 	zeroedTables bool // so is what of inode tables is not in use but known to be zero
 	progress     func(done, total int64)
 	after        *scanner                                     // as recovery of the journal would leave it, nil where there is none

@@ -342,6 +342,7 @@ func TestBoundsDoNotDependOnThreads(t *testing.T) {
 		first := ""
 		for round := range 12 {
 			s := scannerOf(t, jitterDisk{fs}, fs.size)
+			s.xattrValues = true
 			s.maxRevisits, s.maxValueWork, s.threads = c.revisits, c.work, 1+round%6
 			if err := s.run(context.Background()); err != nil {
 				t.Fatal(err)

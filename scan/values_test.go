@@ -40,7 +40,7 @@ func TestValuesShareNodes(t *testing.T) {
 					fs.inode(ino, modeRegular, ext.FlagExtents|ext.FlagEaInode, uint64(c.size), extentNode(ext.IBlockSize, 2, entry{block: top}))
 					nameValue(fs, ino, 12+(ino-12+1)%values, c.size)
 				}
-				res := scanBounded(t, fs, fs.size, Options{Threads: 2})
+				res := scanBounded(t, fs, fs.size, Options{Threads: 2, XattrValues: true})
 				if n := res.Map.Blocks(ExtentNode); n != 13 {
 					t.Errorf("%d nodes", n)
 				}

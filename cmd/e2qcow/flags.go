@@ -36,6 +36,7 @@ const (
 	flagBlockSize     = "blocksize"
 	flagBackups       = "backups"
 	flagJournal       = "journal"
+	flagXattrValues   = "xattr-values"
 	flagReadRetries   = "read-retries"
 	flagBadMap        = "bad-map"
 	flagOnlyAllocated = "only-allocated"
@@ -92,6 +93,7 @@ func flags() []cli.Flag {
 		&cli.BoolFlag{Name: flagOverwrite},
 		&cli.StringFlag{Name: flagJSON, Usage: "`FILE`"},
 		&cli.StringFlag{Name: flagBackups, Usage: "`all|none`"},
+		&cli.BoolFlag{Name: flagXattrValues},
 		&cli.BoolFlag{Name: flagWhole},
 		&cli.StringFlag{Name: flagLevel, Usage: "`N`"},
 		&cli.StringFlag{Name: flagQCOW2Version, Usage: "`2|3`"},

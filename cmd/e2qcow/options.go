@@ -89,6 +89,7 @@ var limitedFlags = []struct {
 	{flagWhole, []mode{toQCOW2}},
 	{flagOnlyAllocated, []mode{toRaw}},
 	{flagAllData, []mode{toQCOW2, toRaw}},
+	{flagXattrValues, []mode{toQCOW2, toRaw}},
 	{flagScramble, []mode{toQCOW2, toRaw}}, // what is not followed cannot be scrambled
 	{flagDryRun, []mode{toQCOW2, toRaw, install}},
 	{flagOffset, []mode{toQCOW2, toRaw}},
@@ -115,7 +116,7 @@ func checkFlags(c *cli.Context, m mode) error {
 }
 
 // scanFlags mean nothing for an image that is taken as it is.
-var scanFlags = []string{flagSuperblock, flagBlockSize, flagBackups, flagJournal, flagReadRetries, flagBadMap, flagOffset, flagPartition}
+var scanFlags = []string{flagSuperblock, flagBlockSize, flagBackups, flagJournal, flagXattrValues, flagReadRetries, flagBadMap, flagOffset, flagPartition}
 
 // parseOptions checks what cli has parsed. Its errors are usageErrors.
 func parseOptions(c *cli.Context) (options, error) {
@@ -297,6 +298,8 @@ const (
 // parseScan parses what concerns the scan.
 func (o *options) parseScan(c *cli.Context) error {
 	o.scan.Files = c.Bool(flagAllData)
+	// What an image that is installed has of values is put back.
+	o.scan.XattrValues = c.Bool(flagXattrValues) || o.mode == install
 	o.scan.ZeroedTables = o.scan.Files && o.onlyAllocated
 	o.scan.SkipHoles = !o.onlyAllocated
 	var err error
