@@ -262,7 +262,7 @@ func TestMoveInterrupted(t *testing.T) {
 		interrupt()
 		want := "e2qcow: interrupted by SIGINT; nothing is lost: the same command goes on with the move, as " + journal + " says how far it is; " +
 			"till then a part of the filesystem is at byte 0, the rest at byte 1048576: let nothing mount or check it\n"
-		if text, exit := wait(); exit != killed || text != want {
+		if text, exit := wait(); exit != killed || !strings.HasPrefix(text, want) { // strace may have something to say too
 			t.Errorf("exit %d\n%s", exit, text)
 		}
 		if r := tool.Run(t, "-ra", "-o", "2M", "--journal", journal, disk); r.Exit != 1 || !strings.Contains(r.Stderr, "is of another move: from byte 1048576 to byte 0; ") {
