@@ -20,19 +20,32 @@
 // goroutine, to the same bytes. A name is drawn from its keyed hash; the same
 // name gives the same word, in directories, symlinks and the journal.
 //
-// In an indexed directory the word has to have a hash in the range of the leaf
-// that it stands in. The hashes in the index are redrawn first, by a function
-// that keeps their order, so between two of them the old hash of a name and
-// the new one of its word stand in the same cell:
+// # Indexes
 //
-//	old    0 ┬──── a ─┬─ b ─┬──────── c ─┬── d ┬ 2³²    boundaries: the hashes in the index
-//	         │   cell 0  1  │     2      3  │  4 │
-//	new    0 ┴─── A ──┴─ B ─┴─── C ──┴─── D ┴──── 2³²    evenly, give or take an eighth
+// An index sorts the names of a directory by their hashes. The seed of the
+// hashes is always replaced, unless Options.KeepSeed says otherwise, and then the
+// index is fitted to the words, not the words to the index:
 //
-// Words for the cells are drawn from a pool: the i-th candidate of a length is
-// hashed once and given to the cell it falls in, if that lacks one. What is
-// kept is a number for each name. How many are drawn is bounded: where damage
-// crowds names in few of many cells, some are misplaced, and counted.
+//	old    0 ┬──── a ─┬─ b ─┬──────── c ─┬── d ┬ 2³²    borders: the hashes in the index
+//	         │ 2 names│  9  │     4      │  1  │
+//	frames 0 ┼─ F₁ ───┼────────── F₂ ────┼──── F₃ ───┼ F₄ ┼ 2³²    as wide as the names are many
+//	new    0 ┴───── A ┴─────────────── B ┴── C ──────┴ D ─ 2³²    between the words on both sides
+//
+// Names between the same two borders stay between the same two borders, so a
+// name that was out of place is out of place again.
+//
+//   - Frames are found first: see framer. Where words of a length are few, as
+//     those of one byte, all of them are hashed, and a frame reaches as far as it
+//     takes to have enough of them. A name that stays, such as lost+found in the
+//     root, has a frame that reaches over its hash.
+//   - Then words are found for each length: those that are few are dealt out,
+//     others are drawn until each frame has enough. Word i of a length is never
+//     word j, so what is kept of each name is a number: see pool.
+//   - A border is drawn last: anywhere between the greatest hash before it and
+//     the least hash behind it. So a border says nothing that the words do not.
+//
+// How many words are hashed is bounded. A name for which there is no word in its
+// frame is misplaced, and counted, and so is a directory that was sound before.
 //
 // # What is no structure
 //
