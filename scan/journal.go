@@ -158,8 +158,8 @@ func (s *scanner) markJournal(jsb *ext.JournalSuperblock) *ext.JournalRecovery {
 	if s.journal == JournalWhole {
 		live = nil // they are taken already
 	}
-	log := s.logReader()
-	recovery, err := ext.WalkJournal(jsb, min(s.journalFile.Blocks(), s.end), log.read, live)
+	reader := s.logReader()
+	recovery, err := ext.WalkJournal(jsb, min(s.journalFile.Blocks(), s.end), reader.read, live)
 	whole := err != nil // what cannot be walked is not cut down
 	if err == nil {
 		err = recovery.Err

@@ -19,7 +19,7 @@ import (
 func tablesAt(l layout, pitch uint64, in []byte) *synthetic {
 	fs := newSynthetic(l)
 	for g := range fs.groups {
-		fs.setDesc(g, fs.table-2, fs.table-1, fs.table+uint64(g)*pitch)
+		fs.setDesc(g, fs.table-2, fs.table-1, fs.table+g*pitch)
 	}
 	if in != nil {
 		end := fs.table + uint64(l.inodesPerGroup*fs.inodeSize/fs.blockSize)
