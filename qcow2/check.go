@@ -117,7 +117,7 @@ func newChecker(ctx context.Context, r io.ReaderAt, size int64, h *Header) *chec
 	c := &checker{
 		ctx:      ctx,
 		r:        zeroBehind{r, size},
-		holes:    holesOf(r),
+		runs:     fileRuns{holes: holesOf(r)},
 		size:     size,
 		h:        h,
 		clusters: (uint64(size) + uint64(h.ClusterSize()) - 1) >> h.ClusterBits,
@@ -147,7 +147,7 @@ func (z zeroBehind) ReadAt(b []byte, off int64) (int, error) {
 type checker struct {
 	ctx      context.Context
 	r        io.ReaderAt
-	holes    holes
+	runs     fileRuns
 	size     int64
 	h        *Header
 	clusters uint64      // of the file

@@ -122,7 +122,7 @@ func (c *checker) refBlock(i uint64) ([]byte, error) {
 	if off%uint64(c.h.ClusterSize()) != 0 || off > math.MaxInt64 {
 		return nil, errNoBlock
 	}
-	if off == 0 || off >= uint64(c.size) || holeIn(c.holes, int64(off), c.h.ClusterSize()) {
+	if off == 0 || off >= uint64(c.size) || c.runs.hole(int64(off), c.h.ClusterSize()) {
 		return nil, nil
 	}
 	_, err := c.r.ReadAt(c.blockBuf, int64(off))

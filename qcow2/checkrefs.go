@@ -214,7 +214,7 @@ func (c *checker) countL2(e l2Entry) error {
 
 // walkL2 calls f with each entry of an L2 table that is not zero.
 func (c *checker) walkL2(offset uint64, guest int64, f func(l2Entry)) error {
-	if offset >= uint64(c.size) || holeIn(c.holes, int64(offset), int64(len(c.buf))) {
+	if offset >= uint64(c.size) || c.runs.hole(int64(offset), int64(len(c.buf))) {
 		return c.walk(0)
 	}
 	if err := c.walk(int64(len(c.buf))); err != nil {

@@ -19,16 +19,6 @@ func holesOf(r io.ReaderAt) holes {
 	return h
 }
 
-// holeIn reports whether the n bytes of the file from off on are known to be a
-// hole: tables of a sparse file may be as long as the file says.
-func holeIn(h holes, off, n int64) bool {
-	if h == nil {
-		return false
-	}
-	start, _, err := h.NextRun(off)
-	return err == nil && start-off >= n || err == io.EOF
-}
-
 // fileRuns find the runs of a file that are no holes. They keep the last run:
 // most files are one, and an image asks for each of its clusters. The zero
 // fileRuns take all for data.
@@ -59,4 +49,11 @@ func (f *fileRuns) data(off, n int64) (start, end int64) {
 	}
 	start = min(max(off, f.start), off+n)
 	return start, max(start, min(f.end, off+n))
+}
+
+// hole reports whether the n bytes of the file from off on are known to be a
+// hole: tables of a sparse file may be as long as the file says.
+func (f *fileRuns) hole(off, n int64) bool {
+	start, end := f.data(off, n)
+	return start == end
 }
