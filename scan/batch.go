@@ -20,6 +20,21 @@ type batch struct {
 	unlinkedDirs []uint32
 
 	values []value
+
+	lost []Range // what could not be read of the request that is visited
+}
+
+// unread tells whether any of n bytes from off could not be read.
+func (b *batch) unread(off, n int64) bool {
+	return slices.ContainsFunc(b.lost, func(r Range) bool { return r.Start < off+n && off < r.End })
+}
+
+// excuse drops the problems from the given one on, if any of n bytes from off
+// could not be read: what reads as zeros is not damage.
+func (b *batch) excuse(problems int, off, n int64) {
+	if len(b.problems) > problems && b.unread(off, n) {
+		b.problems = b.problems[:problems]
+	}
 }
 
 // A value is the value of an extended attribute in an inode of its own.

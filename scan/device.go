@@ -231,6 +231,18 @@ func (d *device) lose(start, end int64) {
 	d.lost = append(d.lost, Range{start, end})
 }
 
+// lostIn returns what was lost of [start, end), in no order.
+func (d *device) lostIn(start, end int64) (in []Range) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	for _, r := range d.lost {
+		if r.Start < end && start < r.End {
+			in = append(in, r)
+		}
+	}
+	return in
+}
+
 // unreadable returns what was lost, ascending and merged.
 func (d *device) unreadable() []Range {
 	d.mu.Lock()

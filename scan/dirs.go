@@ -2,6 +2,7 @@ package scan
 
 import (
 	"encoding/binary"
+	"errors"
 
 	"e2qcow/ext"
 )
@@ -18,7 +19,7 @@ func (s *scanner) visitDirBlock(b *batch, ino uint32, block uint64, data []byte)
 
 // visitDirents takes in the inodes named in a chain of directory entries, in
 // all that e2fsck might salvage of it where it is broken. It tells whether at
-// least the first entry is one.
+// least the first entry is one, or could not be read.
 func (s *scanner) visitDirents(b *batch, ino uint32, block uint64, chain []byte) bool {
 	entries := 0
 	r := ext.NewDirReader(chain, int(s.geo.BlockSize))
@@ -30,8 +31,14 @@ func (s *scanner) visitDirents(b *batch, ino uint32, block uint64, chain []byte)
 			}
 		}
 	}
+	unread := false
 	if err := r.Err(); err != nil {
-		b.problem(BadDirectory, ino, block, err.Error())
+		const header = 8 // of an entry
+		bad := (*ext.DirentError)(nil)
+		unread = block != 0 && errors.As(err, &bad) && b.unread(int64(block)*int64(s.geo.BlockSize)+int64(bad.Offset), header)
+		if !unread {
+			b.problem(BadDirectory, ino, block, err.Error())
+		}
 	}
 	if r.Suspect() {
 		ext.SalvageDirents(chain, int(s.geo.BlockSize), s.geo.InodesCount, true, nil, func(d *ext.Dirent) {
@@ -40,7 +47,7 @@ func (s *scanner) visitDirents(b *batch, ino uint32, block uint64, chain []byte)
 			}
 		})
 	}
-	return entries > 0
+	return entries > 0 || unread
 }
 
 // visitOrphanBlock takes in the inodes that a block of the orphan file names:

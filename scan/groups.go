@@ -15,6 +15,7 @@ const windowGroups = 8192
 // A place is where a descriptor says that a group's tables are.
 type place struct {
 	blockBitmap, inodeBitmap, inodeTable uint64
+	unread                               bool // the descriptor, in part
 }
 
 // errBadDescs says that e2fsck would not use these descriptors.
@@ -54,12 +55,15 @@ func (s *scanner) readDescs(ctx context.Context, first, end uint32) ([]table, er
 	places := make([]place, end-first)
 	err := s.sweep(ctx, int(blockEnd-blockFirst),
 		func(i int) (uint64, uint64) { return s.geo.DescBlock(s.descGroup, blockFirst+uint32(i)), 1 },
-		func(b *batch, i int, _ uint64, data []byte) {
+		func(b *batch, i int, block uint64, data []byte) {
 			for g := (blockFirst + uint32(i)) * per; len(data) >= int(s.geo.DescSize); g++ {
 				if g >= first && g < end {
 					d := ext.GroupDesc(data[:s.geo.DescSize])
-					places[g-first] = place{d.BlockBitmap(), d.InodeBitmap(), d.InodeTable()}
+					problems, size := len(b.problems), int64(s.geo.DescSize)
+					off := int64(block)*int64(s.geo.BlockSize) + int64(g%per)*size
+					places[g-first] = place{d.BlockBitmap(), d.InodeBitmap(), d.InodeTable(), b.unread(off, size)}
 					tables[g-first] = s.visitDesc(b, g, d)
+					b.excuse(problems, off, size)
 				}
 				data = data[s.geo.DescSize:]
 			}
@@ -157,6 +161,9 @@ func (s *scanner) checkPlaces(first uint32, places []place) {
 		found.add(0, span{start, min(start+1+uint64(s.geo.LinearDescBlocks())+uint64(s.geo.ReservedDescBlocks), max(s.geo.BlocksCount, start+1)), g})
 	}
 	for i, p := range places {
+		if p.unread {
+			continue
+		}
 		g := first + uint32(i)
 		low, high := uint64(s.geo.FirstDataBlock), s.geo.BlocksCount
 		if !s.sb.HasIncompat(ext.IncompatFlexBg) {

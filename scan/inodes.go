@@ -3,6 +3,7 @@ package scan
 import (
 	"cmp"
 	"context"
+	"errors"
 	"slices"
 
 	"github.com/RoaringBitmap/roaring/v2"
@@ -240,7 +241,8 @@ func (s *scanner) visitXattrs(b *batch, ino uint32, in ext.Inode) {
 
 func (s *scanner) visitXattrBlock(b *batch, ino uint32, block uint64, data []byte) {
 	s.visitor.Attributes(block, data)
-	if h, ok := ext.DecodeXattrHeader(data); !ok || !h.Valid() {
+	off := int64(block) * int64(s.geo.BlockSize)
+	if h, ok := ext.DecodeXattrHeader(data); (!ok || !h.Valid()) && !b.unread(off, ext.XattrHeaderLen) {
 		b.mark(Claimed, block, 1)
 		b.problem(BadXattr, ino, block, "no header")
 		return
@@ -248,7 +250,8 @@ func (s *scanner) visitXattrBlock(b *batch, ino uint32, block uint64, data []byt
 	b.mark(Xattr, block, 1)
 	r := ext.NewXattrBlockReader(data)
 	s.visitXattrEntries(b, &r)
-	if err := r.Err(); err != nil {
+	bad := (*ext.XattrError)(nil)
+	if err := r.Err(); err != nil && (!errors.As(err, &bad) || !b.unread(off+int64(bad.Offset), ext.XattrEntryLen)) {
 		b.problem(BadXattr, ino, block, err.Error())
 	}
 }
@@ -368,7 +371,9 @@ func (s *scanner) scanRevisits(ctx context.Context) error {
 			r := list[i]
 			_, index := s.geo.InodePlace(r.ino)
 			at := index % per * size
+			problems := len(b.problems)
 			s.visitAgain(b, r, block, ext.Inode(data[at:at+size:at+size]))
+			b.excuse(problems, int64(block)*int64(s.geo.BlockSize)+int64(at), int64(size))
 		})
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sort"
 
 	"e2qcow/ext"
 )
@@ -21,7 +22,9 @@ func (s *scanner) markJournalDevice() {
 		s.dev.read(buf, int64(start)*int64(s.geo.BlockSize))
 		jsb, err := ext.DecodeJournalSuperblock(buf)
 		if err != nil {
-			s.problems.add(Problem{Kind: BadJournal, What: err.Error(), Block: start})
+			if !s.journalUnread(uint64(start) + 1) {
+				s.problems.add(Problem{Kind: BadJournal, What: err.Error(), Block: start})
+			}
 			return
 		}
 		s.markJournal(jsb)
@@ -120,6 +123,23 @@ func (s *scanner) markWholeJournal(jsb *ext.JournalSuperblock) {
 	}
 }
 
+// journalUnread tells whether any of the journal's first blocks could not be
+// read, so that what is wrong with it may be that.
+func (s *scanner) journalUnread(blocks uint64) bool {
+	bs, lost := int64(s.geo.BlockSize), s.dev.unreadable()
+	for _, x := range s.journalFile {
+		if uint64(x.Logical) >= blocks {
+			break
+		}
+		start := int64(x.Start) * bs
+		end := start + int64(min(uint64(x.Len), blocks-uint64(x.Logical)))*bs
+		if i := sort.Search(len(lost), func(i int) bool { return lost[i].End > start }); i < len(lost) && lost[i].Start < end {
+			return true
+		}
+	}
+	return false
+}
+
 // markLostJournal takes in the file of a journal that has no superblock. It may
 // be any file by then, so it counts as claimed, which is bounded.
 func (s *scanner) markLostJournal() {
@@ -169,7 +189,9 @@ func (s *scanner) markJournal(jsb *ext.JournalSuperblock) *ext.JournalRecovery {
 		if errors.Is(err, errLongLog) || errors.Is(err, ext.ErrJournalTags) {
 			kind, whole = Unbounded, true
 		}
-		s.problems.add(Problem{Kind: kind, What: err.Error(), Inode: s.sb.JournalInode()})
+		if kind != BadJournal || !s.journalUnread(s.journalFile.Blocks()) {
+			s.problems.add(Problem{Kind: kind, What: err.Error(), Inode: s.sb.JournalInode()})
+		}
 	}
 	if whole {
 		s.markWholeJournal(jsb)
@@ -187,7 +209,9 @@ func (s *scanner) scanJournal(ctx context.Context) (*scanner, error) {
 	}
 	jsb, err := s.findJournal()
 	if err != nil {
-		s.problems.add(Problem{Kind: BadJournal, What: err.Error(), Inode: ino})
+		if !s.journalUnread(1) {
+			s.problems.add(Problem{Kind: BadJournal, What: err.Error(), Inode: ino})
+		}
 		if s.journal == JournalWhole {
 			s.markLostJournal()
 		}

@@ -90,7 +90,11 @@ func (s *scanner) drain(ctx context.Context) error {
 			func(i int) (uint64, uint64) { return part[i].block, uint64(part[i].count) },
 			func(b *batch, i int, block uint64, data []byte) {
 				for bs := int(s.geo.BlockSize); len(data) > 0; data, block = data[bs:], block+1 {
+					problems := len(b.problems)
 					s.visit(b, &part[i], block, data[:bs])
+					if r := part[i].role; r != roleDir && r != roleXattr { // which look closer
+						b.excuse(problems, int64(block)*int64(bs), int64(bs))
+					}
 				}
 			})
 		if err != nil {

@@ -61,7 +61,7 @@ func (s *scanner) sweep(ctx context.Context, n int, run func(i int) (block, coun
 				defer buf.Free()
 			}
 			data := buf.Bytes[:req.length]
-			s.readPieces(data, &req)
+			b.lost = s.readPieces(data, &req)
 			for _, p := range req.pieces {
 				at := p.block*bs - uint64(req.off)
 				visit(b, p.tag, p.block, data[at:at+uint64(p.count)*bs])
@@ -196,10 +196,11 @@ func (q *sweepQueue) deliver(turn int, b *batch) {
 }
 
 // readPieces reads a request whole or, where that fails, piece by piece, so
-// that a bad sector in a gap between pieces does no harm.
-func (s *scanner) readPieces(data []byte, req *request) {
+// that a bad sector in a gap between pieces does no harm. It returns what of it
+// could not be read.
+func (s *scanner) readPieces(data []byte, req *request) []Range {
 	if s.dev.tryRead(data, req.off) {
-		return
+		return nil
 	}
 	bs := int64(s.geo.BlockSize)
 	done := req.off
@@ -210,6 +211,7 @@ func (s *scanner) readPieces(data []byte, req *request) {
 			done = end
 		}
 	}
+	return s.dev.lostIn(req.off, req.off+int64(len(data)))
 }
 
 // requests returns a function that cuts runs into requests.

@@ -51,7 +51,9 @@ func (s *scanner) scanTables(ctx context.Context, tables []table) error {
 			index := uint32(block-t.block) * per
 			for ; index < t.limit && len(data) >= size; index++ {
 				if index >= t.first {
+					problems := len(b.problems)
 					s.visitInode(b, t.group*s.geo.InodesPerGroup+index+1, ext.Inode(data[:size:size]))
+					b.excuse(problems, int64(t.block)*int64(s.geo.BlockSize)+int64(index)*int64(size), int64(size))
 				}
 				data = data[size:]
 			}

@@ -59,6 +59,10 @@ func (s *scanner) mayBeBlockMap(iblock []byte) bool {
 func (s *scanner) visitExtentBlock(b *batch, it *item, block uint64, data []byte) {
 	node := ext.ExtentNode(data)
 	if !node.Valid() {
+		if b.unread(int64(block)*int64(s.geo.BlockSize), int64(len(data))) {
+			b.mark(ExtentNode, block, 1)
+			return
+		}
 		b.mark(Claimed, block, 1)
 		b.problem(BadExtentNode, it.ino, block, "no extent header")
 		return

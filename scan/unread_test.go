@@ -1,0 +1,59 @@
+package scan
+
+import (
+	"bytes"
+	"context"
+	"testing"
+)
+
+// What cannot be read is unreadable, and is not damage besides: each block of
+// metadata of a sound filesystem in turn, and its first sector alone.
+func TestUnreadIsNotDamaged(t *testing.T) {
+	for _, c := range []recipe{
+		{size: 2 << 20, blockSize: 1024, options: "-t ext4 -O ^has_journal,inline_data -g 512 -N 128 -I 256"},
+		{size: 3 << 20, blockSize: 1024, options: "-t ext3 -J size=1 -g 1024 -N 96"},
+	} {
+		t.Run(c.options, func(t *testing.T) {
+			data := c.make(t, tree(t, []byte("file data ")))
+			sound := scanBytes(t, data, Options{})
+			for start, end := range sound.Map.all().runs() {
+				for block := start; block < end; block += raceShrink {
+					for _, n := range []int64{sector, 1024} {
+						r := Range{int64(block) * 1024, int64(block)*1024 + n}
+						res, err := Scan(context.Background(), bytes.NewReader(data), int64(len(data)), Options{Bad: []Range{r}})
+						if err != nil {
+							t.Fatal(err)
+						}
+						for _, p := range res.AllProblems() {
+							if p.Kind != BadSuperblock {
+								t.Errorf("block %d, %v, unread: %v", block, runsKinds(sound.Map, block), p)
+							}
+						}
+					}
+				}
+			}
+		})
+	}
+}
+
+func runsKinds(m *Map, block uint64) (kinds []Kind) {
+	for k := range Kinds() {
+		if m.Contains(k, block) {
+			kinds = append(kinds, k)
+		}
+	}
+	return kinds
+}
+
+// Damage beside a bad sector is still damage.
+func TestDamageBesideUnread(t *testing.T) {
+	data := recipe{size: 2 << 20, blockSize: 1024, options: "-t ext2 -g 1024 -N 96"}.make(t, tree(t, []byte("file data ")))
+	for run := range scanBytes(t, data, Options{}).Map.RunsOf(Directory) {
+		le.PutUint16(data[run.Start*1024+4:], 3) // rec_len of its first entry
+		res := scanBytes(t, data, Options{Bad: []Range{{int64(run.Start)*1024 + sector, int64(run.Start+1) * 1024}}})
+		if !hasProblem(res, BadDirectory) {
+			t.Error("damage beside a bad sector is not told")
+		}
+		return
+	}
+}
