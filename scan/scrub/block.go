@@ -63,7 +63,8 @@ func (s *scrubber) certain(k scan.Kind, n uint64, data []byte) bool {
 	case scan.GroupDescs:
 		return s.trueDescs(n, data)
 	case scan.BlockBitmap, scan.InodeBitmap:
-		return s.trueBitmap(n, data)
+		_, ok := s.trueBitmap(n, data)
+		return ok
 	case scan.InodeTable:
 		return s.trueTable(n, data)
 	case scan.Directory:

@@ -202,25 +202,25 @@ func (s *scrubber) addBitmaps(r *scan.Reading, g uint32, desc ext.GroupDesc) {
 	}
 }
 
-// trueBitmap tells whether a block is the bitmap that a descriptor speaks of:
-// by its checksum or by the count of zeros in it.
-func (s *scrubber) trueBitmap(n uint64, data []byte) bool {
+// trueBitmap tells whether a block is the bitmap that a descriptor speaks of, by
+// its checksum or by the count of zeros in it, and how many bytes of it that are.
+func (s *scrubber) trueBitmap(n uint64, data []byte) (length int, ok bool) {
 	i, _ := slices.BinarySearchFunc(s.bitmaps, n, func(b bitmap, n uint64) int { return cmp.Compare(b.block, n) })
 	for ; i < len(s.bitmaps) && s.bitmaps[i].block == n; i++ {
 		b := &s.bitmaps[i]
 		used := data[:min(int(b.bits/8), len(data))]
 		if sum := ext.CRC32C(b.seed, used); b.sums && uint16(sum) == uint16(b.sum) && (!b.wide || sum == b.sum) {
-			return true
+			return len(used), true
 		}
 		zeros := uint32(0)
 		for _, c := range used {
 			zeros += uint32(8 - bits.OnesCount8(c))
 		}
 		if zeros == b.free {
-			return true
+			return len(used), true
 		}
 	}
-	return false
+	return 0, false
 }
 
 // A wrong bitmap is drawn where more than denseBytes of any denseWindow bytes in
@@ -232,11 +232,10 @@ const (
 )
 
 // bitmap scrubs block n, a bitmap. Of one that is not what its descriptor says,
-// what is dense becomes noise.
+// and of the padding behind any, what is dense becomes noise.
 func (s *scrubber) bitmap(d *drawer, n uint64, block []byte) {
-	if s.trueBitmap(n, block) {
-		return
-	}
+	length, _ := s.trueBitmap(n, block)
+	block = block[length:]
 	mixed := func(c byte) bool { return c != 0 && c != 0xFF }
 	d.source = append(d.source[:0], block...)
 	old := d.source

@@ -73,6 +73,9 @@ func possibleInode(l *limits, v uint64) bool { return v <= l.inodes }
 // there is today.
 const unlikelyFlags = 0x8D400000 | 0x00002704
 
+// manyLinks is more links than most inodes have.
+const manyLinks = 2000
+
 // How many fields of an inode have to be odd for it to be taken for something
 // else: damage makes some of them so, contents most. Where there are checksums
 // and it is wrong, fewer will do.
@@ -95,7 +98,7 @@ func (s *scrubber) judgeInode(in ext.Inode, right bool) standing {
 	sectors := uint64(in.BlocksLo()) | uint64(le.Uint16(in[0x74:]))<<32
 	blockMap := in.Flags()&(ext.FlagExtents|ext.FlagInlineData) == 0
 	count(in.IsUnknown() && in.Mode() != 0)
-	count(in.LinksCount() > 2000)
+	count(in.LinksCount() > manyLinks && in.Type() != ext.ModeDir)
 	count(in.Size() > 1<<44 || in.Type() == ext.ModeDir && in.Size() > 1<<34)
 	count(sectors > s.lim.blocks*s.lim.blockSize/512)
 	count(in.Flags()&unlikelyFlags != 0)
@@ -123,12 +126,13 @@ func (s *scrubber) judgeInode(in ext.Inode, right bool) standing {
 			late++
 		}
 	}
+	// Files may be from the future, but not many times of one.
 	odd += late / 2
 	whole := len(in) >= s.inodeSize // else it is cut short, in a fast commit
 	switch {
 	case odd >= tooUnlikely, s.sums && whole && odd >= tooUnlikelyInDoubt, unlinked:
 		return garbage
-	case s.sums && whole:
+	case s.sums && whole, odd > 0:
 		return doubtful
 	}
 	return plausible
@@ -144,6 +148,12 @@ func (s *scrubber) writeInode(d *drawer, in, old ext.Inode, how standing) {
 	if how == doubtful {
 		for _, f := range keptInDoubt {
 			copy(in[f.off:f.off+f.size], old[f.off:])
+		}
+		if old.LinksCount() > 0 && old.Dtime() != 0 {
+			le.PutUint32(in[0x14:], uint32(d.noise(uint64(old.Dtime()), 4, nil)))
+		}
+		if old.LinksCount() > manyLinks && old.Flags()&unlikelyFlags != 0 {
+			le.PutUint16(in[0x1A:], uint16(d.noise(uint64(old.LinksCount()), 2, nil)))
 		}
 	}
 	if how == garbage && in.Mode() != 0 && possibleMode(&s.lim, uint64(old.Mode())) {
