@@ -180,7 +180,7 @@ func (s *scrambling) summary() string {
 		parts = append(parts, fmt.Sprintf("--%s %s with the same key draws the same words", flagScrambleSalt, s.saltText()))
 	}
 	if sum.Unsound > 0 {
-		parts = append(parts, fmt.Sprintf("the index of %s was sound and is not: e2fsck will say so", count(sum.Unsound, "folder")))
+		parts = append(parts, fmt.Sprintf("the index of %s was sound and may not be any more: e2fsck tells", count(sum.Unsound, "folder")))
 	}
 	if sum.Misplaced > 0 {
 		parts = append(parts, fmt.Sprintf("%s of indexed directories could not keep the place (%s did)", count(sum.Misplaced, "name"), comma(sum.Names)))

@@ -67,6 +67,7 @@ type directory struct {
 	bounds []uint32 // hashes in the index, lowest bits included; ascending once placed
 	fresh  []uint32 // what is in their place
 
+	unclear bool // which leaf names stand in is not known of all
 	crooked bool // names stand outside the leaf that their hash belongs to
 }
 

@@ -132,6 +132,10 @@ func (d *directory) place(ctx context.Context, dr *drawer, seen *words) (Placed,
 	for _, s := range d.spans {
 		low, high := placedName{hash: s.low}, placedName{hash: s.high, lower: s.low < s.high}
 		d.crooked = d.crooked || d.cell(&low) != d.cell(&high)
+		// Of a leaf whose names all have the hash that goes on from the leaf before,
+		// nothing says which of the two it is.
+		i, found := slices.BinarySearch(d.bounds, s.low|1)
+		d.unclear = d.unclear || found && i > 0 && s.low == s.high
 	}
 	d.spans = nil
 	p := placer{
@@ -154,7 +158,7 @@ func (d *directory) place(ctx context.Context, dr *drawer, seen *words) (Placed,
 		return Placed{}, context.Cause(ctx)
 	}
 	p.drawBorders()
-	if p.placed.Misplaced > 0 && !d.crooked {
+	if (p.placed.Misplaced > 0 || d.unclear) && !d.crooked {
 		p.placed.Unsound = 1
 	}
 	return p.placed, nil
