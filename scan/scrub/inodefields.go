@@ -154,6 +154,7 @@ func (s *scrubber) writeInode(d *drawer, in, old ext.Inode, how standing) {
 		}
 		if old.LinksCount() > manyLinks && old.Flags()&unlikelyFlags != 0 {
 			le.PutUint16(in[0x1A:], uint16(d.noise(uint64(old.LinksCount()), 2, nil)))
+			le.PutUint32(in[0x1C:], uint32(d.noise(uint64(old.BlocksLo()), 4, nil)))
 		}
 	}
 	if how == garbage && in.Mode() != 0 && possibleMode(&s.lim, uint64(old.Mode())) {
