@@ -12,8 +12,6 @@ const (
 	extentHeaderSize = int(unsafe.Sizeof(ext4.ExtentHeaderNode{}))
 	extentSize       = int(unsafe.Sizeof(ext4.ExtentLeafNode{}))
 
-	extentTailSize = 4 // et_checksum
-
 	maxInitExtent = 32768 // a longer ee_len says uninitialised
 )
 

@@ -127,7 +127,7 @@ func isCapability(value []byte) bool {
 	if len(value) < 4 {
 		return false
 	}
-	sets := 0 // of 32 capabilities
+	var sets int // of 32 capabilities
 	switch revision := binary.LittleEndian.Uint32(value); {
 	case revision&^1 == 1<<24 && len(value) == 12:
 		sets = 2
