@@ -176,7 +176,12 @@ func (s *scrubber) path(d *drawer, path []byte) {
 		if n < 0 {
 			n = len(path)
 		}
-		s.name(d, path[:n])
+		if part := path[:n]; string(part) == lostAndFound {
+			// Of a path of nothing else all would stay.
+			s.words.draw(d, part, lettersAndDigits, d.nameID(part), 0)
+		} else {
+			s.name(d, part)
+		}
 		path = path[min(n+1, len(path)):]
 	}
 }
