@@ -67,7 +67,8 @@ type Options struct {
 	ZeroedTables bool
 
 	// SkipHoles leaves out of the runs of the view what the source says is a
-	// hole, for where all that is in no run becomes zero.
+	// hole, behind the first 32 GiB of that, for where all that is in no run
+	// becomes zero.
 	SkipHoles bool
 
 	// Threads is how many workers there are; 0 is runtime.GOMAXPROCS.
@@ -276,7 +277,7 @@ func (r *Result) freeze(blockSize uint32) {
 		}
 	})
 	if r.skipHoles {
-		runs = r.withoutHoles(runs, int64(blockSize))
+		runs = r.withoutHoles(runs, int64(blockSize), readHoles)
 	}
 	all := newRunIndex(runs)
 	r.view = &View{
@@ -289,18 +290,33 @@ func (r *Result) freeze(blockSize uint32) {
 	}
 }
 
-// withoutHoles leaves out of runs what is known to be zero without reading it.
-// A view shows zeros there all the same, and who writes it has less to read.
-func (r *Result) withoutHoles(runs iter.Seq2[uint64, uint64], blockSize int64) iter.Seq2[uint64, uint64] {
+// readHoles is how many bytes of holes stay in the runs of a view. So an image
+// of a sparse file is that of a full one, but where damage, or a filesystem of
+// hundreds of terabytes, has inode tables of that size in holes.
+const readHoles = 32 << 30
+
+// withoutHoles leaves out of runs what is known to be zero without reading it,
+// when the holes before have been left bytes long. A view shows zeros there all
+// the same, and who writes it has less to read.
+func (r *Result) withoutHoles(runs iter.Seq2[uint64, uint64], blockSize, left int64) iter.Seq2[uint64, uint64] {
 	return func(yield func(start, end uint64) bool) {
 		holes := holesOf(r.dev)
 		for start, end := range runs {
-			for start < end {
-				from, to := holes.data(int64(start)*blockSize, int64(end)*blockSize)
-				start = min(end, uint64((to+blockSize-1)/blockSize))
-				if from < to && !yield(uint64(from/blockSize), start) {
-					return
+			for at := start; at < end; {
+				from, to := holes.data(int64(at)*blockSize, int64(end)*blockSize)
+				data, next := uint64(from/blockSize), min(end, uint64((to+blockSize-1)/blockSize))
+				if hole := int64(data-at) * blockSize; hole > left {
+					if start < at && !yield(start, at) {
+						return
+					}
+					start = data
+				} else {
+					left -= hole
 				}
+				at = max(data, next)
+			}
+			if start < end && !yield(start, end) {
+				return
 			}
 		}
 	}
