@@ -1,6 +1,10 @@
 package ext
 
-import ext4 "github.com/dsoprea/go-ext4"
+import (
+	"fmt"
+
+	ext4 "github.com/dsoprea/go-ext4"
+)
 
 // Features that may be ignored by who does not know them (s_feature_compat).
 const (
@@ -41,5 +45,44 @@ const (
 	IncompatLargeDir   = ext4.SbFeatureIncompatLargeDir
 	IncompatInlineData = ext4.SbFeatureIncompatInlineData
 	IncompatEncrypt    = ext4.SbFeatureIncompatEncrypt
+	IncompatDirData    = uint32(0x1000)
 	IncompatCasefold   = uint32(0x20000)
 )
+
+// What this package decodes, and what the kernel's ext4 has besides of features
+// that change nothing here.
+const (
+	knownIncompat = IncompatFiletype | IncompatRecover | IncompatJournalDev | IncompatMetaBg | IncompatExtents |
+		Incompat64bit | IncompatMmp | IncompatFlexBg | IncompatEaInode | IncompatCsumSeed | IncompatLargeDir |
+		IncompatInlineData | IncompatEncrypt | IncompatCasefold
+	knownRoCompat = 0x0001 | 0x0002 | 0x0004 | 0x0008 | // sparse_super, large_file, btree_dir, huge_file
+		0x0010 | 0x0020 | 0x0040 | 0x0080 | // gdt_csum, dir_nlink, extra_isize, has_snapshot
+		0x0100 | 0x0200 | 0x0400 | 0x0800 | // quota, bigalloc, metadata_csum, replica
+		0x1000 | 0x2000 | 0x4000 | 0x8000 | // readonly, project, shared_blocks, verity
+		0x10000 // orphan_present
+)
+
+// layoutNames are the names of incompatible features that are not decoded: they
+// change the layout of structures.
+var layoutNames = map[uint32]string{
+	0x0001:          "compression",
+	IncompatDirData: "dirdata",
+}
+
+// UnknownFeatures returns the features in s_feature_incompat and
+// s_feature_ro_compat that this package does not decode, by name where they have
+// one, else by their bit: "dirdata", "incompat 0x80000000", "ro_compat 0x20000".
+func (sb *Superblock) UnknownFeatures() (incompat, roCompat []string) {
+	for bits := sb.d.SFeatureIncompat &^ knownIncompat; bits != 0; bits &= bits - 1 {
+		bit := bits & -bits
+		name := layoutNames[bit]
+		if name == "" {
+			name = fmt.Sprintf("incompat %#x", bit)
+		}
+		incompat = append(incompat, name)
+	}
+	for bits := sb.d.SFeatureRoCompat &^ knownRoCompat; bits != 0; bits &= bits - 1 {
+		roCompat = append(roCompat, fmt.Sprintf("ro_compat %#x", bits&-bits))
+	}
+	return incompat, roCompat
+}
