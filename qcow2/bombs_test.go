@@ -93,7 +93,7 @@ func TestZeroBomb(t *testing.T) {
 		t.Errorf("data from %d to %d, %v", start, end, err)
 	}
 	stats, err := WriteStream(t.Context(), io.Discard, m, WriteOptions{})
-	if err != nil || stats.KnownBytes != 0 {
+	if err != nil || stats.DataBytes != 0 {
 		t.Errorf("%+v, %v", stats, err)
 	}
 }

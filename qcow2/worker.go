@@ -58,7 +58,7 @@ func (d *dataWorker) Prepare(c *ordered.Chunk) error {
 
 // addZero adds the bytes [start, end) of s, which are zero.
 func (d *dataWorker) addZero(s ordered.Span, start, end int) {
-	if start == end || d.opt.Version < 3 {
+	if start == end || !d.opt.MarkZeros {
 		return
 	}
 	bits := d.layout.clusterBits

@@ -23,10 +23,13 @@ type WriteOptions struct {
 	// BlockSize is the size of the pieces that the source's runs are made of.
 	BlockSize int
 
-	// Version is 2 or 3; 0 is 2, or 3 for Zstd. In version 3, known clusters
-	// that are zero are marked so; in version 2 they are left out like unknown
-	// ones.
+	// Version is 2 or 3; 0 is 2, or 3 for Zstd.
 	Version int
+
+	// MarkZeros marks the known clusters that are zero, for a reader to whom an
+	// unknown one means something else. It needs version 3. Without it they are
+	// left out as unknown ones are: both read as zero.
+	MarkZeros bool
 
 	// Compression is how clusters are compressed. One that does not shrink is
 	// stored as it is.
@@ -148,14 +151,14 @@ func newWriter(ctx context.Context, src image.Image, opt WriteOptions) (*writer,
 		opt.Version = 2
 	case opt.Version == 2 && opt.Compression == Zstd:
 		return nil, errors.New("zstd needs qcow2 version 3")
+	case opt.Version == 2 && opt.MarkZeros:
+		return nil, errors.New("marks of zero clusters need qcow2 version 3")
 	case opt.Version != 2 && opt.Version != 3:
 		return nil, fmt.Errorf("qcow2 version %d cannot be written", opt.Version)
 	}
 	if size := src.Size(); size < 0 || size%512 != 0 {
 		return nil, fmt.Errorf("disk size %d is not a multiple of 512", size)
 	}
-	// Without a backing file, a cluster that is left out reads as zero too.
-	src = image.Data(src)
 	size, grow := opt.ClusterSize, false
 	if size == 0 {
 		size, grow = opt.BlockSize, true
@@ -185,11 +188,19 @@ func newWriter(ctx context.Context, src image.Image, opt WriteOptions) (*writer,
 // the mapping.
 func (w *writer) writeData(ctx context.Context, put func(b []byte, off int64) error) error {
 	w.progress()
+	// The layout goes by what is known, so that the bytes of the image do not
+	// depend on holes of the source; zeros that are known as such are not read.
+	data := w.src
+	if !w.opt.MarkZeros {
+		data = image.Data(data)
+	}
 	opt := ordered.Options{Granule: int(w.layout.clusterSize()), Threads: w.opt.Threads}
-	err := ordered.Run(ctx, w.src, opt, func() ordered.Worker { return &dataWorker{writer: w, put: put} })
+	err := ordered.Run(ctx, data, opt, func() ordered.Worker { return &dataWorker{writer: w, put: put} })
 	if err != nil {
 		return err
 	}
+	w.read = w.layout.knownBytes
+	w.progress()
 	if pad := w.fileSize() - w.end; pad > 0 && w.fillPads {
 		return put(make([]byte, pad), w.end)
 	}

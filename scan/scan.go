@@ -8,6 +8,7 @@ import (
 	"iter"
 	"math"
 	"runtime"
+	"slices"
 
 	"e2qcow/ext"
 )
@@ -48,6 +49,11 @@ type Options struct {
 	Superblock uint64
 	BlockSize  uint32
 
+	// BelieveBackup is asked where there is no primary superblock and a copy
+	// would be used, that in block of blocks of blockSize bytes: what the disk
+	// holds may have a better explanation. Its error ends the scan. It may be nil.
+	BelieveBackup func(block uint64, blockSize uint32) error
+
 	Backups Backups
 	Journal JournalMode
 
@@ -65,11 +71,6 @@ type Options struct {
 	// ZeroedTables takes the parts of inode tables that are not in use but
 	// known to be zero, for where the image comes over what was there before.
 	ZeroedTables bool
-
-	// SkipHoles leaves out of the runs of the view what the source says is a
-	// hole, behind the first 32 GiB of that, for where all that is in no run
-	// becomes zero.
-	SkipHoles bool
 
 	// Threads is how many workers there are; 0 is runtime.GOMAXPROCS.
 	Threads int
@@ -103,8 +104,6 @@ type Result struct {
 	last     uint64 // end of the last
 	problems *problems
 	readings []Reading
-
-	skipHoles bool // as in Options
 }
 
 // View returns the image of the metadata.
@@ -159,7 +158,7 @@ func Scan(ctx context.Context, r io.ReaderAt, size int64, opt Options) (*Result,
 	if opt.Files && opt.Backups == BackupsAuto {
 		opt.Backups = BackupsAll
 	}
-	res := &Result{Map: new(Map), dev: &device{r: r, size: size, retries: opt.Retries, bad: opt.Bad, done: ctx.Done()}, problems: new(problems), skipHoles: opt.SkipHoles}
+	res := &Result{Map: new(Map), dev: &device{r: r, size: size, retries: opt.Retries, bad: opt.Bad, done: ctx.Done()}, problems: new(problems)}
 	err := res.scan(ctx, opt)
 	if ctx.Err() != nil {
 		return nil, fmt.Errorf("scanning the filesystem: %w", ctx.Err()) // what was read since is nothing
@@ -218,7 +217,7 @@ func (r *Result) scanReadings(ctx context.Context, readings []reading, opt Optio
 			return rd.geo.BlockSize, nil
 		}
 		// e2fsck turns to a backup, having read this superblock and table.
-		if backups := backupReadings(r.dev, opt, ext.GeometryHint(rd.sb.Bytes())); len(backups) > 0 {
+		if backups := backupReadings(r.dev, opt, ext.GeometryHint(rd.sb.Bytes()), false); len(backups) > 0 {
 			r.problems.merge(s.problems)
 			read := r.scanner(rd, opt, r.problems)
 			read.markSuperblock()
@@ -269,56 +268,21 @@ func (r *Result) scanner(rd reading, opt Options, pr *problems) *scanner {
 func (r *Result) freeze(blockSize uint32) {
 	slack := newSlackIndex(r.Map)
 	r.metadata, r.used = 0, 0
-	runs := bounds(r.Map.Runs(), func(run Run) {
+	all := newRunIndex(bounds(r.Map.Runs(), func(run Run) {
 		r.used += run.Count
 		r.last = run.Start + run.Count
 		if run.Kind != FileData {
 			r.metadata += run.Count
 		}
-	})
-	if r.skipHoles {
-		runs = r.withoutHoles(runs, int64(blockSize), readHoles)
-	}
-	all := newRunIndex(runs)
+	}))
 	r.view = &View{
 		dev:       r.dev,
 		runs:      all,
 		scanned:   newRunIndex(bounds(r.Map.scanned(), func(Run) {})),
 		slack:     slack,
+		holes:     holesOf(r.dev),
 		blockSize: int64(blockSize),
 		size:      r.dev.size &^ (sector - 1),
-	}
-}
-
-// readHoles is how many bytes of holes stay in the runs of a view. So an image
-// of a sparse file is that of a full one, but where damage, or a filesystem of
-// hundreds of terabytes, has inode tables of that size in holes.
-const readHoles = 32 << 30
-
-// withoutHoles leaves out of runs what is known to be zero without reading it,
-// when the holes before have been left bytes long. A view shows zeros there all
-// the same, and who writes it has less to read.
-func (r *Result) withoutHoles(runs iter.Seq2[uint64, uint64], blockSize, left int64) iter.Seq2[uint64, uint64] {
-	return func(yield func(start, end uint64) bool) {
-		holes := holesOf(r.dev)
-		for start, end := range runs {
-			for at := start; at < end; {
-				from, to := holes.data(int64(at)*blockSize, int64(end)*blockSize)
-				data, next := uint64(from/blockSize), min(end, uint64((to+blockSize-1)/blockSize))
-				if hole := int64(data-at) * blockSize; hole > left {
-					if start < at && !yield(start, at) {
-						return
-					}
-					start = data
-				} else {
-					left -= hole
-				}
-				at = max(data, next)
-			}
-			if start < end && !yield(start, end) {
-				return
-			}
-		}
 	}
 }
 
@@ -358,6 +322,7 @@ func (s *scanner) scan(ctx context.Context, opt Options) error {
 	if s.geo.BlocksCount > s.deviceBlocks {
 		s.problems.add(Problem{Kind: SizeMismatch, What: fmt.Sprintf("the filesystem has %d blocks, the device %d", s.geo.BlocksCount, s.deviceBlocks)})
 	}
+	s.nameFeatures()
 	s.markSuperblock()
 	if s.tablesOnly {
 		return s.scanGroups(ctx)
@@ -372,6 +337,15 @@ func (s *scanner) scan(ctx context.Context, opt Options) error {
 		return err
 	}
 	return last.scanInUse(ctx)
+}
+
+// nameFeatures reports features that are not decoded: structures may have
+// another layout than they are read by.
+func (s *scanner) nameFeatures() {
+	incompat, roCompat := s.sb.UnknownFeatures()
+	for _, name := range slices.Concat(incompat, roCompat) {
+		s.problems.add(Problem{Kind: UnknownFeature, What: name})
+	}
 }
 
 func (s *scanner) markMmp() {

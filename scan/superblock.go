@@ -15,6 +15,13 @@ type reading struct {
 	believed bool   // e2fsck would use it without turning to a backup
 }
 
+// owned reports whether the superblock says that it is the copy of its group.
+// One of group 0 is no copy but the primary of a filesystem that begins beside
+// it, as on a partition. Revision 0 does not number its copies.
+func (rd reading) owned() bool {
+	return rd.sb.Group() == rd.group&0xffff || rd.sb.Revision() == 0
+}
+
 // readPrimary reads the primary superblock as far as it can be read.
 func readPrimary(dev *device) []byte {
 	buf := make([]byte, ext.SuperblockSize)
@@ -66,11 +73,18 @@ func findReadings(dev *device, opt Options, pr *problems) ([]reading, error) {
 			pr.add(Problem{Kind: BadSuperblock, What: gerr.Error()})
 		}
 	}
-	backups := backupReadings(dev, opt, ext.GeometryHint(primary))
+	// A primary that is bad says whose the copies are; without one they have to.
+	backups := backupReadings(dev, opt, ext.GeometryHint(primary), sb == nil)
 	if len(backups) == 0 && len(readings) == 0 {
 		backups = searchBackup(dev, opt)
 	}
 	if sb == nil {
+		if len(backups) > 0 && opt.BelieveBackup != nil {
+			rd := backups[0]
+			if err := opt.BelieveBackup(rd.geo.SuperBlock(rd.group), rd.geo.BlockSize); err != nil {
+				return nil, err
+			}
+		}
 		if rd, ok := unmarkedReading(dev, opt, primary); ok {
 			readings = append(readings, rd)
 		}
@@ -194,8 +208,9 @@ func backupAt(dev *device, block uint64, blockSize uint32) (reading, bool) {
 // backupReadings looks for a copy of the superblock where e2fsck would: for
 // each block size at the start of groups 1, 3, 5, 7, 9 and so on of the size
 // that mke2fs gives them, and where a primary, bad as it may be, hints that
-// groups begin. It returns the first valid copy of either kind.
-func backupReadings(dev *device, opt Options, hint ext.Hint) []reading {
+// groups begin. It returns the first valid copy of either kind. With own, a copy
+// has to say that it is one of this filesystem.
+func backupReadings(dev *device, opt Options, hint ext.Hint, own bool) []reading {
 	var found []reading
 	try := func(bs uint32, first, perGroup uint64) bool {
 		for _, g := range backupGroups {
@@ -204,7 +219,7 @@ func backupReadings(dev *device, opt Options, hint ext.Hint) []reading {
 				return false
 			}
 			rd, ok := backupAt(dev, block, bs)
-			if !ok || !rd.sb.ChecksumOK() || rd.sb.Verify(rd.geo) != nil {
+			if !ok || !rd.sb.ChecksumOK() || rd.sb.Verify(rd.geo) != nil || own && !rd.owned() {
 				continue
 			}
 			for _, old := range found {
@@ -259,7 +274,7 @@ func searchBackup(dev *device, opt Options) []reading {
 				continue
 			}
 			rd, ok := backupAt(dev, uint64(off+at)/uint64(sb.BlockSize()), sb.BlockSize())
-			if ok && rd.sb.Group() == rd.group && rd.sb.ChecksumOK() && rd.sb.Verify(rd.geo) == nil {
+			if ok && rd.owned() && rd.sb.ChecksumOK() && rd.sb.Verify(rd.geo) == nil {
 				return []reading{rd}
 			}
 		}

@@ -12,6 +12,7 @@ import (
 	"testing"
 
 	"e2qcow/ext"
+	"e2qcow/internal/image"
 )
 
 // tablesAt makes a filesystem of groups whose inode tables lie pitch blocks
@@ -139,30 +140,38 @@ func TestHolesInTables(t *testing.T) {
 	}
 }
 
-// Runs without holes have the same data: a byte is left out only if it is in a
-// hole, and one in a hole stays only as long as there are few of those.
-func TestSkipHoles(t *testing.T) {
-	const bs, mib = 4096, 1 << 20
-	fs := newSynthetic(layout{blocks: 64 * mib / bs})
-	fs.put(20*mib+100, []byte{1})
-	fs.put(40*mib, []byte{1})
-	for _, c := range []struct {
-		left int64
-		want []blockRun // in MiB, but for the blocks with data
-	}{
-		{1 << 40, []blockRun{{1 * mib / bs, 62 * mib / bs}}},
-		{0, []blockRun{{20 * mib / bs, 64}, {40 * mib / bs, 64}}},
-		{19 * mib, []blockRun{{1 * mib / bs, 19*mib/bs + 64}, {40 * mib / bs, 64}}},
-	} {
-		r := &Result{dev: &device{r: holesIn(fs), size: fs.size}}
-		var got []blockRun
-		one := func(yield func(start, end uint64) bool) { yield(1*mib/bs, 63*mib/bs) }
-		for start, end := range r.withoutHoles(one, bs, c.left) {
-			got = append(got, blockRun{start, end - start})
+// The data of a view is the same bytes without the holes of the source, in
+// fewer runs.
+func TestViewData(t *testing.T) {
+	fs := tablesAt(layout{blocks: 64 * 256, perGroup: 256, inodesPerGroup: 4096, inodeSize: 128}, 256, nil)
+	fs.inode(4000, modeDir, 0, 4096, pointers(ext.IBlockSize, uint32(fs.block(make([]byte, 4096)))))
+	res, err := Scan(t.Context(), holesIn(fs), fs.size, Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	view := res.View()
+	whole := make([]byte, view.Size())
+	if _, err := view.ReadAt(whole, 0); err != nil {
+		t.Fatal(err)
+	}
+	length := func(img image.Image) (n int64) {
+		for off := int64(0); ; {
+			start, end, err := img.NextRun(off)
+			if err != nil {
+				return n
+			}
+			n, off = n+end-start, end
+			if img != image.Image(view) {
+				clear(whole[start:end])
+			}
 		}
-		if !slices.Equal(got, c.want) {
-			t.Errorf("%d bytes of holes: %v, want %v", c.left, got, c.want)
-		}
+	}
+	runs, data := length(view), length(image.Data(view))
+	if runs < 32<<20 || data > 4<<20 {
+		t.Errorf("runs of %d bytes, %d of data", runs, data)
+	}
+	if len(bytes.TrimLeft(whole, "\x00")) > 0 {
+		t.Error("bytes that are not zero are no data")
 	}
 }
 

@@ -13,6 +13,7 @@ type View struct {
 	runs      *runIndex
 	scanned   *runIndex // of runs, what the scan has read but for a few (Map.scanned)
 	slack     *slackIndex
+	holes     holes // of the source
 	blockSize int64
 	size      int64
 }
@@ -30,6 +31,22 @@ func (v *View) NextRun(off int64) (start, end int64, err error) {
 		}
 	}
 	return 0, 0, io.EOF
+}
+
+// NextData is NextRun without the blocks that the source says are a hole, which
+// are zero: who writes an image has less to read.
+func (v *View) NextData(off int64) (start, end int64, err error) {
+	holes := v.holes // asked anew: the view is for several goroutines
+	for {
+		start, end, err = v.NextRun(off)
+		if err != nil {
+			return 0, 0, err
+		}
+		if from, to := holes.data(start, end); from < to {
+			return max(start, from-from%v.blockSize), min(end, (to+v.blockSize-1)/v.blockSize*v.blockSize), nil
+		}
+		off = end
+	}
 }
 
 // ReadAt reads as io.ReaderAt does. What the source cannot give is zero and

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"cmp"
 	"errors"
 	"io"
 	"io/fs"
@@ -52,6 +51,8 @@ var advice = []struct {
 	{[]error{e2i.ErrGroups}, "dump the filesystem with -Q, which has no such bound"},
 	{[]error{e2i.ErrNoTables}, "write a qcow2 image with -Q"},
 	{[]error{errNoSuperblock}, "write a qcow2 image with -Q, which takes what there is"},
+	{[]error{errUnknownFeature}, "a newer version may know it; -f goes on all the same, and what depends on it may be wrong"},
+	{[]error{errOtherLayout}, "without -s it is dumped as it is"},
 	{[]error{errBackingOutside}, "copy it there, or make one image of both with qemu-img convert"},
 	{[]error{errBackingDeep}, "make one image of all with qemu-img convert"},
 	{[]error{target.ErrNotJSON}, "name another file, or remove it first"},
@@ -107,6 +108,12 @@ var looks = map[string]string{
 	"a VMDK image":             "convert it with qemu-img first",
 	"a VHDX image":             "convert it with qemu-img first",
 	"a VDI image":              "convert it with qemu-img first",
+	"a VHD image":              "convert it with qemu-img first",
+	"a QED image":              "convert it with qemu-img first",
+	"a Parallels image":        "convert it with qemu-img first",
+	"an Android sparse image":  "convert it with simg2img first",
+	"a partclone image":        "restore it with partclone.restore first",
+	"an EWF (E01) image":       "mount it with ewfmount first",
 	signature.QCOW2:            "restore it with -r first",
 	signature.Split:            "finish the move first, by -ra with its journal",
 	signature.Normal:           "it is read as one without --source-format=raw",
@@ -133,7 +140,7 @@ func adviceOn(err error) string {
 	)
 	switch {
 	case errors.As(err, &notExt):
-		return cmp.Or(notExt.partitions, looks[notExt.found.Name])
+		return notExt.choices()
 	case errors.As(err, &unread):
 		return "if there is a copy of the superblock elsewhere, name its block with -b and the block size with -B"
 	case errors.Is(err, errContradicts):

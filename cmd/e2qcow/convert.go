@@ -116,7 +116,7 @@ func (w *work) make(ctx context.Context) error {
 	if !w.input.asItIs(w.options) {
 		var err error
 		w.scramble.watch(&w.options.scan)
-		w.scan, err = metadata(ctx, img, w.name, w.options, w.progress)
+		w.scan, err = metadata(ctx, img, w.name, w.input.src.SectorSize(), w.options, w.progress)
 		if err := cmp.Or(guest.damage(), err); err != nil {
 			return err
 		}

@@ -2,67 +2,13 @@ package main
 
 import (
 	"context"
-	"errors"
-	"fmt"
 	"time"
 
-	"e2qcow/ext"
 	"e2qcow/internal/image"
-	"e2qcow/internal/progress"
-	"e2qcow/internal/signature"
 	"e2qcow/internal/target"
 	"e2qcow/qcow2"
 	"e2qcow/scan"
 )
-
-// metadata scans the filesystem on d, which messages call name.
-func metadata(ctx context.Context, d image.Image, name string, o options, report *progress.Reporter) (*scan.Result, error) {
-	opt := o.scan
-	opt.Progress = report.Phase("scan", progress.Groups)
-	res, err := scan.Scan(ctx, d, d.Size(), opt)
-	if errors.Is(err, scan.ErrNotExt) {
-		found, _, _ := signature.Find(d, d.Size())
-		if unread := (*scan.ReadError)(nil); found.Name != "" || !errors.As(err, &unread) {
-			e := &notExtError{name: name, found: found, superblock: o.scan.Superblock}
-			if e.superblock >= uint64(d.Size())/uint64(max(o.scan.BlockSize, ext.MinBlockSize)) {
-				e.size = d.Size()
-			}
-			if found.Name == signature.PartitionTable && !o.inside() {
-				e.partitions = extPartitions(d, 0)
-			}
-			return nil, e
-		}
-	}
-	if err != nil {
-		return nil, fmt.Errorf("%s: %w", name, err)
-	}
-	return res, nil
-}
-
-// A notExtError says what there is in place of a filesystem.
-type notExtError struct {
-	name       string
-	found      signature.Signature
-	superblock uint64 // the block where one was asked for, or 0
-	size       int64  // of what was looked at, if that block lies behind it; else 0
-	partitions string // that hold one; "" where none were looked for
-}
-
-func (e *notExtError) Error() string {
-	text := e.name + ": no ext2, ext3 or ext4 filesystem found"
-	if e.superblock != 0 {
-		text += fmt.Sprintf(" by the superblock in block %d", e.superblock)
-	}
-	if e.superblock != 0 && e.size != 0 {
-		return text + ", which lies behind the end, byte " + fmt.Sprint(e.size)
-	}
-	if e.found.Name != "" {
-		text += "; it looks like " + e.found.Name
-	}
-	return text
-}
-
-func (e *notExtError) Unwrap() error { return scan.ErrNotExt }
 
 // writeQCOW2 writes img as a qcow2 image.
 func (w *work) writeQCOW2(ctx context.Context, img image.Image) error {

@@ -159,7 +159,7 @@ func (s *session) patch(ctx context.Context, w *work) (*patch, error) {
 	}
 	disk := w.input.disk()
 	var err error
-	if w.scan, err = metadata(ctx, disk, name, w.options, w.progress); err != nil {
+	if w.scan, err = metadata(ctx, disk, name, w.input.src.SectorSize(), w.options, w.progress); err != nil {
 		return nil, cmp.Or(w.input.guest.damage(), err)
 	}
 	if w.scan.Super() == nil {

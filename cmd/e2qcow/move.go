@@ -180,8 +180,7 @@ func (s *session) planMove(ctx context.Context, w *work) (err error) {
 		return usagef("the filesystem is at byte %d already", w.partStart)
 	}
 	w.options.scan.ZeroedTables = true
-	w.options.scan.SkipHoles = false
-	if w.scan, err = metadata(ctx, w.disk, w.name, w.options, w.progress); err != nil {
+	if w.scan, err = metadata(ctx, w.disk, w.name, w.input.src.SectorSize(), w.options, w.progress); err != nil {
 		return err
 	}
 	sb := w.scan.Super()

@@ -301,7 +301,6 @@ func (o *options) parseScan(c *cli.Context) error {
 	// What an image that is installed has of values is put back.
 	o.scan.XattrValues = c.Bool(flagXattrValues) || o.mode == install
 	o.scan.ZeroedTables = o.scan.Files && o.onlyAllocated
-	o.scan.SkipHoles = !o.onlyAllocated
 	var err error
 	if o.scan.Superblock, err = number(c, flagSuperblock, 0, 1<<48); err != nil {
 		return err

@@ -8,7 +8,6 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/dustin/go-humanize"
 	"github.com/urfave/cli/v2"
 
 	"e2qcow/internal/image"
@@ -80,7 +79,7 @@ func (w *work) findPart() error {
 	if !w.inside() {
 		return nil
 	}
-	table, err := partition.Read(disk, disk.Size(), w.input.src.SectorSize())
+	table, _, err := readPartitions(disk, w.input.src.SectorSize())
 	list := table.Partitions
 	if w.partition != 0 {
 		i := slices.IndexFunc(list, func(p partition.Partition) bool { return p.Number == w.partition })
@@ -139,30 +138,6 @@ func shifted(ranges []scan.Range, start int64) []scan.Range {
 		}
 	}
 	return list
-}
-
-// extPartitions says which partitions of a disk hold an ext filesystem; ""
-// where there is no table.
-func extPartitions(disk image.Image, sectorSize int64) string {
-	table, err := partition.Read(disk, disk.Size(), sectorSize)
-	if errors.Is(err, partition.ErrNone) {
-		return ""
-	}
-	const most = 16
-	var found []string
-	for _, p := range table.Partitions {
-		if len(found) < most && superblockAt(io.NewSectionReader(disk, p.Start, p.Size)) != nil {
-			found = append(found, fmt.Sprintf("%d (%s at byte %d)", p.Number, humanize.IBytes(uint64(p.Size)), p.Start))
-		}
-	}
-	text := "none of its partitions holds one"
-	if len(found) > 0 {
-		text = "partitions that hold one, for --" + flagPartition + ": " + strings.Join(found, ", ")
-	}
-	if err != nil {
-		text += fmt.Sprintf(" (%v)", err)
-	}
-	return text
 }
 
 // checkPartitions refuses to write n bytes from off of the target over its

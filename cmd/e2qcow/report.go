@@ -109,6 +109,10 @@ func (w *work) contents() string {
 // sayProblems names the damage found, a line for each kind.
 func (s *session) sayProblems(problems []scan.Problem) {
 	for _, p := range problems {
+		if p.Kind == scan.UnknownFeature {
+			s.say("%s: what depends on it may be missing or wrong", p)
+			continue
+		}
 		if p.Count > 1 {
 			s.say("damage: %s (the first of %s)", problem(p), comma(p.Count))
 		} else {

@@ -70,6 +70,7 @@ func (s *session) keepUndo(ctx context.Context, w *work, p *patch) error {
 	s.guard(t.Close)
 	const sector = 512
 	_, err = qcow2.WriteFile(ctx, t, before{w.target, p.img, w.target.Size() / sector * sector}, qcow2.WriteOptions{
+		MarkZeros: true,
 		Version:   3,
 		BlockSize: p.block,
 		Threads:   w.threads,

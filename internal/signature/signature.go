@@ -93,7 +93,16 @@ var formats = []magic{
 	{0, "PK\x03\x04", "a zip archive"},
 	{257, "ustar", "a tar archive"},
 	{0, "KDMV", "a VMDK image"},
+	{0, "# Disk DescriptorFile", "a VMDK image"},
+	{0, "COWD", "a VMDK image"},
 	{0, "vhdxfile", "a VHDX image"},
+	{0, "conectix", "a VHD image"},
+	{0, "QED\x00", "a QED image"},
+	{0, "WithoutFreeSpace", "a Parallels image"},
+	{0, "WithouFreSpacExt", "a Parallels image"},
+	{0, "\x3a\xff\x26\xed", "an Android sparse image"},
+	{0, "partclone-image", "a partclone image"},
+	{0, "EVF\x09\x0d\x0a\xff\x00", "an EWF (E01) image"},
 	{64, "\x7f\x10\xda\xbe", "a VDI image"},
 	{0, "\x7fELF", "an ELF file"},
 }
@@ -137,11 +146,15 @@ func Find(r io.ReaderAt, size int64) (s Signature, ok bool, err error) {
 		return Signature{Name: "a member of a RAID array", Filesystem: true}, true, nil
 	case hasZFS(head):
 		return Signature{Name: "a ZFS pool", Filesystem: true}, true, nil
-	case hasMBR(head):
+	}
+	// No boot code begins with the magic of a format.
+	if name, ok := match(head, formats); ok {
+		return Signature{Name: name}, true, nil
+	}
+	if hasMBR(head) {
 		return Signature{Name: PartitionTable, Filesystem: true}, true, nil
 	}
-	name, ok := match(head, formats)
-	return Signature{Name: name}, ok, nil
+	return Signature{}, false, nil
 }
 
 func match(head []byte, table []magic) (string, bool) {

@@ -12,6 +12,9 @@ import (
 // is taken for several kinds of structure, all scrub it in turn if none is
 // certain: what one of them keeps, the next may not.
 func (s *scrubber) block(d *drawer, n uint64, data []byte) {
+	if allZero(data) {
+		return // nothing to take out; View.NextData leaves such blocks out
+	}
 	var kinds [scan.Claimed + 1]scan.Kind
 	list := kinds[:0]
 	for k := range scan.Claimed {

@@ -57,6 +57,10 @@ func (v *View) Advice() image.Advice { return v.base.Advice() }
 // NextRun returns the next run of metadata as image.Image says.
 func (v *View) NextRun(off int64) (start, end int64, err error) { return v.base.NextRun(off) }
 
+// NextData returns the next run that may hold something, as scan.View does: what
+// is zero stays zero.
+func (v *View) NextData(off int64) (start, end int64, err error) { return v.base.NextData(off) }
+
 // ReadAt reads as io.ReaderAt does. A word that is left is a *LeakError.
 func (v *View) ReadAt(p []byte, off int64) (n int, err error) {
 	if off < 0 || off >= v.Size() {
