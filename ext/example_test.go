@@ -16,7 +16,6 @@ func Example() {
 	if err != nil {
 		log.Fatal(err)
 	}
-	defer f.Close()
 	z, err := gzip.NewReader(f)
 	if err != nil {
 		log.Fatal(err)

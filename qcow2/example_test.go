@@ -52,7 +52,6 @@ func write() *os.File {
 // Read what an image knows of its disk.
 func ExampleOpen() {
 	f := write()
-	defer f.Close()
 	info, err := f.Stat()
 	if err != nil {
 		log.Fatal(err)
@@ -82,7 +81,6 @@ func ExampleOpen() {
 // Check an image.
 func ExampleCheck() {
 	f := write()
-	defer f.Close()
 	info, err := f.Stat()
 	if err != nil {
 		log.Fatal(err)

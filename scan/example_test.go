@@ -19,7 +19,6 @@ func sample() []byte {
 	if err != nil {
 		log.Fatal(err)
 	}
-	defer f.Close()
 	z, err := gzip.NewReader(f)
 	if err != nil {
 		log.Fatal(err)
@@ -42,7 +41,7 @@ func ExampleScan() {
 	if err != nil {
 		log.Fatal(err)
 	}
-	defer os.Remove(image.Name())
+	os.Remove(image.Name()) // the open file stays
 	stats, err := qcow2.WriteFile(context.Background(), image, res.View(), qcow2.WriteOptions{BlockSize: int(res.BlockSize())})
 	if err != nil {
 		log.Fatal(err)

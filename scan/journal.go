@@ -22,7 +22,7 @@ func (s *scanner) markJournalDevice() {
 		s.dev.read(buf, int64(start)*int64(s.geo.BlockSize))
 		jsb, err := ext.DecodeJournalSuperblock(buf)
 		if err != nil {
-			if !s.journalUnread(uint64(start) + 1) {
+			if !s.journalUnread(start + 1) {
 				s.problems.add(Problem{Kind: BadJournal, What: err.Error(), Block: start})
 			}
 			return

@@ -100,7 +100,7 @@ const mostFindings = 5
 func (s *session) printCheck(name string, size int64, r *qcow2.Report) error {
 	b := bufio.NewWriter(s.stdout)
 	used := fmt.Sprintf("clusters in use: %s, compressed: %s", comma(r.AllocatedClusters), comma(r.CompressedClusters))
-	verdict := ""
+	var verdict string
 	switch {
 	case r.BeyondEnd > 0:
 		verdict = fmt.Sprintf("cut short: its tables lead beyond the end, byte %d; get it again", size)
