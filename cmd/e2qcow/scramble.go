@@ -188,7 +188,7 @@ func (s *scrambling) summary() string {
 	if sum.Replaced > 0 {
 		parts = append(parts, count(sum.Replaced, "block")+" with what is no structure: replaced, and what e2fsck says of them differs")
 	}
-	if sum.Indexed > 0 {
+	if sum.Indexed > 0 && sum.Symlinks {
 		parts = append(parts, fmt.Sprintf("symlinks through %s may not lead where they did", count(sum.Indexed, "indexed folder")))
 	}
 	return strings.Join(parts, "; ")

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"slices"
 	"sync"
+	"sync/atomic"
 
 	"e2qcow/ext"
 	"e2qcow/scan"
@@ -33,6 +34,8 @@ type Index struct {
 	claims  map[uint64]scan.Kind // what damage passes blocks off as, where that is no directory
 
 	generations generations
+
+	symlinks atomic.Bool // an inode in use is a symlink
 }
 
 // An owner says which directory a run of blocks belongs to.
@@ -160,6 +163,9 @@ func (v *visitor) Inode(ino uint32, in ext.Inode) {
 			v.x.owners = append(v.x.owners, owner{first, 1, ino}) // e2fsck looks for a root there
 		}
 		v.x.mu.Unlock()
+	}
+	if in.Type() == ext.ModeSymlink && in.LinksCount() != 0 {
+		v.x.symlinks.Store(true)
 	}
 	v.noteGeneration(ino, in)
 	v.inodeWords(ino, in)

@@ -103,7 +103,7 @@ func (x *Index) View(ctx context.Context, res *scan.Result) (*View, error) {
 	if err := s.readJournals(ctx, res); err != nil {
 		return nil, err
 	}
-	return &View{base: res.View(), s: s, blockSize: int64(s.blockSize), summary: Summary{Placed: placed}}, nil
+	return &View{base: res.View(), s: s, blockSize: int64(s.blockSize), summary: Summary{Placed: placed, Symlinks: x.symlinks.Load()}}, nil
 }
 
 // rehash gathers the names of directories once more where the root of an index

@@ -15,6 +15,9 @@ import (
 type Summary struct {
 	Placed
 
+	// Symlinks tells whether there are symlinks.
+	Symlinks bool
+
 	// Replaced counts the blocks that hold, or hold beside others, a structure
 	// which is none: its numbers were replaced by others of the same magnitude.
 	Replaced uint64
