@@ -36,7 +36,7 @@ func (b bomb) image() []byte {
 	be.PutUint32(image, magic)
 	be.PutUint32(image[4:], 3)
 	be.PutUint32(image[20:], uint32(b.clusterBits))
-	be.PutUint64(image[24:], uint64(b.tables*(cs/8)*cs))
+	be.PutUint64(image[24:], uint64(b.tables)*uint64(cs/8)*uint64(cs))
 	be.PutUint32(image[36:], uint32(b.tables))
 	be.PutUint64(image[40:], uint64(cs))
 	if b.compression == Zstd {
