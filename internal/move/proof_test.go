@@ -238,6 +238,30 @@ func TestChanged(t *testing.T) {
 			}
 			forget()
 		}
+		// All was moved but for the word in the journal, and the filesystem has been
+		// in use since: a file of it may be where the mark was, its UUID may be
+		// another.
+		if at.window == s.plan.windows() && hasMagic(s.disk.cache, s.to) {
+			for _, changed := range []int64{timeAt, superAt + 0x68} {
+				forget := s.keep()
+				was := bytes.Clone(s.disk.cache)
+				was[s.to+changed] ^= 0xff
+				if off := s.from + superAt; off+markSize <= s.to+superAt || off >= s.to+markEnd {
+					for i := range int64(markSize) {
+						was[off+i] = byte(0x80 + i%100)
+					}
+				}
+				disk := newCell(bytes.Clone(was), s.disk.power)
+				if err := s.resume(t, disk, false); err == nil && changed != timeAt {
+					t.Error("another UUID: no error")
+				}
+				_ = s.resume(t, disk, true)
+				if !bytes.Equal(disk.cache, was) {
+					t.Errorf("in use, byte %d changed: written over", changed)
+				}
+				forget()
+			}
+		}
 		// Repaired at the new place before all is there, so that the mark is gone.
 		if _, found := FindMark(s.disk, s.to); found && at.window < s.plan.windows() {
 			forget := s.keep()

@@ -180,16 +180,33 @@ func (m *mover) writeMarks(k int64) error {
 }
 
 // finish puts the superblock where it belongs, when all else is there, and takes
-// the mark away.
+// the mark away. Only what the move itself has written is written over: since a
+// kill, the filesystem may have been in use at its new place, and what was the
+// old place may belong to a file of it.
 func (m *mover) finish() error {
+	var zeros [markSize]byte
+	mark := m.mark()
 	if !m.inUse {
+		held := zeros[:]
+		if m.stage != whole {
+			held = mark[:]
+		}
+		switch ours, err := m.holds(m.To+superAt, held, m.super[:markSize]); {
+		case err != nil:
+			return err
+		case !ours:
+			return &ChangedError{fmt.Sprintf("at byte %d, where the superblock belongs", m.To+superAt)}
+		}
 		if err := writeFull(m.disk, m.super[:markSize], m.To+superAt); err != nil {
 			return err
 		}
 	}
 	if m.stage != whole && !m.reaches(m.windows()) {
-		var zeros [markSize]byte
-		if err := writeFull(m.disk, zeros[:], m.From+superAt); err != nil {
+		ours, err := m.holds(m.From+superAt, mark[:], zeros[:])
+		if err == nil && ours {
+			err = writeFull(m.disk, zeros[:], m.From+superAt)
+		}
+		if err != nil {
 			return err
 		}
 	}
@@ -201,6 +218,16 @@ func (m *mover) finish() error {
 	}
 	m.Journal.done = true
 	return nil
+}
+
+// holds tells whether the sector at off is what the move left there: before, or
+// after, or, where a write was torn, a part of each.
+func (m *mover) holds(off int64, before, after []byte) (bool, error) {
+	var b [markSize]byte
+	if err := readFull(m.disk, b[:], off); err != nil {
+		return false, err
+	}
+	return mixed(b[:], before, after), nil
 }
 
 func (m *mover) report() {
