@@ -23,6 +23,8 @@ import (
 //
 // An image is refused, too, whose clusters stand for so much more of the disk than
 // there is in the file that to read it would take without end.
+//
+// An image whose clusters lie too far apart to be counted is an *UnsupportedError.
 func (m *Image) Verify(ctx context.Context) error {
 	c := newChecker(ctx, m.r, m.fileSize, m.header)
 	c.tally = new(tally)
@@ -30,10 +32,7 @@ func (m *Image) Verify(ctx context.Context) error {
 	if errors.Is(err, errVerified) {
 		err = nil
 	}
-	var unsupported *UnsupportedError
 	switch {
-	case errors.As(err, &unsupported): // too large to be checked
-		return nil
 	case err != nil:
 		return err
 	case c.report.Corruptions > 0:

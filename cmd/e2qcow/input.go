@@ -65,7 +65,10 @@ func (in *input) verify(ctx context.Context, force bool) error {
 		if err == nil {
 			continue
 		}
-		err = fmt.Errorf("%s: %w: %w", o.name, errContradicts, err)
+		if corrupt := (*qcow2.CorruptError)(nil); errors.As(err, &corrupt) {
+			err = fmt.Errorf("%w: %w", errContradicts, err)
+		}
+		err = fmt.Errorf("%s: %w", o.name, err)
 		if !force || ctx.Err() != nil {
 			return err
 		}
