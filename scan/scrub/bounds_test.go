@@ -3,6 +3,7 @@ package scrub
 import (
 	"bytes"
 	"context"
+	"encoding/binary"
 	"testing"
 
 	"e2qcow/ext"
@@ -70,5 +71,30 @@ func TestManyKeptWords(t *testing.T) {
 	p := bytes.Repeat([]byte("someword"), 1<<16)
 	if err := v.verify(p, 0); err == nil {
 		t.Error("a word in a block of no kind is no leak")
+	}
+}
+
+// TestManyDirectories shows more indexed directories than are remembered, and
+// more inodes that damage makes such.
+func TestManyDirectories(t *testing.T) {
+	for mode, most := range map[uint16]int{ext.ModeDir: maxSpecial, ext.ModeRegular: maxClaimed} {
+		x := NewIndex(Options{Key: [KeySize]byte{1}})
+		super := make([]byte, ext.SuperblockSize)
+		binary.LittleEndian.PutUint16(super[0x38:], 0xEF53)
+		sb, err := ext.DecodeSuperblock(super)
+		if err != nil {
+			t.Fatal(err)
+		}
+		v := &visitor{x: x, sb: sb, shape: shape{inodes: 1 << 30, blockSize: 4096}}
+		in := make(ext.Inode, 128)
+		binary.LittleEndian.PutUint16(in[0x00:], mode)
+		binary.LittleEndian.PutUint16(in[0x1A:], 1) // i_links_count
+		binary.LittleEndian.PutUint32(in[0x20:], ext.FlagIndex)
+		for ino := range uint32(most + 10) {
+			v.Inode(ino+1, in)
+		}
+		if len(x.dirs) != most || x.crowded != (mode == ext.ModeDir) {
+			t.Errorf("mode %#x: %d are remembered, want %d; crowded %v", mode, len(x.dirs), most, x.crowded)
+		}
 	}
 }

@@ -2,6 +2,7 @@ package scrub
 
 import (
 	"cmp"
+	"errors"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -32,6 +33,9 @@ type Index struct {
 	seedTry uint32               // which of the seeds that a key gives is taken
 	values  map[uint32]struct{}  // inodes that hold values of attributes
 	claims  map[uint64]scan.Kind // what damage passes blocks off as, where that is no directory
+
+	claimed int  // inodes that damage makes indexed directories
+	crowded bool // not all directories are remembered
 
 	generations generations
 
@@ -150,10 +154,34 @@ func (v *visitor) directory(ino uint32) *directory {
 	return d
 }
 
+// maxSpecial bounds the directories of which more is known than their blocks, some
+// 400 bytes each, and maxClaimed those among them that are no directories: damage.
+const (
+	maxSpecial = 1 << 19
+	maxClaimed = 1 << 16
+)
+
+// ErrManyDirectories says that more directories have an index, encryption or
+// ignore case than are remembered.
+var ErrManyDirectories = errors.New("too many indexed directories to scramble")
+
+// room reports whether one more directory can be remembered, or an inode of
+// another type that damage makes one. Where a directory cannot, View fails.
+func (v *visitor) room(mode uint16) bool {
+	v.x.mu.Lock()
+	defer v.x.mu.Unlock()
+	if mode != ext.ModeDir {
+		v.x.claimed++
+		return v.x.claimed <= maxClaimed
+	}
+	v.x.crowded = v.x.crowded || len(v.x.dirs) >= maxSpecial
+	return !v.x.crowded
+}
+
 // Inode notes what kind of a directory an inode is, and the words in it.
 func (v *visitor) Inode(ino uint32, in ext.Inode) {
 	const special = ext.FlagIndex | ext.FlagEncrypt | ext.FlagCasefold
-	if f := in.Flags(); f&special != 0 && (in.Type() == ext.ModeDir || f&ext.FlagIndex != 0 && in.LinksCount() != 0) {
+	if f := in.Flags(); f&special != 0 && (in.Type() == ext.ModeDir || f&ext.FlagIndex != 0 && in.LinksCount() != 0) && v.room(in.Type()) {
 		v.x.mu.Lock()
 		d := v.directory(ino)
 		d.indexed = d.indexed || f&ext.FlagIndex != 0

@@ -3,6 +3,7 @@ package scrub
 import (
 	"bytes"
 	"context"
+	"fmt"
 
 	"e2qcow/ext"
 	"e2qcow/scan"
@@ -61,6 +62,9 @@ type scrubber struct {
 // View returns the image of the metadata that res found, scrubbed. The Index
 // is that which the scan was shown to.
 func (x *Index) View(ctx context.Context, res *scan.Result) (*View, error) {
+	if x.crowded {
+		return nil, fmt.Errorf("%w: more than %d", ErrManyDirectories, maxSpecial)
+	}
 	s := &scrubber{
 		keys: x.keys, words: x.words, index: x, strict: x.opt.Strict, unverified: x.opt.Unverified,
 		m: res.Map, tables: res.TableRuns(),
