@@ -76,10 +76,21 @@ func (m *mover) resume() (next int64, done bool, err error) {
 	return s.window, false, err
 }
 
+// checkLength refuses a disk that has become shorter.
+func (v *prover) checkLength() error {
+	if v.disk.Size() < v.diskSize {
+		return fmt.Errorf("%w: it has %d bytes, that had %d", ErrShort, v.disk.Size(), v.diskSize)
+	}
+	return nil
+}
+
 // prove tells whether the disk is as the move left it.
 func (v *prover) prove() error {
 	if used, err := v.used(); used || err != nil {
 		v.inUse = used
+		if err == nil {
+			err = v.checkLength()
+		}
 		return err
 	}
 	if v.stage == whole {
@@ -168,6 +179,9 @@ func (v *prover) proveWhole() error {
 // proveDone tells whether a disk holds the filesystem that was moved. It may have
 // been in use since.
 func (v *prover) proveDone() error {
+	if err := v.checkLength(); err != nil {
+		return err
+	}
 	var super [superSize]byte
 	if err := readFull(v.disk, super[:], v.To+superAt); err != nil {
 		return err
