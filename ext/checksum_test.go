@@ -290,6 +290,9 @@ func FuzzChecksums(f *testing.F) {
 			return
 		}
 		binary.LittleEndian.PutUint32(b[off:], sum)
+		if again, at, ok := DirBlockChecksum(1, b); ok && at == off && again != sum {
+			return // an index with more entries than fit: they include the checksum
+		}
 		if len(b) > 40 && !VerifyDirBlock(1, b) {
 			t.Fatalf("checksum %#x at %d is not believed", sum, off)
 		}
