@@ -116,7 +116,14 @@ func (in *input) disk() image.Image {
 // asItIs tells whether no filesystem is looked for: the image is of one already,
 // or is taken whole. In a normal image there is nothing to follow.
 func (in *input) asItIs(o options) bool {
-	return in.normal != nil || in.guest != nil && o.imageAsItIs()
+	return in.normal != nil || in.guest != nil && o.imageAsItIs() && !in.isClone(o)
+}
+
+// isClone tells whether the filesystem on the disk in a qcow2 image is cloned: it
+// may be longer than the disk. Our own images hold what a scan found already.
+func (in *input) isClone(o options) bool {
+	_, ours := in.guest.info()
+	return o.scan.Files && !o.whole && !ours && superblockAt(in.guest) != nil
 }
 
 // imageAsItIs tells whether no filesystem is looked for in a qcow2 image.
@@ -158,7 +165,7 @@ func (s *session) examine(ctx context.Context, in *input, o options, report *pro
 	if o.backing {
 		return usagef("option --%s concerns files beside the source, and %s has none", flagBacking, in.src.Name())
 	}
-	if f == formatQCOW2 && o.imageAsItIs() {
+	if f == formatQCOW2 && o.imageAsItIs() && !o.scan.Files {
 		return in.openStream(o)
 	}
 	s.say("%s is read to its end first, into memory and a temporary file in %s", in.src.Name(), o.spool.Folder())
