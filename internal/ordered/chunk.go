@@ -20,6 +20,7 @@ type Runs struct {
 	granule    int64
 	off        int64 // where the search goes on
 	start, end int64 // the run found ahead, if start < end
+	ended      bool  // there was no more: holes of a file may become data meanwhile
 }
 
 // NewRuns returns a walk of img from its start.
@@ -54,11 +55,12 @@ func (r *Runs) Next() (start, end int64, err error) {
 
 // find reads the next run of the image into r.start and r.end.
 func (r *Runs) find() error {
-	if r.off >= r.img.Size() {
+	if r.ended || r.off >= r.img.Size() {
 		return io.EOF
 	}
 	start, end, err := r.img.NextRun(r.off)
 	if err != nil {
+		r.ended = errors.Is(err, io.EOF)
 		return err
 	}
 	if start < r.off || start >= end || end > r.img.Size() {

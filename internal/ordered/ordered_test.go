@@ -342,3 +342,40 @@ func TestRunDepth(t *testing.T) {
 		})
 	}
 }
+
+// A lateData is an image whose last hole becomes data while it is walked, as
+// holes of a file do when they come into the page cache.
+type lateData struct {
+	runs  image.Image
+	ended bool
+}
+
+func (l *lateData) Size() int64 { return l.runs.Size() + 1000 }
+
+func (l *lateData) ReadAt(p []byte, off int64) (int, error) { return l.runs.ReadAt(p, off) }
+
+func (l *lateData) NextRun(off int64) (start, end int64, err error) {
+	start, end, err = l.runs.NextRun(off)
+	if errors.Is(err, io.EOF) && l.ended {
+		return l.runs.Size(), l.runs.Size() + 1000, nil
+	}
+	l.ended = errors.Is(err, io.EOF)
+	return start, end, err
+}
+
+// TestRunsStayAtEnd walks on behind the end, where there is more by then.
+func TestRunsStayAtEnd(t *testing.T) {
+	r := NewRuns(&lateData{runs: apart}, 8)
+	for {
+		_, _, err := r.Next()
+		if errors.Is(err, io.EOF) {
+			break
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	if start, end, err := r.Next(); !errors.Is(err, io.EOF) {
+		t.Errorf("a run from %d to %d, %v, behind the end", start, end, err)
+	}
+}

@@ -72,7 +72,6 @@ const bridge = 64 << 10
 // WriteDevice writes img to d, of which every byte up to the size of img then
 // reads as img does. It does not sync.
 func WriteDevice(ctx context.Context, d Device, img image.Image, opt Options) (Stats, error) {
-	img = image.Data(img)
 	s := &sink{w: d, size: img.Size(), progress: opt.Progress, total: img.Size()}
 	if err := s.zeroGaps(ctx, d, img); err != nil {
 		return Stats{}, err

@@ -41,9 +41,6 @@ type UpdateStats struct {
 // Update makes d, which holds something already, read as img does, and writes
 // nothing that it has. It does not sync.
 func Update(ctx context.Context, d Updatable, img image.Image, opt UpdateOptions) (UpdateStats, error) {
-	if !opt.RunsOnly {
-		img = image.Data(img) // the gaps become zero too
-	}
 	u := &update{sink: &sink{w: d, size: img.Size(), progress: opt.Progress}, d: d, block: opt.Block, wrote: opt.Wrote}
 	if err := u.plan(ctx, img, opt.Block); err != nil {
 		return UpdateStats{}, err
