@@ -55,6 +55,7 @@ var advice = []struct {
 	{[]error{errOtherLayout}, "without -s it is dumped as it is"},
 	{[]error{errBackingOutside}, "copy it there, or make one image of both with qemu-img convert"},
 	{[]error{errBackingDeep}, "make one image of all with qemu-img convert"},
+	{[]error{errNoMap}, "name the file that ddrescue calls its mapfile"},
 	{[]error{target.ErrNotJSON}, "name another file, or remove it first"},
 	{[]error{target.ErrOnlyCopy}, "name another file"},
 	{[]error{target.ErrDevice, target.ErrDirectory}, "name a file"},
@@ -137,8 +138,11 @@ func adviceOn(err error) string {
 		unsupported *qcow2.UnsupportedError
 		spooled     *spool.Error
 		changed     *move.ChangedError
+		noImage     *imageError
 	)
 	switch {
+	case errors.As(err, &noImage):
+		return "name an image"
 	case errors.As(err, &notExt):
 		return notExt.choices()
 	case errors.As(err, &unread):

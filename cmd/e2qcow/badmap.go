@@ -1,11 +1,13 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"math"
 	"os"
 
 	"e2qcow/internal/ddrescue"
+	"e2qcow/internal/signature"
 	"e2qcow/scan"
 )
 
@@ -20,7 +22,17 @@ func readBadMap(name string) ([]scan.Range, error) {
 		return nil, err
 	}
 	defer f.Close()
+	if info, err := f.Stat(); err != nil {
+		return nil, err
+	} else if info.IsDir() {
+		return nil, fmt.Errorf("option --%s: %s %w but a directory", flagBadMap, name, errNoMap)
+	}
 	areas, err := ddrescue.Bad(f)
+	if syntax := (*ddrescue.SyntaxError)(nil); errors.As(err, &syntax) {
+		if what := otherThanMap(f); what != "" {
+			return nil, fmt.Errorf("option --%s: %s %w; %s", flagBadMap, name, errNoMap, what)
+		}
+	}
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", name, err)
 	}
@@ -29,6 +41,24 @@ func readBadMap(name string) ([]scan.Range, error) {
 		bad[i] = scan.Range(a)
 	}
 	return bad, nil
+}
+
+var errNoMap = errors.New("is no map file of ddrescue")
+
+// otherThanMap says what a file that is no map looks like, "" where that is not
+// known.
+func otherThanMap(f *os.File) string {
+	info, err := f.Stat()
+	if err != nil || !info.Mode().IsRegular() {
+		return ""
+	}
+	if info.Size() == 0 {
+		return "the file is empty"
+	}
+	if found, ok, err := signature.Find(f, info.Size()); err == nil && ok {
+		return "the file looks like " + found.Name
+	}
+	return ""
 }
 
 // sayForeignMap warns of a map that calls bytes rescued which the source does

@@ -28,7 +28,10 @@ func metadata(ctx context.Context, d image.Image, name string, sectorSize int64,
 	if errors.Is(err, scan.ErrNotExt) {
 		found, _, _ := signature.Find(d, d.Size())
 		if unread := (*scan.ReadError)(nil); found.Name != "" || !errors.As(err, &unread) {
-			e := &notExtError{name: name, found: found, superblock: o.scan.Superblock}
+			e := &notExtError{name: name, found: found, superblock: o.scan.Superblock, short: d.Size() < ext.SuperblockOffset+ext.SuperblockSize}
+			if found.Name == signature.Ext {
+				e.backup = firstBackup(d)
+			}
 			if e.superblock >= uint64(d.Size())/uint64(max(o.scan.BlockSize, ext.MinBlockSize)) {
 				e.size = d.Size()
 			}
@@ -74,11 +77,23 @@ type notExtError struct {
 	superblock uint64 // the block where one was asked for, or 0
 	size       int64  // of what was looked at, if that block lies behind it; else 0
 	partitions string // that hold one; "" where none were looked for
+	backup     string // where the primary superblock says that the first copy is
+	short      bool   // it ends within the superblock
 	copyBlock  uint64 // where a copy of a superblock is, or 0
 	copySize   uint32 // the block size that the copy says, bytes
 }
 
 func (e *notExtError) Error() string {
+	isExt := e.found.Name == signature.Ext
+	switch {
+	case isExt && e.superblock == 0 && e.short:
+		return e.name + ": ends within the superblock of an ext2, ext3 or ext4 filesystem"
+	case isExt && e.superblock == 0:
+		return e.name + ": the superblock was not read; see whether the map of --" + flagBadMap + " is the right one"
+	}
+	if isExt && e.size == 0 {
+		return fmt.Sprintf("%s: no copy of the superblock is in block %d", e.name, e.superblock)
+	}
 	text := e.name + ": no ext2, ext3 or ext4 filesystem found"
 	if e.superblock != 0 {
 		text += fmt.Sprintf(" by the superblock in block %d", e.superblock)
@@ -99,6 +114,9 @@ func (e *notExtError) Unwrap() error { return scan.ErrNotExt }
 
 // choices returns what can be done about e, "" where there is no saying.
 func (e *notExtError) choices() string {
+	if e.found.Name == signature.Ext {
+		return e.backup
+	}
 	var list []string
 	if e.partitions != "" {
 		list = append(list, e.partitions)
@@ -109,6 +127,25 @@ func (e *notExtError) choices() string {
 		list = append(list, fmt.Sprintf("-b %d -B %d takes the whole for a damaged ext filesystem", e.copyBlock, e.copySize))
 	}
 	return strings.Join(list, "; ")
+}
+
+// firstBackup says what to do where a block that holds no copy was named, and
+// the primary superblock is there: where that says that the first copy is.
+func firstBackup(d image.Image) string {
+	const without = "leave -b out to go by the primary superblock"
+	sb := superblockAt(d)
+	if sb == nil {
+		return ""
+	}
+	geo, err := sb.Geometry()
+	if err != nil {
+		return without
+	}
+	group, ok := geo.NextSuper(1)
+	if !ok {
+		return without + ", which says that there are no copies"
+	}
+	return fmt.Sprintf("%s; it says that the first copy is in block %d (-b %[2]d -B %d)", without, geo.SuperBlock(group), geo.BlockSize)
 }
 
 // Features of a filesystem that are not decoded.

@@ -39,6 +39,9 @@ func openImage(c *cli.Context, command string) (*source.Source, error) {
 		return nil, usagef("%s needs one image, and nothing else", command)
 	}
 	src, err := source.Open(c.Context, args[0])
+	if errors.Is(err, source.ErrDirectory) || errors.Is(err, source.ErrKind) || errors.Is(err, source.ErrEmpty) {
+		return nil, &imageError{err}
+	}
 	if err == nil && src.IsPipe() {
 		if err = src.Spool(c.Context, spool.Options{}, nil); err != nil {
 			src.Close()
@@ -47,13 +50,30 @@ func openImage(c *cli.Context, command string) (*source.Source, error) {
 	return src, err
 }
 
-// notImage names src in an error of reading it as an image; of what is none, it
-// says what that looks like.
+// An imageError is that of an operand in which there can be no image: a folder,
+// a character device, an empty file.
+type imageError struct{ err error }
+
+func (e *imageError) Error() string { return e.err.Error() }
+func (e *imageError) Unwrap() error { return e.err }
+
+// notImage names src in an error of reading src as an image. It says what a
+// source that is no image looks like, and what to do about that.
 func notImage(src *source.Source, err error) error {
-	if found, _, _ := signature.Find(src, src.Size()); errors.Is(err, qcow2.ErrNotQcow2) && found.Name != "" {
-		return fmt.Errorf("%s: %w; it looks like %s: name an image of it", src.Name(), err, found.Name)
+	found, ok, _ := signature.Find(src, src.Size())
+	if !ok || !errors.Is(err, qcow2.ErrNotQcow2) {
+		return fmt.Errorf("%s: %w", src.Name(), err)
 	}
-	return fmt.Errorf("%s: %w", src.Name(), err)
+	err = fmt.Errorf("%s: %w; it looks like %s", src.Name(), err, found.Name)
+	switch {
+	case found.Name == signature.Normal:
+		return err
+	case found.Filesystem && found.Name != signature.Split:
+		return fmt.Errorf("%w; name an image of it", err)
+	case looks[found.Name] != "":
+		return fmt.Errorf("%w; %s", err, looks[found.Name])
+	}
+	return err
 }
 
 // What info --json prints. Names are as lasting as those of jsonRecord.

@@ -26,7 +26,7 @@ func number(c *cli.Context, name string, least, most uint64) (uint64, error) {
 	}
 	n, err := strconv.ParseUint(digits, base, 64)
 	switch {
-	case err != nil && !isNumber(digits):
+	case errors.Is(err, strconv.ErrSyntax) && !isNegative(text):
 		return 0, usagef("option --%s: %q is not a number", name, text)
 	case err != nil || n < least || n > most:
 		return 0, usagef("option --%s: %s is not from %d to %d", name, text, least, most)
@@ -42,6 +42,9 @@ func sizeOf(c *cli.Context, name string, least, most uint64) (uint64, error) {
 	}
 	text := c.String(name)
 	digits, unit := cutUnit(text)
+	if isNegative(digits) {
+		return 0, usagef("option --%s: %s is not from %d to %d", name, text, least, most)
+	}
 	if !isNumber(digits) && !strings.HasPrefix(digits, "0x") {
 		return 0, usagef("option --%s: %q is not a size, as 4096, 0x1000, 4K, 8s (sectors of 512 bytes)", name, text)
 	}
@@ -90,7 +93,13 @@ func powerOfTwo(c *cli.Context, name string, least, most uint64) (uint64, error)
 	return n, err
 }
 
-// isNumber tells a number that is too large from what is none.
+// isNumber reports whether s is decimal digits, however large the number is.
 func isNumber(s string) bool {
 	return s != "" && !strings.ContainsFunc(s, func(r rune) bool { return r < '0' || r > '9' })
+}
+
+// isNegative reports whether s is a number below 0, which no flag takes.
+func isNegative(s string) bool {
+	digits, ok := strings.CutPrefix(s, "-")
+	return ok && isNumber(digits)
 }

@@ -32,7 +32,7 @@ func TestSizeOf(t *testing.T) {
 		}
 	}
 	for text, want := range map[string]string{
-		"": "not a size", "M": "not a size", "s": "not a size", "-1": "not a size", "1.5M": "not a size", "1X": "not a size",
+		"": "not a size", "M": "not a size", "s": "not a size", "-1": "not from 0 to", "-1M": "not from 0 to", "-": "not a size", "--1": "not a size", "1.5M": "not a size", "1X": "not a size",
 		"0x": "not a size", "1_000": "not a size", "0x1_0": "not a size", "1MB": "not a size", "1 M": "not a size", "iB": "not a size",
 		"0100": "octal", "8E": "not from 0 to", "99999999999999999999": "not from 0 to", "99999999999999999999T": "not from 0 to",
 	} {
