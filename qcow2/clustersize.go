@@ -6,7 +6,7 @@ import (
 	"io"
 	"math"
 
-	"e2qcow/internal/image"
+	"e2qcow/image"
 	"e2qcow/internal/ordered"
 )
 

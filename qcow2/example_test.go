@@ -8,7 +8,7 @@ import (
 	"log"
 	"os"
 
-	"e2qcow/internal/image"
+	"e2qcow/image"
 	"e2qcow/qcow2"
 )
 

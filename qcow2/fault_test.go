@@ -13,7 +13,7 @@ import (
 	"testing"
 	"time"
 
-	"e2qcow/internal/image"
+	"e2qcow/image"
 )
 
 // A faulty file fails from one call on.

@@ -12,7 +12,7 @@ import (
 	"sort"
 	"testing"
 
-	"e2qcow/internal/image"
+	"e2qcow/image"
 )
 
 // A disk is an image in memory: a few known runs, the rest zero.

@@ -11,7 +11,7 @@ import (
 	"testing"
 	"testing/iotest"
 
-	"e2qcow/internal/image"
+	"e2qcow/image"
 	"e2qcow/internal/ordered"
 )
 

@@ -5,7 +5,7 @@ import (
 	"fmt"
 	"io"
 
-	"e2qcow/internal/image"
+	"e2qcow/image"
 )
 
 // OpenOptions say how an image is opened.

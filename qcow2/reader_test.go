@@ -12,7 +12,7 @@ import (
 	"testing"
 	"time"
 
-	"e2qcow/internal/image"
+	"e2qcow/image"
 )
 
 // rawDisk is a file as an image that is known throughout.

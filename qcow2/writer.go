@@ -7,7 +7,7 @@ import (
 	"io"
 	"math/bits"
 
-	"e2qcow/internal/image"
+	"e2qcow/image"
 	"e2qcow/internal/ordered"
 )
 

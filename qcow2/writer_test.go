@@ -10,7 +10,7 @@ import (
 	"testing"
 	"time"
 
-	"e2qcow/internal/image"
+	"e2qcow/image"
 	"e2qcow/internal/zero"
 )
 

@@ -11,7 +11,7 @@ import (
 	"sync"
 	"time"
 
-	"e2qcow/internal/image"
+	"e2qcow/image"
 )
 
 // sector is the smallest piece that a read which failed is broken into.

@@ -13,7 +13,7 @@ import (
 	"testing/synctest"
 	"time"
 
-	"e2qcow/internal/image"
+	"e2qcow/image"
 )
 
 // noise returns bytes none of which is zero.

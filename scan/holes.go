@@ -5,7 +5,7 @@ import (
 	"io"
 	"math"
 
-	"e2qcow/internal/image"
+	"e2qcow/image"
 )
 
 // A hole shorter than leastHole is read like the rest. As much is read before

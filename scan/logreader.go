@@ -3,8 +3,8 @@ package scan
 import (
 	"errors"
 
+	"e2qcow/image"
 	"e2qcow/internal/buffer"
-	"e2qcow/internal/image"
 )
 
 var (

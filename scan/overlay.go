@@ -6,7 +6,7 @@ import (
 	"iter"
 
 	"e2qcow/ext"
-	"e2qcow/internal/image"
+	"e2qcow/image"
 )
 
 var errNoCopy = errors.New("the journal's copy of a block cannot be read")

@@ -4,8 +4,8 @@ import (
 	"context"
 	"sync"
 
+	"e2qcow/image"
 	"e2qcow/internal/buffer"
-	"e2qcow/internal/image"
 )
 
 // A piece is part of a run of blocks to be swept: count blocks from block, to

@@ -16,7 +16,7 @@ import (
 	"time"
 
 	"e2qcow/ext"
-	"e2qcow/internal/image"
+	"e2qcow/image"
 )
 
 // scannerOf returns a scanner of the filesystem on r, ready to scan.

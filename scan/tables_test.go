@@ -12,7 +12,7 @@ import (
 	"testing"
 
 	"e2qcow/ext"
-	"e2qcow/internal/image"
+	"e2qcow/image"
 )
 
 // tablesAt makes a filesystem of groups whose inode tables lie pitch blocks

@@ -3,7 +3,7 @@ package scan
 import (
 	"io"
 
-	"e2qcow/internal/image"
+	"e2qcow/image"
 )
 
 // A View is the image of a filesystem's metadata: the blocks of the map as

@@ -10,7 +10,7 @@ import (
 	"sync"
 	"testing"
 
-	"e2qcow/internal/image"
+	"e2qcow/image"
 	"e2qcow/internal/ordered"
 )
 

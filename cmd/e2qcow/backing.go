@@ -10,7 +10,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"e2qcow/internal/image"
+	"e2qcow/image"
 	"e2qcow/internal/source"
 	"e2qcow/qcow2"
 )

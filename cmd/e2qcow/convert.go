@@ -8,8 +8,8 @@ import (
 	"runtime"
 	"time"
 
+	"e2qcow/image"
 	"e2qcow/internal/freeze"
-	"e2qcow/internal/image"
 	"e2qcow/internal/progress"
 	"e2qcow/internal/target"
 	"e2qcow/scan"

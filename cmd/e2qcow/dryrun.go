@@ -11,7 +11,7 @@ import (
 	"strconv"
 
 	"e2qcow/ext"
-	"e2qcow/internal/image"
+	"e2qcow/image"
 	"e2qcow/internal/ordered"
 	"e2qcow/internal/progress"
 	"e2qcow/internal/raw"

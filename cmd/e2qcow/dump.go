@@ -4,7 +4,7 @@ import (
 	"context"
 	"time"
 
-	"e2qcow/internal/image"
+	"e2qcow/image"
 	"e2qcow/internal/target"
 	"e2qcow/qcow2"
 	"e2qcow/scan"

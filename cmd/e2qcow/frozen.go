@@ -7,8 +7,8 @@ import (
 	"os"
 	"time"
 
+	"e2qcow/image"
 	"e2qcow/internal/freeze"
-	"e2qcow/internal/image"
 	"e2qcow/internal/progress"
 	"e2qcow/internal/storage"
 	"e2qcow/internal/target"

@@ -7,7 +7,7 @@ import (
 	"strings"
 
 	"e2qcow/ext"
-	"e2qcow/internal/image"
+	"e2qcow/image"
 	"e2qcow/internal/progress"
 	"e2qcow/internal/signature"
 	"e2qcow/scan"

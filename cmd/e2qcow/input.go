@@ -8,8 +8,8 @@ import (
 	"io"
 
 	"e2qcow/ext"
+	"e2qcow/image"
 	"e2qcow/internal/e2i"
-	"e2qcow/internal/image"
 	"e2qcow/internal/ordered"
 	"e2qcow/internal/progress"
 	"e2qcow/internal/signature"

@@ -9,7 +9,7 @@ import (
 	"time"
 
 	"e2qcow/ext"
-	"e2qcow/internal/image"
+	"e2qcow/image"
 	"e2qcow/internal/ordered"
 	"e2qcow/internal/progress"
 	"e2qcow/internal/raw"

@@ -11,7 +11,7 @@ import (
 	"github.com/dustin/go-humanize"
 	"github.com/urfave/cli/v2"
 
-	"e2qcow/internal/image"
+	"e2qcow/image"
 	"e2qcow/internal/move"
 	"e2qcow/internal/progress"
 	"e2qcow/internal/source"

@@ -10,8 +10,8 @@ import (
 	"golang.org/x/sys/unix"
 
 	"e2qcow/ext"
+	"e2qcow/image"
 	"e2qcow/internal/e2i"
-	"e2qcow/internal/image"
 )
 
 // errNoSuperblock says that there is nothing to find tables by.

@@ -9,7 +9,7 @@ import (
 
 	"github.com/dustin/go-humanize"
 
-	"e2qcow/internal/image"
+	"e2qcow/image"
 	"e2qcow/internal/partition"
 	"e2qcow/internal/signature"
 )

@@ -10,7 +10,7 @@ import (
 
 	"github.com/urfave/cli/v2"
 
-	"e2qcow/internal/image"
+	"e2qcow/image"
 	"e2qcow/internal/partition"
 	"e2qcow/internal/target"
 	"e2qcow/scan"

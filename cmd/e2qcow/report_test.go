@@ -11,7 +11,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"e2qcow/internal/image"
+	"e2qcow/image"
 	"e2qcow/internal/source"
 	"e2qcow/internal/target"
 	"e2qcow/internal/testfs"

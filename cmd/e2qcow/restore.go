@@ -4,7 +4,7 @@ import (
 	"context"
 	"fmt"
 
-	"e2qcow/internal/image"
+	"e2qcow/image"
 	"e2qcow/internal/raw"
 	"e2qcow/internal/target"
 )

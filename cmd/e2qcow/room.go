@@ -5,7 +5,7 @@ import (
 	"errors"
 	"io"
 
-	"e2qcow/internal/image"
+	"e2qcow/image"
 	"e2qcow/internal/ordered"
 	"e2qcow/internal/progress"
 	"e2qcow/internal/target"

@@ -13,7 +13,7 @@ import (
 	"github.com/urfave/cli/v2"
 	"golang.org/x/crypto/argon2"
 
-	"e2qcow/internal/image"
+	"e2qcow/image"
 	"e2qcow/internal/target"
 	"e2qcow/scan"
 	"e2qcow/scan/scrub"

@@ -6,7 +6,7 @@ import (
 	"fmt"
 	"io"
 
-	"e2qcow/internal/image"
+	"e2qcow/image"
 	"e2qcow/internal/progress"
 	"e2qcow/internal/target"
 	"e2qcow/qcow2"

@@ -13,7 +13,7 @@ import (
 	"time"
 
 	"e2qcow/ext"
-	"e2qcow/internal/image"
+	"e2qcow/image"
 	"e2qcow/internal/testfs"
 )
 

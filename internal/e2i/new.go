@@ -8,7 +8,7 @@ import (
 	"slices"
 
 	"e2qcow/ext"
-	"e2qcow/internal/image"
+	"e2qcow/image"
 )
 
 // A Normal is the normal image of a filesystem, made while it is read. All of

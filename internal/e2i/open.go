@@ -11,7 +11,7 @@ import (
 	"sort"
 
 	"e2qcow/ext"
-	"e2qcow/internal/image"
+	"e2qcow/image"
 )
 
 // An Image is the disk of a normal image. Its runs are the superblock, the

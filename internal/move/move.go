@@ -67,7 +67,7 @@ import (
 	"io"
 	"sort"
 
-	"e2qcow/internal/image"
+	"e2qcow/image"
 )
 
 // A Disk is what a filesystem is moved on.

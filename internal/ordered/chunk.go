@@ -9,8 +9,8 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"e2qcow/image"
 	"e2qcow/internal/buffer"
-	"e2qcow/internal/image"
 )
 
 // Runs walks the known bytes of an image in whole granules: each run is

@@ -20,8 +20,8 @@ import (
 	"runtime/debug"
 	"sync"
 
+	"e2qcow/image"
 	"e2qcow/internal/buffer"
-	"e2qcow/internal/image"
 )
 
 // A Worker does the work on one chunk at a time. Each worker is used by one

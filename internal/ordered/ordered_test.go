@@ -14,7 +14,7 @@ import (
 	"testing/synctest"
 	"time"
 
-	"e2qcow/internal/image"
+	"e2qcow/image"
 )
 
 // runs is an image of given runs, whose bytes tell their offset.

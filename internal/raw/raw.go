@@ -11,7 +11,7 @@ import (
 	"errors"
 	"io"
 
-	"e2qcow/internal/image"
+	"e2qcow/image"
 	"e2qcow/internal/ordered"
 	"e2qcow/internal/zero"
 )

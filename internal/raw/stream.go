@@ -4,7 +4,7 @@ import (
 	"context"
 	"io"
 
-	"e2qcow/internal/image"
+	"e2qcow/image"
 	"e2qcow/internal/ordered"
 	"e2qcow/internal/zero"
 )

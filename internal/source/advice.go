@@ -1,7 +1,7 @@
 package source
 
 import (
-	"e2qcow/internal/image"
+	"e2qcow/image"
 	"e2qcow/internal/storage"
 )
 

@@ -11,8 +11,8 @@ import (
 	"sync/atomic"
 	"time"
 
+	"e2qcow/image"
 	"e2qcow/internal/buffer"
-	"e2qcow/internal/image"
 	"e2qcow/internal/storage"
 
 	"golang.org/x/sys/unix"

@@ -13,8 +13,8 @@ import (
 	"testing"
 	"unsafe"
 
+	"e2qcow/image"
 	"e2qcow/internal/buffer"
-	"e2qcow/internal/image"
 
 	"golang.org/x/sys/unix"
 )

@@ -7,7 +7,7 @@ import (
 	"os"
 	"syscall"
 
-	"e2qcow/internal/image"
+	"e2qcow/image"
 
 	"golang.org/x/sys/unix"
 )

@@ -15,7 +15,7 @@ import (
 	"os"
 	"path/filepath"
 
-	"e2qcow/internal/image"
+	"e2qcow/image"
 	"e2qcow/internal/spool"
 	"e2qcow/internal/storage"
 

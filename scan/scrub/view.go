@@ -7,7 +7,7 @@ import (
 	"sync"
 	"sync/atomic"
 
-	"e2qcow/internal/image"
+	"e2qcow/image"
 	"e2qcow/scan"
 )
 
