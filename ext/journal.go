@@ -178,11 +178,11 @@ func (j *JournalSuperblock) Check(blockSize int, blocks uint64) error {
 	case j.RoCompat != 0:
 		return unsupported("read-only compatible features %#x", j.RoCompat)
 	case j.Incompat&JournalIncompatCsumV2 != 0 && j.Incompat&JournalIncompatCsumV3 != 0,
-		j.blockChecksums() && j.Compat&JournalCompatChecksum != 0:
+		j.BlockChecksums() && j.Compat&JournalCompatChecksum != 0:
 		return bad("more than one kind of checksums")
-	case j.blockChecksums() && j.ChecksumType != journalChecksumCRC32C:
+	case j.BlockChecksums() && j.ChecksumType != journalChecksumCRC32C:
 		return bad("checksum type %d", j.ChecksumType)
-	case j.blockChecksums() && !j.checksumOK:
+	case j.BlockChecksums() && !j.checksumOK:
 		return bad("wrong superblock checksum %#x", j.Checksum)
 	case uint64(j.BlockSize) != uint64(blockSize):
 		return bad("block size %d, the filesystem has %d", j.BlockSize, blockSize)
@@ -199,8 +199,8 @@ func (j *JournalSuperblock) Check(blockSize int, blocks uint64) error {
 	return nil
 }
 
-// blockChecksums reports whether every block has a crc32c (csum v2 or v3).
-func (j *JournalSuperblock) blockChecksums() bool {
+// BlockChecksums reports whether every block has a crc32c (csum v2 or v3).
+func (j *JournalSuperblock) BlockChecksums() bool {
 	return j.Incompat&(JournalIncompatCsumV2|JournalIncompatCsumV3) != 0
 }
 
@@ -252,7 +252,7 @@ func (j *JournalSuperblock) tagLen() int {
 
 // content is a descriptor or revoke block without its checksum.
 func (j *JournalSuperblock) content(block []byte) []byte {
-	if j.blockChecksums() {
+	if j.BlockChecksums() {
 		return block[:max(len(block)-journalTailLen, 0)]
 	}
 	return block
@@ -288,12 +288,14 @@ type JournalTagReader struct {
 	tagLen  int
 	last    bool
 	current JournalTag
+	off     int // of the current tag in the block
+	next    int // of the tag behind it
 }
 
 // Tags reads the tags of a descriptor block.
 func (j *JournalSuperblock) Tags(block []byte) JournalTagReader {
 	b := j.content(block)
-	return JournalTagReader{b: b[min(journalHeaderLen, len(b)):], j: j, tagLen: j.tagLen()}
+	return JournalTagReader{b: b[min(journalHeaderLen, len(b)):], j: j, tagLen: j.tagLen(), next: journalHeaderLen}
 }
 
 // Next goes to the next tag; false at the last one, or where the block is full.
@@ -319,6 +321,7 @@ func (r *JournalTagReader) Next() bool {
 	if flags&journalTagSameUUID == 0 {
 		n += journalUUIDLen
 	}
+	r.off, r.next = r.next, r.next+n
 	r.b = r.b[min(n, len(r.b)):]
 	r.current = t
 	return true
@@ -326,6 +329,10 @@ func (r *JournalTagReader) Next() bool {
 
 // Tag is the tag Next went to.
 func (r *JournalTagReader) Tag() JournalTag { return r.current }
+
+// Range returns where the tag that Next went to stands in the block, without its
+// UUID, in bytes.
+func (r *JournalTagReader) Range() (start, end int) { return r.off, r.off + r.tagLen }
 
 // Revokes calls yield with each filesystem block that a revoke block names. A
 // block that recovery would not take gives an error.
@@ -366,7 +373,7 @@ func (j *JournalSuperblock) BlockChecksum(block []byte) uint32 {
 // VerifyBlock reports whether the checksum of a descriptor or revoke block is
 // right, or the journal has none.
 func (j *JournalSuperblock) VerifyBlock(block []byte) bool {
-	if !j.blockChecksums() {
+	if !j.BlockChecksums() {
 		return true
 	}
 	return len(block) >= journalTailLen &&
@@ -381,7 +388,7 @@ func (j *JournalSuperblock) CommitChecksum(block []byte) uint32 {
 // VerifyCommit reports whether the checksum of a commit block is right, or
 // the journal has none of that kind (csum v1 covers the whole transaction).
 func (j *JournalSuperblock) VerifyCommit(block []byte) bool {
-	if !j.blockChecksums() {
+	if !j.BlockChecksums() {
 		return true
 	}
 	return len(block) >= journalCommitLen &&
@@ -401,7 +408,7 @@ func (j *JournalSuperblock) TagChecksum(sequence uint32, data []byte) uint32 {
 // VerifyTag reports whether a copy has the checksum that its tag says, or the
 // journal has none.
 func (j *JournalSuperblock) VerifyTag(tag JournalTag, sequence uint32, data []byte) bool {
-	return !j.blockChecksums() || tag.Checksum == j.TagChecksum(sequence, data)
+	return !j.BlockChecksums() || tag.Checksum == j.TagChecksum(sequence, data)
 }
 
 // Unescape gives a copy from the journal the first bytes it has in the
@@ -411,6 +418,29 @@ func Unescape(data []byte) {
 		binary.BigEndian.PutUint32(data, journalMagic)
 	}
 }
+
+// Escape gives a copy the form that it has in a journal, and reports whether
+// that differs: see [Unescape].
+func Escape(data []byte) bool {
+	if len(data) < 4 || binary.BigEndian.Uint32(data) != journalMagic {
+		return false
+	}
+	clear(data[:4])
+	return true
+}
+
+// TransactionChecksums reports whether a commit block has a checksum of all
+// its transaction (csum v1), the revoke blocks aside.
+func (j *JournalSuperblock) TransactionChecksums() bool {
+	return j.Compat&JournalCompatChecksum != 0 && !j.BlockChecksums()
+}
+
+// A JournalSum is the checksum of a transaction (csum v1): of its descriptors
+// and copies as the journal has them, in their order.
+type JournalSum uint32
+
+// Add continues a checksum over a block.
+func (s *JournalSum) Add(block []byte) { *s = JournalSum(crc32be(uint32(*s), block)) }
 
 // crc32beTable is that of the unreflected polynomial 0x04C11DB7.
 var crc32beTable = func() (table [256]uint32) {

@@ -117,7 +117,7 @@ func (w *journalWalk) checkCopy(t JournalTag, d JournalLogBlock, at uint64) erro
 	if at >= uint64(w.j.MaxLen) {
 		return &JournalError{What: "the log leads out of the journal", Block: d.Block}
 	}
-	if !w.j.blockChecksums() {
+	if !w.j.BlockChecksums() {
 		return nil
 	}
 	if err := w.load(at, w.data); err != nil {

@@ -138,7 +138,7 @@ func TestWalkJournalAgainstDebugfs(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			img := journalImage(t, c.csum, c.args...)
 			j, n, read := img.journalOf()
-			if got := j.blockChecksums(); got != (c.csum > 1) {
+			if got := j.BlockChecksums(); got != (c.csum > 1) {
 				t.Fatalf("features %#x", j.Incompat)
 			}
 			kinds := map[JournalBlockKind]int{}

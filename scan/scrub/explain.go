@@ -165,11 +165,9 @@ func (e *explainer) journal(number uint64) {
 				e.explain(place)
 			}
 		default:
-			var edit ext.FastCommitEdit
-			scratch := bytes.Clone(e.block)
-			edit.Block(scratch, len(scratch), func(t *ext.FastCommitTag) {
+			eachFastCommit(e.block, func(off int, t *ext.FastCommitTag) {
 				if t.Type == ext.FastCommitInode {
-					at := cap(scratch) - cap(t.Raw)
+					at := off + fastCommitFields.size + fastCommitInodeFields.size
 					e.inode(at, ext.Inode(t.Raw))
 				}
 			})

@@ -1,6 +1,7 @@
 package scrub
 
 import (
+	"encoding/binary"
 	"math/bits"
 )
 
@@ -33,6 +34,10 @@ const (
 
 	// part is a structure of its own, with rules of its own.
 	part
+
+	// place is the number of a block that a journal names: see
+	// [journalIndex.number].
+	place
 )
 
 // A field is a field of a structure.
@@ -62,10 +67,11 @@ type structure struct {
 	size   int // bytes
 	fields []field
 	mask   []byte // 0xFF at the bytes of numbers
+	order  binary.ByteOrder
 }
 
 func newStructure(name string, size int, fields []field) *structure {
-	st := &structure{name, size, fields, make([]byte, size)}
+	st := &structure{name, size, fields, make([]byte, size), le}
 	for _, f := range fields {
 		if f.rule == number || f.rule == bounded {
 			for i := range f.size {
@@ -73,6 +79,13 @@ func newStructure(name string, size int, fields []field) *structure {
 			}
 		}
 	}
+	return st
+}
+
+// newBigEndian returns a structure of a journal.
+func newBigEndian(name string, size int, fields []field) *structure {
+	st := newStructure(name, size, fields)
+	st.order = be
 	return st
 }
 
@@ -105,18 +118,18 @@ func (st *structure) write(d *drawer, l *limits, dst, src []byte, how standing) 
 		if f.off+f.size > n {
 			return
 		}
-		if single && f.rule == bounded && f.size <= 4 && uintOf(src[f.off:f.off+f.size]) < 1<<16 {
+		if single && f.rule == bounded && f.size <= 4 && uintOf(st.order, src[f.off:f.off+f.size]) < 1<<16 {
 			copy(dst[f.off:f.off+f.size], src[f.off:])
 			continue
 		}
 		if f.rule == unset || how != genuine || n < st.size {
-			f.write(d, l, dst[f.off:f.off+f.size], src[f.off:f.off+f.size], how)
+			f.write(d, l, st.order, dst[f.off:f.off+f.size], src[f.off:f.off+f.size], how)
 		}
 	}
 }
 
 // write writes one field.
-func (f *field) write(d *drawer, l *limits, dst, src []byte, how standing) {
+func (f *field) write(d *drawer, l *limits, order binary.ByteOrder, dst, src []byte, how standing) {
 	switch f.rule {
 	case number, bounded, unset:
 	default:
@@ -129,7 +142,7 @@ func (f *field) write(d *drawer, l *limits, dst, src []byte, how standing) {
 		}
 		return
 	}
-	v := uintOf(src)
+	v := uintOf(order, src)
 	fits := f.possible == nil || f.possible(l, v)
 	switch {
 	case plainBytes(src):
@@ -142,7 +155,7 @@ func (f *field) write(d *drawer, l *limits, dst, src []byte, how standing) {
 	case how == garbage, how == doubtful && f.rule == number:
 		v = d.noise(v, f.size, nil)
 	}
-	putUint(dst, v)
+	putUint(order, dst, v)
 }
 
 // plainBytes tells whether all bits of each byte are alike, as in what was
@@ -166,7 +179,7 @@ func (st *structure) flaws(l *limits, src []byte) (n int) {
 		}
 		b := src[f.off : f.off+f.size]
 		switch {
-		case f.rule == unset && !allZero(b), f.rule == bounded && !f.possible(l, uintOf(b)):
+		case f.rule == unset && !allZero(b), f.rule == bounded && !f.possible(l, uintOf(st.order, b)):
 			n++
 		}
 	}
@@ -200,29 +213,29 @@ func (d *drawer) noise(v uint64, size int, fits func(uint64) bool) uint64 {
 	return 1 << (n - 1)
 }
 
-// uintOf returns a little-endian number of up to eight bytes.
-func uintOf(b []byte) uint64 {
+// uintOf returns a number of one, two, four or eight bytes.
+func uintOf(order binary.ByteOrder, b []byte) uint64 {
 	switch len(b) {
 	case 1:
 		return uint64(b[0])
 	case 2:
-		return uint64(le.Uint16(b))
+		return uint64(order.Uint16(b))
 	case 4:
-		return uint64(le.Uint32(b))
+		return uint64(order.Uint32(b))
 	}
-	return le.Uint64(b)
+	return order.Uint64(b)
 }
 
-// putUint writes it.
-func putUint(b []byte, v uint64) {
+// putUint writes such a number.
+func putUint(order binary.ByteOrder, b []byte, v uint64) {
 	switch len(b) {
 	case 1:
 		b[0] = byte(v)
 	case 2:
-		le.PutUint16(b, uint16(v))
+		order.PutUint16(b, uint16(v))
 	case 4:
-		le.PutUint32(b, uint32(v))
+		order.PutUint32(b, uint32(v))
 	default:
-		le.PutUint64(b, v)
+		order.PutUint64(b, v)
 	}
 }

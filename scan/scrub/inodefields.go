@@ -122,7 +122,7 @@ func (s *scrubber) judgeInode(in ext.Inode, right bool) standing {
 	late := 0
 	for _, f := range inodeFields.fields {
 		if f.rule == number && f.possible != nil && f.off+f.size <= min(len(in), goodOldInodeSize+in.ExtraSize()) &&
-			!f.possible(&s.lim, uintOf(in[f.off:f.off+f.size])) {
+			!f.possible(&s.lim, uintOf(le, in[f.off:f.off+f.size])) {
 			late++
 		}
 	}

@@ -13,16 +13,15 @@ import (
 // (csum v1). So a replay gives what scrubbing what it gave would have given.
 //
 //	block of the journal          is scrubbed to
-//	superblock                    itself, without its padding
-//	descriptor, revoke, commit    itself, without what no recovery reads: UUIDs, the rest of the block
+//	superblock                    its fields
+//	descriptor, revoke, commit    its fields: not what no recovery reads, as UUIDs and the rest of the block
 //	copy, in a transaction        the copy, scrubbed; zeros if that block is no metadata
 //	  that has a commit block
-//	fast commit                   its tags, with other names and scrubbed inodes
+//	fast commit                   the fields of its tags, other names, scrubbed inodes
 //	any other                     zeros
 //
-// The number of a block that a tag or a revoke names stays, but for one beyond
-// the end of the device: those all become the first beyond it, since text is
-// such a number too.
+// The fields of these are in journalfields.go, what is written for them in
+// journalblocks.go and fastcommit.go.
 //
 // Only the superblock is left of a journal that is clean, and of one that
 // e2fsck would not recover from. It is all that is left of an external journal
@@ -33,7 +32,13 @@ import (
 // A journalScrub is what scrubbing a journal takes from the rest. All of it is
 // called by several goroutines at once.
 type journalScrub struct {
+	keys   *keyring
+	lim    *limits
 	blocks uint64 // length of the device
+
+	// known tells whether a block is metadata, or in use, so that no text is its
+	// number by chance; nil takes all for such.
+	known func(block uint64) bool
 
 	// metadata scrubs data, in place, as what stands at that block of the
 	// filesystem. What is no metadata becomes zeros, what is a block of the
@@ -48,10 +53,6 @@ type journalScrub struct {
 	// uuid changes a UUID, in place; nil leaves them all.
 	uuid func(uuid []byte)
 }
-
-// scrubJournalSuperblock scrubs the first block of a journal, in place. A
-// block that is none becomes zeros. uuid, unless nil, changes the UUIDs in it.
-func scrubJournalSuperblock(block []byte, uuid func([]byte)) { ext.EditJournalSuperblock(block, uuid) }
 
 // A journalRole is what a block of the log is.
 type journalRole struct {
@@ -68,10 +69,10 @@ type journalRole struct {
 type journalIndex struct {
 	scrub journalScrub
 	jsb   *ext.JournalSuperblock // nil if there is nothing to recover
-	edit  *ext.JournalEdit
+	fresh *ext.JournalSuperblock // with the UUID that checksums will begin with
 	roles map[uint32]journalRole
 
-	fast      []ext.FastCommitEdit // at the beginning of each block of fast commits
+	fast      []fastCommitSums // at the beginning of each block of fast commits
 	fastFirst uint32
 	fastNext  uint32 // the transaction that they are on top of
 	fastEnd   ext.FastCommitEnd
@@ -98,11 +99,13 @@ func newJournalIndex(ctx context.Context, jsb *ext.JournalSuperblock, blockSize 
 	if ctx.Err() != nil || err != nil {
 		return x, ctx.Err()
 	}
-	uuid := jsb.UUID
+	fresh := *jsb
 	if s.uuid != nil {
-		s.uuid(uuid[:])
+		s.uuid(fresh.UUID[:])
 	}
-	x.jsb, x.edit, x.roles = jsb, jsb.Edit(uuid), make(map[uint32]journalRole)
+	x.jsb, x.fresh, x.roles = jsb, &fresh, make(map[uint32]journalRole)
+	d := s.keys.get()
+	defer s.keys.put(d)
 	r := &journalReader{
 		index: x, ctx: ctx, recovery: recovery,
 		read:   read,
@@ -113,11 +116,11 @@ func newJournalIndex(ctx context.Context, jsb *ext.JournalSuperblock, blockSize 
 	for _, b := range recovery.Log {
 		x.roles[b.Block] = journalRole{kind: b.Kind}
 	}
-	r.copies()
+	r.copies(d)
 	if jsb.TransactionChecksums() {
-		r.transactions()
+		r.transactions(d)
 	}
-	r.fastCommits()
+	r.fastCommits(d)
 	return x, ctx.Err()
 }
 
@@ -152,11 +155,11 @@ func (r *journalReader) each(descriptor uint32, yield func(t ext.JournalTag, at 
 }
 
 // copies gives the copies of all transactions with a commit block their roles.
-func (r *journalReader) copies() {
+func (r *journalReader) copies(d *drawer) {
 	x := r.index
-	for d := range r.recovery.Logged(ext.JournalDescriptor, r.recovery.Committed) {
-		r.load(d.Block, r.head)
-		r.each(d.Block, func(t ext.JournalTag, at uint32) {
+	for b := range r.recovery.Logged(ext.JournalDescriptor, r.recovery.Committed) {
+		r.load(b.Block, r.head)
+		r.each(b.Block, func(t ext.JournalTag, at uint32) {
 			if _, taken := x.roles[at]; taken || at == 0 {
 				return // the log of a damaged journal runs over itself
 			}
@@ -166,14 +169,14 @@ func (r *journalReader) copies() {
 			role := journalRole{kind: ext.JournalData, block: t.Block, escaped: t.Escaped}
 			copy(r.after, r.before)
 			role.escape = x.copy(role, r.after)
-			role.sum = x.edit.Copy(t.Checksum, d.Sequence, r.before, r.after)
+			role.sum = x.copySum(d, t.Checksum, b.Sequence, r.before, r.after)
 			x.roles[at] = role
 		})
 	}
 }
 
 // transactions computes what the checksum of each transaction changes by.
-func (r *journalReader) transactions() {
+func (r *journalReader) transactions(d *drawer) {
 	const start = ^ext.JournalSum(0)
 	before, after := start, start
 	add := func(n uint32, buf []byte) {
@@ -193,7 +196,7 @@ func (r *journalReader) transactions() {
 		case ext.JournalCommit:
 			role := r.index.roles[b.Block]
 			r.load(b.Block, r.head)
-			role.sum = r.index.edit.Transaction(r.head, before, after)
+			role.sum = r.index.transactionSum(d, r.head, before, after)
 			r.index.roles[b.Block] = role
 			before, after = start, start
 		}
@@ -220,40 +223,33 @@ func (x *journalIndex) place(block uint64) uint64 {
 	return block * size / size
 }
 
-// number scrubs the number of a filesystem block.
-func (x *journalIndex) number(block uint64) uint64 {
-	if x.place(block) < x.scrub.blocks {
-		return block
-	}
-	return x.scrub.blocks
-}
-
 // block scrubs block n of the journal, in place.
 func (x *journalIndex) block(n uint32, data []byte) {
+	d := x.scrub.keys.get()
+	defer x.scrub.keys.put(d)
 	if n == 0 {
-		scrubJournalSuperblock(data, x.scrub.uuid)
+		journalSuperblock(d, x.scrub.lim, data, x.scrub.uuid)
 		return
 	}
 	role, ok := x.roles[n]
 	if !ok {
-		x.fastCommit(n, data)
+		x.fastCommit(d, n, data)
 		return
 	}
 	switch role.kind {
 	case ext.JournalDescriptor:
 		at := x.jsb.Next(uint64(n))
-		x.edit.Descriptor(data, func(t *ext.JournalTag) {
-			var role journalRole // of no copy: nobody checks a sum there
+		x.descriptor(d, data, func() (role journalRole) { // of no copy: nobody checks a sum there
 			if at < uint64(x.jsb.MaxLen) {
 				role = x.roles[uint32(at)]
 			}
-			t.Block, t.Escaped, t.Checksum = x.number(t.Block), role.escape, role.sum
 			at = x.jsb.Next(at)
+			return role
 		})
 	case ext.JournalRevoke:
-		x.edit.Revokes(data, x.number)
+		x.revokes(d, data)
 	case ext.JournalCommit:
-		x.edit.Commit(data, role.sum)
+		x.commit(d, data, role.sum)
 	default:
 		x.copy(role, data)
 	}

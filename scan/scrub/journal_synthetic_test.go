@@ -3,7 +3,6 @@ package scrub
 import (
 	"bytes"
 	"context"
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"maps"
@@ -12,8 +11,6 @@ import (
 
 	"e2qcow/ext"
 )
-
-var be = binary.BigEndian
 
 const (
 	testBlockSize = 1024
@@ -216,7 +213,7 @@ func scrubRing(t testing.TB, r *ring, s journalScrub) (*ring, *journalIndex) {
 }
 
 func renaming(r *rename) journalScrub {
-	return journalScrub{blocks: testBlocks, metadata: r.metadata, name: r.name, inode: func(_ uint32, in ext.Inode) { r.name(0, in) }}
+	return journalScrub{keys: newKeyring([KeySize]byte{9}), lim: &limits{blockSize: testBlockSize, blocks: testBlocks, inodes: 1 << 20}, blocks: testBlocks, metadata: r.metadata, name: r.name, inode: func(_ uint32, in ext.Inode) { r.name(0, in) }}
 }
 
 var ringForms = []struct{ compat, incompat uint32 }{
@@ -398,7 +395,7 @@ func TestJournalWithoutLog(t *testing.T) {
 		}
 	}
 	b := text("no superblock")
-	if scrubJournalSuperblock(b, nil); len(bytes.TrimRight(b, "\x00")) > 0 {
+	if journalSuperblock(newKeyring([KeySize]byte{9}).get(), &limits{}, b, nil); len(bytes.TrimRight(b, "\x00")) > 0 {
 		t.Error("a block that is no superblock is left")
 	}
 	ctx, cancel := context.WithCancel(context.Background())
@@ -547,6 +544,7 @@ func FuzzJournal(f *testing.F) {
 		r.mendSuperblock()
 		reads := uint64(0)
 		s := journalScrub{
+			keys: newKeyring([KeySize]byte{9}), lim: &limits{blockSize: testBlockSize, blocks: testBlocks, inodes: 1 << 20},
 			blocks:   testBlocks,
 			metadata: func(_ uint64, data []byte) { clear(data) },
 			name:     func(_ uint32, name []byte) { clear(name) },

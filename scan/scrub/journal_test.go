@@ -116,6 +116,7 @@ func (f *journalled) index(t testing.TB, s journalScrub) *journalIndex {
 
 func (f *journalled) scrubWith(r *rename) journalScrub {
 	return journalScrub{
+		keys: newKeyring([KeySize]byte{9}), lim: &limits{blockSize: uint64(f.blockSize), blocks: uint64(len(f.data) / f.blockSize), inodes: 1 << 20},
 		blocks:   uint64(len(f.data) / f.blockSize),
 		metadata: r.metadata,
 		name:     r.name,

@@ -90,9 +90,11 @@ func (s *scrubber) readJournals(ctx context.Context, res *scan.Result) error {
 		length := uint64(res.View().Size()+int64(s.blockSize)-1) / uint64(s.blockSize) // of the device, in blocks
 		var err error
 		file.index, err = newJournalIndex(ctx, jsb, s.blockSize, min(blocks.Blocks(), length, s.lim.blocks), read, journalScrub{
+			keys: s.keys, lim: &s.lim,
 			blocks:   length,
+			known:    s.loggedBlock,
 			metadata: s.journalled,
-			uuid:     s.journalUUID(),
+			uuid:     s.journalUUID,
 			name: func(parent uint32, name []byte) {
 				d := s.keys.get()
 				defer s.keys.put(d)
@@ -121,7 +123,7 @@ func (s *scrubber) journalled(n uint64, data []byte) {
 	defer func() { d.copied = false }()
 	switch {
 	case s.m.Contains(scan.Journal, n):
-		scrubJournalSuperblock(data, s.journalUUID())
+		s.journalSuperblock(data)
 	case !s.m.Contains(scan.Directory, n) && !s.m.Contains(scan.InodeTable, n) && layout{blockSize: s.blockSize}.sound(data):
 		s.directoryBlock(d, n, data)
 	default:
@@ -138,7 +140,7 @@ func (s *scrubber) journalBlock(n uint64, data []byte) {
 			return
 		}
 	}
-	scrubJournalSuperblock(data, s.journalUUID())
+	s.journalSuperblock(data)
 }
 
 // inJournal tells whether a block is one of a journal's.
@@ -149,15 +151,36 @@ func (s *scrubber) inJournal(n uint64) bool {
 	})
 }
 
-// journalUUID returns what draws UUIDs in a journal's superblock; nil where they
-// stay.
-func (s *scrubber) journalUUID() func([]byte) {
-	if !s.seeds.uuid {
-		return nil
+// journalSuperblock scrubs a block where the superblock of a journal belongs.
+func (s *scrubber) journalSuperblock(block []byte) {
+	d := s.keys.get()
+	defer s.keys.put(d)
+	journalSuperblock(d, &s.lim, block, s.journalUUID)
+}
+
+// journalUUID draws a UUID in a journal's superblock, in place, where UUIDs are
+// drawn. What is none is drawn always.
+func (s *scrubber) journalUUID(u []byte) {
+	if !s.seeds.uuid && (isUUID(u) || s.sameUUID(u)) {
+		return
 	}
-	return func(u []byte) {
-		d := s.keys.get()
-		defer s.keys.put(d)
-		d.uuid(u)
+	d := s.keys.get()
+	defer s.keys.put(d)
+	d.uuid(u)
+}
+
+// loggedBlock tells whether the number of a block in a journal stays: as that of
+// metadata, or of a block in use, or where no text is such a number.
+func (s *scrubber) loggedBlock(block uint64) bool {
+	if s.lim.blocks <= wordBlocks {
+		return true
 	}
+	for k := range scan.Claimed + 1 {
+		if s.m.Contains(k, block) {
+			return true
+		}
+	}
+	d := s.keys.get()
+	defer s.keys.put(d)
+	return s.inUse(d, block)
 }

@@ -7,7 +7,11 @@ import (
 	"sync"
 )
 
-var le = binary.LittleEndian
+// The byte orders of the filesystem and of its journal.
+var (
+	le = binary.LittleEndian
+	be = binary.BigEndian
+)
 
 // KeySize is the length of a key in bytes.
 const KeySize = 32

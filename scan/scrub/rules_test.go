@@ -16,6 +16,9 @@ var structures = []*structure{
 	superblockFields, mmpFields, descFields, inodeFields, extentHeaderFields, extentFields, extentIndexFields,
 	direntFields, direntTailFields, xattrHeaderFields, xattrEntryFields,
 	quotaHeaderFields, quotaLeafFields, quotaEntryFields,
+	journalHeaderFields, journalSuperblockFields, journalSuperblockV1Fields, journalTagFields, journalTag3Fields,
+	journalRevokeFields, journalCommitFields, fastCommitFields, fastCommitHeadFields, fastCommitTailFields,
+	fastCommitAddRangeFields, fastCommitDelRangeFields, fastCommitNameFields, fastCommitInodeFields,
 }
 
 // canaries are texts in forms in which contents lie on disks, to fill a
@@ -75,7 +78,7 @@ func TestRules(t *testing.T) {
 					clear(rest[f.off : f.off+f.size])
 					same := bytes.Equal(was, is)
 					switch {
-					case f.rule == checksum, f.rule == drawn, f.rule == part:
+					case f.rule == checksum, f.rule == drawn, f.rule == part, f.rule == place:
 						if !allZero(is) {
 							t.Errorf("%s, %s: %s is %x, though another rule writes it", st.name, form, f.name, is)
 						}
@@ -83,18 +86,18 @@ func TestRules(t *testing.T) {
 						if !same {
 							t.Errorf("%s, %s: %s became %x", st.name, form, f.name, is)
 						}
-					case f.rule == bounded && how != garbage && f.possible(&s.lim, uintOf(was)):
+					case f.rule == bounded && how != garbage && f.possible(&s.lim, uintOf(st.order, was)):
 						if !same {
 							t.Errorf("%s, %s: %s is possible, and became %x", st.name, form, f.name, is)
 						}
-					case f.rule == number && how == plausible && (f.possible == nil || f.possible(&s.lim, uintOf(was))):
+					case f.rule == number && how == plausible && (f.possible == nil || f.possible(&s.lim, uintOf(st.order, was))):
 						if !same {
 							t.Errorf("%s, %s: %s is within reason, and became %x", st.name, form, f.name, is)
 						}
 					case f.size >= 4 && same && !allZero(was) && form != "ones":
 						t.Errorf("%s, %s, %d: %s stays %x", st.name, form, how, f.name, is)
 					}
-					if f.possible != nil && how != doubtful && f.possible(&s.lim, uintOf(was)) != f.possible(&s.lim, uintOf(is)) {
+					if f.possible != nil && how != doubtful && f.possible(&s.lim, uintOf(st.order, was)) != f.possible(&s.lim, uintOf(st.order, is)) {
 						t.Errorf("%s, %s, %d: %s was %x, and is %x", st.name, form, how, f.name, was, is)
 					}
 				}
