@@ -160,8 +160,9 @@ type base struct {
 	path   string
 	layout func() (*layout, error)
 
-	mu      sync.Mutex
-	answers map[string]string // of debugfs, by command
+	mu       sync.Mutex
+	answers  map[string]string         // of debugfs, by command
+	verdicts map[string]testfs.Verdict // of e2fsck, by option
 }
 
 // makeBase makes the named base. It lives as long as t.
@@ -183,9 +184,30 @@ func makeBase(t *testing.T, host, name string) *base {
 		}
 	}
 	fs := testfs.Make(t, spec)
-	made := &base{name: name, path: fs.Path, answers: make(map[string]string)}
+	made := &base{name: name, path: fs.Path, answers: make(map[string]string), verdicts: make(map[string]testfs.Verdict)}
 	made.layout = sync.OnceValues(func() (*layout, error) { return parseLayout(testfs.Dumpe2fs(t, fs.Path).Text) })
 	return made
+}
+
+// sound returns what e2fsck says of the base with each of the options. A base
+// other than a journal has no errors.
+func (b *base) sound(t *testing.T, options []string) []testfs.Verdict {
+	t.Helper()
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	var all []testfs.Verdict
+	for _, option := range options {
+		v, ok := b.verdicts[option]
+		if !ok {
+			v = testfs.Fsck(t, testfs.Copy(t, b.path), option)
+			b.verdicts[option] = v
+		}
+		if v.Exit != 0 && !strings.HasPrefix(b.name, "journal-dev") {
+			t.Errorf("e2fsck %s exits %d for the sound filesystem:\n%s", option, v.Exit, v.Text)
+		}
+		all = append(all, v)
+	}
+	return all
 }
 
 func (b *base) ask(t *testing.T, command string) string {

@@ -37,22 +37,18 @@ func TestDamaged(t *testing.T) {
 	}
 	made := make(map[string]*base)
 	for _, r := range recipes {
-		if made[r.base] == nil {
-			made[r.base] = makeBase(t, host, r.base)
-		}
-	}
-	for _, r := range recipes {
+		outer := t
 		t.Run(r.name, func(t *testing.T) {
-			t.Parallel()
 			b := made[r.base]
+			if b == nil { // made before the next case begins, and only if a case needs it
+				b = makeBase(outer, host, r.base)
+				made[r.base] = b
+			}
+			t.Parallel()
 			source := r.make(t, b)
 			keepDamaged(t, source)
 			f := judgeDamaged(t, tool, b, source, r.fsck)
-			for _, text := range r.says {
-				if !strings.Contains(f.said, text) {
-					t.Errorf("e2fsck does not say %q of the damage:\n%.3000s", text, f.said)
-				}
-			}
+			r.checkShown(t, b, source, f)
 			f.compare(t, "probes", len(f.probes) > 0, r.allow)
 			f.compare(t, "clones", len(f.clones) > 0, r.allow)
 			f.compare(t, "truncation", len(f.cut) > 0, r.allow)
@@ -63,6 +59,37 @@ func TestDamaged(t *testing.T) {
 					len(f.contents), f.parsed, r.contents, f.contents[:min(len(f.contents), 10)])
 			}
 		})
+	}
+}
+
+// checkShown checks that the case has done damage: e2fsck or the tool says what
+// the case expects, which neither says of the sound filesystem, or e2fsck exits
+// with another status than 0 and than for the sound filesystem. Damage that shows
+// nowhere has to be stated as harmless, and has to change the filesystem.
+func (r *recipe) checkShown(t *testing.T, b *base, source string, f *findings) {
+	t.Helper()
+	sound := b.sound(t, r.fsck)
+	shown := len(r.says) > 0
+	for _, text := range r.says {
+		if !strings.Contains(f.said, text) && !strings.Contains(f.reported, text) {
+			t.Errorf("neither e2fsck nor e2qcow says %q of the damage:\n%.3000s\n%s", text, f.said, f.reported)
+		}
+		for _, v := range sound {
+			if strings.Contains(v.Text, text) {
+				t.Errorf("e2fsck says %q of the sound filesystem too", text)
+			}
+		}
+	}
+	for i, exit := range f.exits {
+		shown = shown || exit != 0 && exit != sound[i].Exit
+	}
+	switch {
+	case !shown && r.harmless == "":
+		t.Errorf("no damage shows: e2fsck exits %d\n%.3000s\n%s", f.exits, f.said, f.reported)
+	case shown && r.harmless != "":
+		t.Errorf("stated as harmless, but e2fsck exits %d:\n%.3000s", f.exits, f.said)
+	case testfs.Size(t, source) == testfs.Size(t, b.path) && testfs.Difference(t, source, b.path) < 0:
+		t.Error("the case changes nothing")
 	}
 }
 
@@ -83,6 +110,8 @@ func keepDamaged(t *testing.T, source string) {
 // Findings are what a dump has to be excused for.
 type findings struct {
 	said     string  // by e2fsck of the source
+	exits    []int   // of e2fsck, for each of the options that it is asked with
+	reported string  // by the tool when it dumped the source
 	probes   []int64 // KiB read in search of a superblock, where none is
 	clones   []int64 // KiB that e2fsck copies so that two files no longer share them
 	cut      []int64 // KiB that e2fsck zeroes the end of, where a file is cut off
@@ -106,7 +135,10 @@ func judgeDamaged(t *testing.T, tool testfs.Tool, b *base, source string, option
 	t.Helper()
 	dir := testfs.TempDir(t)
 	image, restored := filepath.Join(dir, "meta.qcow2"), filepath.Join(dir, "restored.img")
-	tool.Dump(t, source, image)
+	dumped := tool.Run(t, "-Q", source, image)
+	if dumped.Exit != 0 {
+		t.Fatalf("e2qcow -Q: exit %d\n%s", dumped.Exit, dumped.Stderr)
+	}
 	if v := testfs.QemuCheck(t, image); v.Exit != 0 {
 		t.Errorf("qemu-img check: exit %d\n%s", v.Exit, v.Text)
 	}
@@ -129,10 +161,12 @@ func judgeDamaged(t *testing.T, tool testfs.Tool, b *base, source string, option
 		}
 	}
 
-	f := new(findings)
+	f := &findings{reported: dumped.Stderr}
 	read := make(map[int64]bool)
 	for _, option := range options {
-		f.said += f.sameStory(t, option, source, restored)
+		v := f.sameStory(t, option, source, restored)
+		f.said += v.Text
+		f.exits = append(f.exits, v.Exit)
 		traced := source
 		if option != "-fn" {
 			traced = testfs.Copy(t, source)
@@ -168,9 +202,9 @@ func inKiB(ranges []testfs.Range) []testfs.Range {
 }
 
 // sameStory checks that e2fsck says and does the same with source and restored
-// image, and returns what it says of the source. Where it is not of one mind
+// image, and returns its verdict on the source. Where it is not of one mind
 // about the source itself, only what it always says is compared.
-func (f *findings) sameStory(t *testing.T, option, source, restored string) string {
+func (f *findings) sameStory(t *testing.T, option, source, restored string) testfs.Verdict {
 	t.Helper()
 	ask := func(path string) testfs.Verdict {
 		if option != "-fn" { // which writes nothing
@@ -184,7 +218,7 @@ func (f *findings) sameStory(t *testing.T, option, source, restored string) stri
 	}
 	want, got := ask(source), ask(restored)
 	if want == got {
-		return want.Text
+		return want
 	}
 	lines := strings.Split(want.Text, "\n")
 	stable := slices.Repeat([]bool{true}, len(lines))
@@ -204,10 +238,10 @@ func (f *findings) sameStory(t *testing.T, option, source, restored string) stri
 			}
 		}
 		t.Logf("e2fsck %s is not of one mind about the source:\n%s", option, cmp.Diff(want, got))
-		return want.Text
+		return want
 	}
 	same(t, "e2fsck "+option, want, got)
-	return want.Text
+	return want
 }
 
 var addressRE = regexp.MustCompile(`0x[0-9a-f]+`)

@@ -1,6 +1,7 @@
 package main_test
 
 import (
+	"bytes"
 	"encoding/binary"
 	"fmt"
 	"hash/crc32"
@@ -25,7 +26,8 @@ type recipe struct {
 	rule     string
 	base     string
 	steps    []step
-	says     []string
+	says     []string        // by e2fsck or by the tool, of the damage
+	harmless string          // why neither minds the damage
 	fsck     []string        // options that e2fsck is asked with
 	allow    map[string]bool // what the dump needs no excuse for
 	contents int             // KiB of file contents that are parsed as structure
@@ -82,6 +84,8 @@ func parseRecipe(name, text string) (recipe, error) {
 			r.fsck = strings.Fields(value)
 		case "says":
 			r.says = append(r.says, value)
+		case "harmless":
+			r.harmless = value
 		case "allow":
 			switch value {
 			case "probes", "clones", "truncation", "relocation", "unstable":
@@ -99,8 +103,11 @@ func parseRecipe(name, text string) (recipe, error) {
 			return r, fmt.Errorf("unknown key %q", key)
 		}
 	}
-	if r.rule == "" || r.base == "" {
+	switch {
+	case r.rule == "" || r.base == "":
 		return r, fmt.Errorf("rule or base missing")
+	case r.harmless != "" && len(r.says) > 0:
+		return r, fmt.Errorf("damage that is reported is not harmless")
 	}
 	return r, nil
 }
@@ -337,6 +344,9 @@ func (c *cook) put(args string) {
 	default:
 		b = c.words(f[1], f[2:])
 	}
+	if end := at + int64(len(b)); end <= testfs.Size(c.t, c.path) && bytes.Equal(c.read(at, int64(len(b))), b) {
+		c.t.Fatalf("put %s: these bytes are there already", args)
+	}
 	c.write(b, at)
 }
 
@@ -411,7 +421,8 @@ func (c *cook) commit(args string) {
 	}
 	const (
 		tagAddRange, tagInode, tagTail, tagHead = 1, 6, 8, 9
-		journalMaxlen, journalFastCommits       = 0x10, 0x54 // in the journal's superblock
+		journalMaxlen, journalIncompat          = 0x10, 0x28 // in the journal's superblock
+		journalFastCommits, journalFastCommit   = 0x54, 0x20 // how many blocks, the feature
 	)
 	le := binary.LittleEndian
 	words := func(w ...int64) (b []byte) {
@@ -435,7 +446,13 @@ func (c *cook) commit(args string) {
 	tag(tagTail, int(c.layout().blockSize)-len(b)-4, words(transaction))
 	b = le.AppendUint32(b, crc32c(0, b))
 
-	super := c.read(c.place("data:<8>:0"), 1024)
-	first := binary.BigEndian.Uint32(super[journalMaxlen:]) - binary.BigEndian.Uint32(super[journalFastCommits:])
+	// The area is at the end of the journal; the kernel leaves its first block
+	// unused. Fast commits are replayed only if the journal has the feature.
+	at := c.place("data:<8>:0")
+	super := c.read(at, 1024)
+	be := binary.BigEndian
+	first := be.Uint32(super[journalMaxlen:]) - be.Uint32(super[journalFastCommits:]) + 1
+	be.PutUint32(super[journalIncompat:], be.Uint32(super[journalIncompat:])|journalFastCommit)
+	c.write(super, at)
 	c.write(b, c.place(fmt.Sprintf("data:<8>:%d", first)))
 }

@@ -259,17 +259,23 @@ func debugfsWrite(path string, commands []string) error {
 	return nil
 }
 
-// fsckRepair lets e2fsck correct and index the filesystem at path.
+// fsckRepair lets e2fsck correct and index the filesystem at path. What -D does
+// may leave the quota files wrong, so e2fsck is run until it finds no error.
 func fsckRepair(path string) error {
-	out, err := command("e2fsck", "-fyD", path).CombinedOutput()
-	var exit *exec.ExitError
-	if errors.As(err, &exit) && exit.ExitCode() == 1 { // errors were corrected
-		return nil
+	const tries = 3
+	options := "-fyD"
+	for range tries {
+		out, err := command("e2fsck", options, path).CombinedOutput()
+		var exit *exec.ExitError
+		if err == nil {
+			return nil
+		}
+		if !errors.As(err, &exit) || exit.ExitCode() != 1 { // 1: errors were corrected
+			return fmt.Errorf("e2fsck %s: %w\n%s", options, err, out)
+		}
+		options = "-fy"
 	}
-	if err != nil {
-		return fmt.Errorf("e2fsck -fyD: %w\n%s", err, out)
-	}
-	return nil
+	return fmt.Errorf("e2fsck corrects errors of %s each time it is run", path)
 }
 
 // command returns a command whose output does not depend on the language, the
