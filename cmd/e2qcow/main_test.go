@@ -13,7 +13,7 @@ import (
 // itself, which under that name is the tool, as it is under the name e2image.
 func TestMain(m *testing.M) {
 	called := filepath.Base(os.Args[0])
-	if called == name || called == e2image || freeze.IsChild(os.Args) {
+	if called == "e2qcow" || called == "e2image" || freeze.IsChild(os.Args) {
 		main()
 	}
 	os.Exit(withTool(m.Run))
@@ -28,7 +28,7 @@ func withTool(run func() int) int {
 	defer os.RemoveAll(dir)
 	self, err := os.Executable()
 	if err == nil {
-		err = os.Symlink(self, filepath.Join(dir, name))
+		err = os.Symlink(self, filepath.Join(dir, "e2qcow"))
 	}
 	if err == nil {
 		err = os.Setenv("PATH", dir+":"+os.Getenv("PATH")+":/usr/sbin:/sbin")

@@ -1,0 +1,160 @@
+// Package advise turns errors and numbers into text for people.
+//
+//	error ──► what happened; what to do about it
+//
+// An error of a package that knows what to do about it carries its own advice:
+//
+//	var errUsed = advise.New("is in use", "release it, or read it all the same with -f")
+//
+// A table holds the advice on errors of the libraries.
+package advise
+
+import (
+	"errors"
+	"io"
+	"io/fs"
+	"slices"
+
+	"golang.org/x/sys/unix"
+
+	"e2qcow/internal/e2i"
+	"e2qcow/internal/folder"
+	"e2qcow/internal/freeze"
+	"e2qcow/internal/move"
+	"e2qcow/internal/signature"
+	"e2qcow/internal/source"
+	"e2qcow/internal/spool"
+	"e2qcow/internal/storage"
+	"e2qcow/internal/target"
+	"e2qcow/qcow2"
+	"e2qcow/scan"
+)
+
+// New returns an error that says what happened, and carries what to do about it.
+func New(what, advice string) error { return &knownError{what, advice} }
+
+type knownError struct{ what, advice string }
+
+func (e *knownError) Error() string  { return e.what }
+func (e *knownError) Advice() string { return e.advice }
+
+// An adviser is an error that knows what to do about it.
+type adviser interface{ Advice() string }
+
+// Explain returns err in one line, followed by what to do about err.
+func Explain(err error) string {
+	if text := On(err); text != "" {
+		return err.Error() + "; " + text
+	}
+	return err.Error()
+}
+
+// On returns what to do about err, "" where nothing is known.
+func On(err error) string {
+	var (
+		known       adviser
+		unread      *scan.ReadError
+		corrupt     *qcow2.CorruptError
+		normal      *e2i.CorruptError
+		unsupported *qcow2.UnsupportedError
+		spooled     *spool.Error
+		changed     *move.ChangedError
+	)
+	switch {
+	case errors.As(err, &known):
+		return known.Advice()
+	case errors.As(err, &unread):
+		return "if there is a copy of the superblock elsewhere, name its block with -b and the block size with -B"
+	case errors.As(err, &corrupt) || errors.As(err, &normal):
+		return "the image is damaged or cut short; get it again"
+	case errors.As(err, &spooled):
+		return "name another folder with --spool-dir or TMPDIR"
+	case errors.As(err, &changed):
+		return "put it back as it was, from a copy; -f goes on all the same, and e2fsck -f has to follow at the new place"
+	case errors.As(err, &unsupported) && unsupported.BackingFile != "":
+		return "it is opened with --backing only, and only in the folder of the image"
+	case errors.As(err, &unsupported):
+		return "convert it with qemu-img convert first"
+	}
+	for _, a := range onLibraries {
+		if slices.ContainsFunc(a.errs, func(known error) bool { return errors.Is(err, known) }) {
+			return a.text
+		}
+	}
+	return ""
+}
+
+// onLibraries says what to do about errors of the libraries. The first entry
+// that fits counts.
+var onLibraries = []struct {
+	errs []error
+	text string
+}{
+	{[]error{freeze.ErrFrozen}, "thaw it (fsfreeze --unfreeze), or read it as it is with -f"},
+	{[]error{freeze.ErrUnsupported}, "unmount it, or read it all the same with -f: the image may then contradict itself"},
+	{[]error{freeze.ErrHidden}, "unmount what hides it"},
+	{[]error{freeze.ErrThawed}, "try again when nobody else freezes it"},
+	{[]error{freeze.ErrStalled}, "see that nothing that takes the image or the messages writes to it"},
+	{[]error{freeze.ErrKilled}, "try again"},
+	{[]error{target.ErrSame}, "name another target"},
+	{[]error{target.ErrUnknown}, "see that /proc and /sys are mounted, or name a new file"},
+	{[]error{folder.ErrDevices}, "see that its name is right"},
+	{[]error{folder.ErrForeign, folder.ErrLinked, folder.ErrLink}, "name another file"},
+	{[]error{folder.ErrNoName}, "name a file"},
+	{[]error{target.ErrMounted}, "unmount or release it first"},
+	{[]error{target.ErrHoldsFilesystem}, "see that source and target are not swapped; --overwrite writes over it"},
+	{[]error{target.ErrExists}, "see that source and target are not swapped; --overwrite replaces it"},
+	{[]error{e2i.ErrTooLarge}, "write a qcow2 image with -Q, which has no such bound"},
+	{[]error{e2i.ErrGroups}, "dump the filesystem with -Q, which has no such bound"},
+	{[]error{e2i.ErrNoTables}, "write a qcow2 image with -Q"},
+	{[]error{target.ErrNotJSON}, "name another file, or remove it first"},
+	{[]error{target.ErrOnlyCopy}, "name another file"},
+	{[]error{target.ErrDevice, target.ErrDirectory}, "name a file"},
+	{[]error{move.ErrNotJournal}, "name another file for the journal"},
+	{[]error{move.ErrOldJournal}, "finish the move with the version that began it, 0.1"},
+	{[]error{move.ErrFragmented}, "move it without a journal"},
+	{[]error{move.ErrOther, move.ErrShort}, "name the disk that was being moved on"},
+	{[]error{move.ErrStale}, "remove the journal and give the command again, with -o and -O: the move begins anew"},
+	{[]error{storage.ErrLocked}, "wait till it ends"},
+	{[]error{folder.ErrKind, folder.ErrExposed}, "name a regular file of your own that nobody else can write to"},
+	{[]error{target.ErrOffset}, "name a file or a device"},
+	{[]error{source.ErrTerminal}, "send an image through a pipe"},
+	{[]error{target.ErrTerminal}, "send it to a file or another program"},
+	{[]error{target.ErrStream}, "name a file or a block device"},
+	{[]error{target.ErrTooSmall}, "name a larger target"},
+	{[]error{source.ErrDirectory, source.ErrKind, source.ErrEmpty}, "name a device or a file that holds a filesystem"},
+	{[]error{unix.ENOSPC, unix.EDQUOT}, "make room or write elsewhere"},
+	{[]error{unix.EFBIG}, "name a target on another filesystem"},
+	{[]error{unix.EPIPE}, "whoever read it went away before the end"},
+	{[]error{io.ErrUnexpectedEOF}, "it is damaged or cut short; get it again"},
+	{[]error{fs.ErrPermission}, "check its permissions, or run as root"},
+}
+
+// OnContent says what to do where something else than an ext filesystem was
+// found, "" where nothing is known. The name is that of package signature.
+func OnContent(name string) string { return onContents[name] }
+
+var onContents = map[string]string{
+	signature.PartitionTable:   "name a partition of it with --partition",
+	"a LUKS container":         "open it with cryptsetup and name the device that appears",
+	"an LVM physical volume":   "name a logical volume of it",
+	"a member of a RAID array": "name the array",
+	"gzip data":                "decompress it first",
+	"xz data":                  "decompress it first",
+	"zstd data":                "decompress it first",
+	"bzip2 data":               "decompress it first",
+	"a zip archive":            "extract it first",
+	"a tar archive":            "extract it first",
+	"a VMDK image":             "convert it with qemu-img first",
+	"a VHDX image":             "convert it with qemu-img first",
+	"a VDI image":              "convert it with qemu-img first",
+	"a VHD image":              "convert it with qemu-img first",
+	"a QED image":              "convert it with qemu-img first",
+	"a Parallels image":        "convert it with qemu-img first",
+	"an Android sparse image":  "convert it with simg2img first",
+	"a partclone image":        "restore it with partclone.restore first",
+	"an EWF (E01) image":       "mount it with ewfmount first",
+	signature.QCOW2:            "restore it with -r first",
+	signature.Split:            "finish the move first, by -ra with its journal",
+	signature.Normal:           "it is read as one without --source-format=raw",
+}

@@ -1,0 +1,106 @@
+package app
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"math"
+	"sync"
+
+	"e2qcow/ext"
+	"e2qcow/qcow2"
+)
+
+// A Guest is the disk in a qcow2 image. The scan takes what it cannot read for
+// bad sectors; that the image contradicts itself is something else, and
+// remembered here.
+type Guest struct {
+	*qcow2.Image
+	stream *qcow2.Stream // the same, where it comes through a pipe; else nil
+	name   string        // of the source, for errors
+	behind []qcow2.Info  // the records of its backing files
+
+	mu  sync.Mutex
+	err error // the first such error
+}
+
+// ReadAt reads as io.ReaderAt does.
+func (g *Guest) ReadAt(p []byte, off int64) (int, error) {
+	n, err := g.Image.ReadAt(p, off)
+	return n, g.note(err)
+}
+
+// NextRun returns the next run as image.Image says.
+func (g *Guest) NextRun(off int64) (start, end int64, err error) {
+	start, end, err = g.Image.NextRun(off)
+	return start, end, g.note(err)
+}
+
+// NextData returns the next run as image.DataFinder says.
+func (g *Guest) NextData(off int64) (start, end int64, err error) {
+	start, end, err = g.Image.NextData(off)
+	return start, end, g.note(err)
+}
+
+// note remembers damage and names the source.
+func (g *Guest) note(err error) error {
+	if err == nil || errors.Is(err, io.EOF) {
+		return err
+	}
+	err = fmt.Errorf("%s: %w", g.name, err)
+	var corrupt *qcow2.CorruptError
+	if errors.As(err, &corrupt) || errors.Is(err, io.ErrUnexpectedEOF) {
+		g.mu.Lock()
+		if g.err == nil {
+			g.err = err
+		}
+		g.mu.Unlock()
+	}
+	return err
+}
+
+// damage returns the first error of the image itself; a nil guest has none.
+func (g *Guest) damage() error {
+	if g == nil {
+		return nil
+	}
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.err
+}
+
+// What an image holds, in the record of how the image was made.
+const (
+	Metadata  = "metadata"
+	AllData   = "all data"
+	Scrambled = "scrambled" // metadata without what is private
+	Undo      = "undo"      // what an installation was written over
+)
+
+// info returns the record of how the image was made, as far as it can be
+// believed; a nil guest has none. What a backing file lacks, the image lacks too,
+// and it is scrambled where a backing file is.
+func (g *Guest) info() (qcow2.Info, bool) {
+	if g == nil {
+		return qcow2.Info{}, false
+	}
+	i, ok := infoOf(g.Header())
+	for _, b := range g.behind {
+		if b.Mode == Scrambled {
+			i.Mode = Scrambled
+		}
+		i.Unreadable += min(b.Unreadable, math.MaxInt64-i.Unreadable)
+		ok = ok || b.Mode == Scrambled || b.Unreadable > 0
+	}
+	return i, ok
+}
+
+// infoOf returns the record in the header of an image, if it can be believed.
+func infoOf(h *qcow2.Header) (qcow2.Info, bool) {
+	i, ok := h.Info()
+	switch size := i.BlockSize; {
+	case !ok, i.Unreadable < 0, size != 0 && (size < ext.MinBlockSize || size > ext.MaxBlockSize || size&(size-1) != 0):
+		return qcow2.Info{}, false
+	}
+	return i, true
+}

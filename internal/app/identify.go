@@ -1,0 +1,211 @@
+package app
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+
+	"e2qcow/ext"
+	"e2qcow/image"
+	"e2qcow/internal/advise"
+	"e2qcow/internal/progress"
+	"e2qcow/internal/signature"
+	"e2qcow/scan"
+)
+
+// A Search says how a filesystem is looked for, and what for.
+type Search struct {
+	Scan      scan.Options
+	Place     Place // in the source
+	Force     bool  // features that are not known are no reason to end
+	Writes    bool  // what is found is written over something: every feature has to be known
+	Scrambles bool  // words are looked for: every layout has to be known
+}
+
+// Avoiding returns a search that does not read the ranges.
+func (o Search) Avoiding(bad []scan.Range) Search {
+	o.Scan.Bad = bad
+	return o
+}
+
+// WatchedBy returns a search that shows r what is read.
+func (o Search) WatchedBy(r *Scrambler) Search {
+	o.Scan = r.Watch(o.Scan)
+	return o
+}
+
+// Metadata scans the filesystem on p.
+func (o Search) Metadata(ctx context.Context, p *Part, shown *progress.Reporter) (*scan.Result, error) {
+	opt := o.Scan
+	opt.Progress = shown.Phase("scan", progress.Groups)
+	if o.Place.Offset == nil {
+		opt.BelieveBackup = func(block uint64, blockSize uint32) error { return o.otherwise(p, block, blockSize) }
+	}
+	res, err := scan.Scan(ctx, p.Disk, p.Disk.Size(), opt)
+	if choice := (*NotExtError)(nil); errors.As(err, &choice) {
+		return nil, choice
+	}
+	if errors.Is(err, scan.ErrNotExt) {
+		found, _, _ := signature.Find(p.Disk, p.Disk.Size())
+		if unread := (*scan.ReadError)(nil); found.Name != "" || !errors.As(err, &unread) {
+			return nil, o.notExt(p, found)
+		}
+	}
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", p.Name, err)
+	}
+	if err := o.checkFeatures(res.Super()); err != nil {
+		return nil, fmt.Errorf("%s: %w", p.Name, err)
+	}
+	return res, nil
+}
+
+// notExt says what there is on p in place of a filesystem.
+func (o Search) notExt(p *Part, found signature.Signature) error {
+	size := p.Disk.Size()
+	e := &NotExtError{Name: p.Name, found: found, superblock: o.Scan.Superblock, short: size < ext.SuperblockOffset+ext.SuperblockSize}
+	if found.Name == signature.Ext {
+		e.backup = firstBackup(p.Disk)
+	}
+	if e.superblock >= uint64(size)/uint64(max(o.Scan.BlockSize, ext.MinBlockSize)) {
+		e.size = size
+	}
+	if found.Name == signature.PartitionTable && !o.Place.Inside() {
+		e.partitions = extPartitions(p.Disk, p.SectorSize)
+	}
+	return e
+}
+
+// otherwise looks for a better explanation of a disk that has no primary
+// superblock, but a copy of one in a block: a *NotExtError that lists the
+// choices, or nil where the disk is a damaged filesystem. The copy may be left
+// from before the disk was partitioned, or be in a file on it.
+func (o Search) otherwise(p *Part, block uint64, blockSize uint32) error {
+	found, ok, err := signature.Find(p.Disk, p.Disk.Size())
+	if err != nil || !ok || found.Name == signature.Ext {
+		return nil //nolint:nilerr // what cannot be read explains nothing
+	}
+	e := &NotExtError{Name: p.Name, found: found, copyBlock: block, copySize: blockSize}
+	if found.Name == signature.PartitionTable && !o.Place.Inside() {
+		table, _, err := readPartitions(p.Disk, p.SectorSize)
+		if err != nil || !anyKnown(p.Disk, table) {
+			return nil //nolint:nilerr // a table that leads nowhere is no better
+		}
+		e.partitions = extPartitions(p.Disk, p.SectorSize)
+	}
+	return e
+}
+
+// A NotExtError says what there is in place of a filesystem.
+type NotExtError struct {
+	Name       string // of what was looked at
+	found      signature.Signature
+	superblock uint64 // the block where one was asked for, or 0
+	size       int64  // of what was looked at, if that block lies behind it; else 0
+	partitions string // that hold one; "" where none were looked for
+	backup     string // where the primary superblock says that the first copy is
+	short      bool   // it ends within the superblock
+	copyBlock  uint64 // where a copy of a superblock is, or 0
+	copySize   uint32 // the block size that the copy says, bytes
+}
+
+func (e *NotExtError) Error() string {
+	isExt := e.found.Name == signature.Ext
+	switch {
+	case isExt && e.superblock == 0 && e.short:
+		return e.Name + ": ends within the superblock of an ext2, ext3 or ext4 filesystem"
+	case isExt && e.superblock == 0:
+		return e.Name + ": the superblock was not read; see whether the map of --bad-map is the right one"
+	}
+	if isExt && e.size == 0 {
+		return fmt.Sprintf("%s: no copy of the superblock is in block %d", e.Name, e.superblock)
+	}
+	text := e.Name + ": no ext2, ext3 or ext4 filesystem found"
+	if e.superblock != 0 {
+		text += fmt.Sprintf(" by the superblock in block %d", e.superblock)
+	}
+	if e.superblock != 0 && e.size != 0 {
+		return text + ", which lies behind the end, byte " + fmt.Sprint(e.size)
+	}
+	if e.found.Name != "" {
+		text += "; it looks like " + e.found.Name
+	}
+	if e.copyBlock != 0 {
+		text += fmt.Sprintf(", and a copy of an ext superblock is in block %d", e.copyBlock)
+	}
+	return text
+}
+
+func (e *NotExtError) Unwrap() error { return scan.ErrNotExt }
+
+// Advice returns what can be done, "" where nothing is known.
+func (e *NotExtError) Advice() string {
+	if e.found.Name == signature.Ext {
+		return e.backup
+	}
+	var list []string
+	if e.partitions != "" {
+		list = append(list, e.partitions)
+	} else if text := advise.OnContent(e.found.Name); text != "" {
+		list = append(list, text)
+	}
+	if e.copyBlock != 0 {
+		list = append(list, fmt.Sprintf("-b %d -B %d takes the whole for a damaged ext filesystem", e.copyBlock, e.copySize))
+	}
+	return strings.Join(list, "; ")
+}
+
+// firstBackup says what to do where a block that holds no copy was named, and
+// the primary superblock is there: where that says that the first copy is.
+func firstBackup(d image.Image) string {
+	const without = "leave -b out to go by the primary superblock"
+	sb := SuperblockAt(d)
+	if sb == nil {
+		return ""
+	}
+	geo, err := sb.Geometry()
+	if err != nil {
+		return without
+	}
+	group, ok := geo.NextSuper(1)
+	if !ok {
+		return without + ", which says that there are no copies"
+	}
+	return fmt.Sprintf("%s; it says that the first copy is in block %d (-b %[2]d -B %d)", without, geo.SuperBlock(group), geo.BlockSize)
+}
+
+// Features of a filesystem that are not decoded.
+var (
+	errUnknownFeature = advise.New("the filesystem has a feature that this program does not know",
+		"a newer version may know it; -f goes on all the same, and what depends on it may be wrong")
+	errOtherLayout = advise.New("the filesystem has a feature whose layout is not decoded", "without -s it is dumped as it is")
+)
+
+// checkFeatures refuses features that a dump can do without, but not a clone, a
+// move, an installation or scrambling, which need to know each structure.
+func (o Search) checkFeatures(sb *ext.Superblock) error {
+	if sb == nil {
+		return nil
+	}
+	incompat, roCompat := sb.UnknownFeatures()
+	if o.Scrambles {
+		// Words would stay where a structure of that layout has them.
+		for _, name := range incompat {
+			if !strings.HasPrefix(name, "incompat ") {
+				return fmt.Errorf("%w: %s", errOtherLayout, name)
+			}
+		}
+	}
+	list := incompat
+	if o.Writes {
+		list = append(list, roCompat...)
+	}
+	if len(list) == 0 || o.Force || !o.Writes && !o.Scrambles {
+		return nil
+	}
+	return fmt.Errorf("%w: %s", errUnknownFeature, strings.Join(list, ", "))
+}
+
+// ErrNoSuperblock says that there is nothing to find tables by.
+var ErrNoSuperblock = advise.New("has no superblock that can be believed", "write a qcow2 image with -Q, which takes what there is")

@@ -1,0 +1,341 @@
+package app
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+
+	"e2qcow/ext"
+	"e2qcow/image"
+	"e2qcow/internal/advise"
+	"e2qcow/internal/e2i"
+	"e2qcow/internal/ordered"
+	"e2qcow/internal/progress"
+	"e2qcow/internal/source"
+	"e2qcow/internal/spool"
+	"e2qcow/internal/storage"
+	"e2qcow/qcow2"
+)
+
+// A Format is what a source is taken for.
+type Format uint8
+
+// The formats of sources.
+const (
+	FormatAny    Format = iota // whichever its first bytes say
+	FormatRaw                  // a disk, byte for byte
+	FormatQCOW2                // a qcow2 image of a disk
+	FormatNormal               // a normal image of e2image
+)
+
+// A Source says what is read, and how.
+type Source struct {
+	Name    string // a file, a device or "-"
+	Format  Format
+	Backing bool // the backing files of a qcow2 image are opened
+	Stream  bool // a qcow2 image that comes through a pipe is read once, in order
+	Force   bool // an image that contradicts itself is read all the same
+	Direct  source.DirectMode
+	Spool   spool.Options // of pipes
+	Threads int           // 0 for as many as there are CPUs
+}
+
+// An Input is an open source, and the disk in it.
+type Input struct {
+	Src    *source.Source
+	Guest  *Guest         // nil where the source is no qcow2 image
+	Normal *e2i.Image     // nil where the source is no normal image
+	Region storage.Region // of the source and its backing files
+
+	backing []*source.Source // files behind the source
+	behind  []qcow2.Info     // how these say that they were made
+	notes   []string         // what is to be said about the image
+	opened  []openedImage    // the qcow2 image and those behind it
+}
+
+// Open opens a source, and says what is to be said about it.
+func (s *Session) Open(ctx context.Context, o Source, shown *progress.Reporter) (*Input, error) {
+	src, err := source.Open(ctx, o.Name)
+	if err != nil {
+		return nil, err
+	}
+	in := &Input{Src: src, Region: src.Region()}
+	if err := src.SetDirect(o.Direct); err != nil {
+		s.Say("%v; it is read through the cache", err)
+	}
+	err = s.examine(ctx, in, o, shown)
+	if err == nil {
+		err = in.verify(ctx, o.Force)
+	}
+	if err != nil {
+		in.Close()
+		return nil, err
+	}
+	for _, note := range in.notes {
+		s.Say("%s: %s", src.Name(), note)
+	}
+	return in, nil
+}
+
+// OpenDisk opens a source as a disk, whatever its first bytes look like.
+func OpenDisk(ctx context.Context, name string) (*Input, error) {
+	src, err := source.Open(ctx, name)
+	if err != nil {
+		return nil, err
+	}
+	return &Input{Src: src, Region: src.Region()}, nil
+}
+
+// errContradicts says that an image cannot be believed.
+var errContradicts = advise.New("the image contradicts itself",
+	"get it again; if it is the only copy, -f reads it as its tables say, and the bytes may be wrong")
+
+// verify compares the tables of the qcow2 images with their refcounts. A
+// contradiction is an error, with force a note.
+func (in *Input) verify(ctx context.Context, force bool) error {
+	for _, o := range in.opened {
+		err := o.img.Verify(ctx)
+		if err == nil {
+			continue
+		}
+		if corrupt := (*qcow2.CorruptError)(nil); errors.As(err, &corrupt) {
+			err = fmt.Errorf("%w: %w", errContradicts, err)
+		}
+		err = fmt.Errorf("%s: %w", o.name, err)
+		if !force || ctx.Err() != nil {
+			return err
+		}
+		in.notes = append(in.notes, err.Error())
+	}
+	return nil
+}
+
+// An openedImage is a qcow2 image, or a backing file that is one.
+type openedImage struct {
+	name string
+	img  *qcow2.Image
+}
+
+// Close closes the source and its backing files.
+func (in *Input) Close() {
+	if in.IsStream() {
+		in.Guest.stream.Close()
+	}
+	for _, b := range in.backing {
+		b.Close()
+	}
+	in.Src.Close()
+}
+
+// Drain reads a pipe to its end, so that the program which writes to the pipe
+// does not fail for what is behind the image.
+func (in *Input) Drain() {
+	if in.IsStream() {
+		_ = in.Guest.stream.Drain() // the image is whole
+	}
+}
+
+// IsStream reports whether the source is a qcow2 image that can be read once, in
+// order.
+func (in *Input) IsStream() bool { return in.Guest != nil && in.Guest.stream != nil }
+
+// Disk returns the disk that the source holds or is.
+func (in *Input) Disk() image.Image {
+	switch {
+	case in.Guest != nil:
+		return in.Guest
+	case in.Normal != nil:
+		return in.Normal
+	}
+	return in.Src
+}
+
+// Damage returns the first contradiction that was met while the image was read.
+func (in *Input) Damage() error { return in.Guest.damage() }
+
+// Made returns the record of how a qcow2 image was made.
+func (in *Input) Made() (qcow2.Info, bool) { return in.Guest.info() }
+
+// BlockSize returns the size of the pieces that the runs of the disk are made
+// of, 0 where that is not known.
+func (in *Input) BlockSize() int {
+	if i, ok := in.Made(); ok && i.BlockSize != 0 {
+		return int(i.BlockSize)
+	}
+	if in.Normal != nil {
+		return int(in.Normal.Superblock().BlockSize())
+	}
+	return 0
+}
+
+// Scrambled reports whether the source is an image whose record says that it is
+// scrambled.
+func (in *Input) Scrambled() bool {
+	i, _ := in.Made()
+	return i.Mode == Scrambled || in.Normal != nil && in.Normal.Origin().Scrambled
+}
+
+// IsForeignFilesystem reports whether the source is a qcow2 image that this tool
+// did not make, of a disk that begins with an ext filesystem.
+func (in *Input) IsForeignFilesystem() bool {
+	_, ours := in.Made()
+	return in.Guest != nil && !ours && SuperblockAt(in.Guest) != nil
+}
+
+// SuperblockAt returns the primary superblock on a disk, nil where none can be
+// read.
+func SuperblockAt(disk io.ReaderAt) *ext.Superblock {
+	b := make([]byte, ext.SuperblockSize)
+	n, _ := disk.ReadAt(b, ext.SuperblockOffset)
+	sb, err := ext.DecodeSuperblock(b[:n])
+	if err != nil {
+		return nil
+	}
+	return sb
+}
+
+// examine finds out what the source is, and opens the image in it.
+func (s *Session) examine(ctx context.Context, in *Input, o Source, shown *progress.Reporter) error {
+	f, err := in.format(o.Format)
+	if err != nil {
+		return err
+	}
+	if !in.Src.IsPipe() {
+		return in.open(f, o)
+	}
+	if o.Backing {
+		return Usagef("option --backing concerns files beside the source, and %s has none", in.Src.Name())
+	}
+	if f == FormatQCOW2 && o.Stream {
+		return in.openStream(o)
+	}
+	s.Say("%s is read to its end first, into memory and a temporary file in %s", in.Src.Name(), o.Spool.Folder())
+	if err := in.Src.Spool(ctx, o.Spool, shown.Phase("spool", progress.Bytes)); err != nil {
+		return err
+	}
+	return in.open(f, o)
+}
+
+// format finds out by its first bytes what the source is, if asked says nothing.
+func (in *Input) format(asked Format) (Format, error) {
+	head, err := in.Src.Head(HeadSize)
+	f := asked
+	switch {
+	case err != nil && (in.Src.IsPipe() || f == FormatQCOW2 || f == FormatNormal || hasMagic(head) || e2i.Is(head)):
+		return f, err
+	case err != nil && f == FormatAny:
+		// A dying disk: the scan makes the most of it.
+		f = FormatRaw
+		in.notes = append(in.notes, fmt.Sprintf("its start cannot be read, so it is taken for a disk: %v", err))
+	case f == FormatAny:
+		if f, err = FormatOf(head); err != nil {
+			return f, fmt.Errorf("%s %w", in.Src.Name(), err)
+		}
+	}
+	if f == FormatQCOW2 && !hasMagic(head) {
+		return f, fmt.Errorf("%s: %w", in.Src.Name(), qcow2.ErrNotQcow2)
+	}
+	return f, nil
+}
+
+// open opens the image of that format that the source is.
+func (in *Input) open(f Format, o Source) error {
+	switch f {
+	case FormatNormal:
+		var err error
+		if in.Normal, err = e2i.Open(in.Src, in.Src.Size()); err != nil {
+			return fmt.Errorf("%s: %w", in.Src.Name(), err)
+		}
+	case FormatQCOW2:
+		return in.openQCOW2(o)
+	}
+	return nil
+}
+
+func (in *Input) openQCOW2(o Source) error {
+	name := in.Src.Name()
+	opt := qcow2.OpenOptions{}
+	if o.Backing {
+		folder, err := openFolder(name)
+		if err != nil {
+			return err
+		}
+		defer folder.Close()
+		opt.Backing = in.backingOpener(folder, ".", 1)
+	}
+	img, err := qcow2.Open(in.Src, in.Src.Size(), opt)
+	if err != nil {
+		return fmt.Errorf("%s: %w", name, err)
+	}
+	in.notes = append(in.notes, img.Notes()...)
+	in.opened = append(in.opened, openedImage{name, img})
+	in.Guest = &Guest{Image: img, name: name, behind: in.behind}
+	return nil
+}
+
+// openStream opens the image that comes through a pipe.
+func (in *Input) openStream(o Source) error {
+	r := &endSeen{r: in.Src}
+	img, err := qcow2.OpenStream(r, qcow2.OpenOptions{
+		Window: int64(o.Threads) * 4 * ordered.DefaultChunkSize,
+		Spool:  o.Spool,
+	})
+	if err != nil {
+		return fmt.Errorf("%s: %w", in.Src.Name(), err)
+	}
+	if r.end {
+		in.notes = append(in.notes, fmt.Sprintf("the image was read to its end first, into memory and a temporary file in %s: "+
+			"its tables do not stand before its data", o.Spool.Folder()))
+	}
+	in.notes = append(in.notes, img.Notes()...)
+	in.opened = append(in.opened, openedImage{in.Src.Name(), img.Image})
+	in.Guest = &Guest{Image: img.Image, stream: img, name: in.Src.Name()}
+	return nil
+}
+
+// An endSeen knows whether the end was read.
+type endSeen struct {
+	r   io.Reader
+	end bool
+}
+
+func (e *endSeen) Read(p []byte) (int, error) {
+	n, err := e.r.Read(p)
+	e.end = e.end || errors.Is(err, io.EOF)
+	return n, err
+}
+
+// HeadSize is how many bytes of a source tell its format.
+const HeadSize = ext.SuperblockOffset + ext.SuperblockSize
+
+// What may be an image or a disk.
+var (
+	errAmbiguous = advise.New("begins as a qcow2 image and holds an ext superblock",
+		"say which it is with --source-format=raw or --source-format=qcow2")
+	errAmbiguousNormal = advise.New("begins as a normal image of e2image and holds an ext superblock of its own",
+		"say which it is with --source-format=raw or --source-format=e2image")
+)
+
+// FormatOf tells by its first bytes what a source is. Whoever may write to a
+// disk can make the disk look like a qcow2 image; whoever sends an image can
+// make the image look like a filesystem.
+func FormatOf(head []byte) (Format, error) {
+	disk := len(head) == HeadSize && ext.IsSuperblock(head[ext.SuperblockOffset:])
+	switch {
+	case hasMagic(head) && disk:
+		return FormatAny, errAmbiguous
+	case hasMagic(head):
+		return FormatQCOW2, nil
+	case e2i.Is(head) && disk && !e2i.OwnsSuperblock(head):
+		return FormatAny, errAmbiguousNormal
+	case e2i.Is(head):
+		return FormatNormal, nil
+	}
+	return FormatRaw, nil
+}
+
+func hasMagic(head []byte) bool {
+	return len(head) >= 4 && binary.BigEndian.Uint32(head) == 'Q'<<24|'F'<<16|'I'<<8|0xfb
+}

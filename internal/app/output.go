@@ -1,0 +1,201 @@
+package app
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+
+	"e2qcow/internal/target"
+)
+
+// An Output is the target of a command, and the files that appear beside the
+// target.
+type Output struct {
+	Target *target.Target // nil where a dry run would write to standard output
+	Record Beside         // of --json
+	Names  Beside         // of --scramble-map
+
+	s      *Session
+	dryRun bool
+}
+
+// Output takes charge of an open target: the target is closed when the process
+// has to end, and errors say what they leave of it. If a part of the image stays
+// on the target, the command again writes all of it.
+func (s *Session) Output(t *target.Target, dryRun bool, again string) *Output {
+	o := &Output{Target: t, s: s, dryRun: dryRun}
+	if t == nil || dryRun {
+		return o
+	}
+	s.Guard(t.Close)
+	switch {
+	case t.Replaces():
+		s.AtStake(t.Name()+" is as it was", false)
+	case !t.KeepsPart():
+		s.AtStake("nothing usable is left", false)
+	default:
+		s.StakeOn(func() (string, bool) {
+			if !t.Touched() {
+				return t.Name() + " is as it was", false
+			}
+			return fmt.Sprintf("%s holds a part of the image, over what was there: %s writes all of it", t.Name(), again), true
+		})
+	}
+	return o
+}
+
+// InPlace is Output for a target that is written in place. The command says itself
+// what errors leave of such a target.
+func (s *Session) InPlace(t *target.Target, dryRun bool) *Output {
+	return &Output{Target: t, s: s, dryRun: dryRun}
+}
+
+// Close gives up what was opened to be written and not committed.
+func (o *Output) Close() {
+	if o.Target != nil {
+		o.Target.Close()
+	}
+	o.Record.Close()
+	o.Names.Close()
+}
+
+// A Beside is a file that goes with a target: it appears when it is whole. Or it
+// is a stream. The zero Beside is nowhere.
+type Beside struct{ to *target.Target }
+
+// OpenRecord opens where the JSON record goes, nowhere if name is "".
+func (o *Output) OpenRecord(ctx context.Context, name string, in *Input) (err error) {
+	if name == "" {
+		return nil
+	}
+	if o.Record, err = o.openBeside(ctx, "json", name, in, target.Options{Format: target.JSON}); err == nil {
+		o.s.Guard(o.Record.Close)
+	}
+	return err
+}
+
+// OpenNames opens where old and new names go, nowhere if name is "".
+func (o *Output) OpenNames(ctx context.Context, name string, in *Input, overwrite bool) (err error) {
+	if name == "" {
+		return nil
+	}
+	if o.Names, err = o.openBeside(ctx, "scramble-map", name, in, target.Options{Format: target.Names, Overwrite: overwrite}); err != nil {
+		return err
+	}
+	o.s.Guard(o.Names.Close)
+	if o.Record.to != nil && o.Names.to.Is(o.Record.to) {
+		return Usagef("option --scramble-map: %s is the record", o.Names.to.Name())
+	}
+	return nil
+}
+
+// openBeside opens the file that an option names. It is neither the source nor
+// the target.
+func (o *Output) openBeside(ctx context.Context, option, name string, in *Input, opt target.Options) (Beside, error) {
+	opt.Source = in.Region
+	t, err := target.Open(ctx, name, opt)
+	if err != nil {
+		return Beside{}, err
+	}
+	if o.Target != nil && t.Is(o.Target) {
+		t.Close()
+		return Beside{}, Usagef("option --%s: %s is the image", option, t.Name())
+	}
+	return Beside{t}, nil
+}
+
+// Is reports whether t is the file.
+func (b Beside) Is(t *target.Target) bool { return b.to != nil && t.Is(b.to) }
+
+// settle has the file reach the disk.
+func (b Beside) settle() error {
+	if b.to == nil {
+		return nil
+	}
+	return b.to.Settle()
+}
+
+// Commit has the file appear.
+func (b Beside) Commit() error {
+	if b.to == nil {
+		return nil
+	}
+	return b.to.Commit()
+}
+
+// Close gives up a file that was not committed.
+func (b Beside) Close() {
+	if b.to != nil {
+		b.to.Close()
+	}
+}
+
+// Writings returns what is written while a filesystem is frozen.
+func (o *Output) Writings() []Writing {
+	var list []Writing
+	if o.dryRun {
+		list = append(list, StdoutWriting()) // has the list of blocks
+	} else {
+		list = append(list, Writing{o.Target.Name(), o.Target.On})
+	}
+	for _, b := range []Beside{o.Record, o.Names} {
+		if b.to != nil {
+			list = append(list, Writing{b.to.Name(), b.to.On})
+		}
+	}
+	return list
+}
+
+// A DoneError says of a target that is complete what was not done beside the
+// target.
+type DoneError struct {
+	name string // of the target
+	err  error
+}
+
+func (e *DoneError) Error() string { return fmt.Sprintf("%s is complete, but %v", e.name, e.err) }
+
+func (e *DoneError) Unwrap() error { return e.err }
+
+// Commit has the target and what goes with it appear. All are on the disk
+// before, so that a lack of room for one leaves none. Once the target is
+// complete, an error is a *DoneError.
+func (o *Output) Commit() error {
+	if err := o.Record.settle(); err != nil {
+		return err
+	}
+	if o.Target == nil || o.dryRun {
+		return cmp.Or(o.Record.Commit(), o.Names.Commit())
+	}
+	if err := o.Target.Settle(); err != nil {
+		return err
+	}
+	err := o.Target.Commit()
+	if unsynced := (*target.SyncError)(nil); err != nil && !errors.As(err, &unsynced) {
+		return err
+	}
+	o.s.Release()
+	for _, beside := range []Beside{o.Record, o.Names} {
+		if e := beside.Commit(); e != nil {
+			err = cmp.Or(err, fmt.Errorf("not what goes with it: %s: %w", beside.to.Name(), e))
+		}
+	}
+	if err != nil {
+		return &DoneError{o.Target.Name(), err}
+	}
+	return nil
+}
+
+// CommitRecord has the record appear beside a target that is complete already.
+func (o *Output) CommitRecord(d Done) error {
+	err := o.WriteRecord(d, nil)
+	if err == nil {
+		err = o.Record.Commit()
+	}
+	if err != nil {
+		o.s.Release()
+		return &DoneError{o.Target.Name(), fmt.Errorf("not what goes with it: %w", err)}
+	}
+	return nil
+}

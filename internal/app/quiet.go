@@ -1,0 +1,61 @@
+package app
+
+import (
+	"fmt"
+
+	"e2qcow/internal/advise"
+	"e2qcow/internal/storage"
+	"e2qcow/internal/target"
+)
+
+// Why a source is refused without -f: the source changes while it is read, or may.
+var (
+	errSourceMounted = advise.New("is mounted read-write",
+		"unmount it, or freeze it with --freeze, or read it all the same with -f: the image may then contradict itself")
+	errSourceUnfrozen = advise.New("is mounted read-write", // and cannot be frozen
+		"unmount it, or read it all the same with -f: the image may then contradict itself")
+	errSourceUsed = advise.New("is in use",
+		"release it, or read it all the same with -f: the image may then contradict itself")
+	errMountsUnknown = advise.New("may be mounted", "if you know that it is not, read it with -f")
+)
+
+// A Quiet says which use of a source is allowed while the source is read.
+type Quiet struct {
+	Forced  bool // every use is allowed, and said
+	Freeze  bool // the filesystem will be frozen: it may be mounted
+	Mounted bool // it may be mounted, which is said: a normal image is made of filesystems in use, every week
+	Unused  bool // no use is allowed, not even one that only reads
+	Image   bool // the source is an image: freezing is no way out
+}
+
+// CheckQuiet refuses a source that may change while it is read.
+func (s *Session) CheckQuiet(in *Input, q Quiet) error {
+	uses, err := in.Region.Uses()
+	if err != nil && q.Forced {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("%s %w: %w", in.Src.Name(), errMountsUnknown, err)
+	}
+	for _, u := range uses {
+		var why error
+		switch {
+		case q.Unused && !q.Forced:
+			why = target.ErrMounted
+		case !u.Writable, q.Freeze && u.Kind == storage.Mounted:
+			continue
+		case u.Kind == storage.Mounted && !q.Image:
+			why = errSourceMounted
+		case u.Kind == storage.Mounted || u.Kind == storage.Elsewhere:
+			why = errSourceUnfrozen
+		default:
+			why = errSourceUsed
+		}
+		if q.Forced || u.Kind == storage.Mounted && q.Mounted {
+			s.Say("%s %v (%v): the image may contradict itself", in.Src.Name(), why, u)
+			continue
+		}
+		return fmt.Errorf("%s %w (%v)", in.Src.Name(), why, u)
+	}
+	return nil
+}

@@ -1,0 +1,151 @@
+package app
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/dustin/go-humanize"
+	"github.com/dustin/go-humanize/english"
+
+	"e2qcow/internal/advise"
+	"e2qcow/internal/target"
+	"e2qcow/scan"
+)
+
+// ErrUnreadable says that the work is done but for metadata that could not be
+// read, which the report has listed.
+var ErrUnreadable = errors.New("some metadata could not be read")
+
+// SayFound says what damage a scan found, and what could not be read: now, or
+// when the image was made that is the source. The result is nil where nothing
+// was scanned. It returns ErrUnreadable where a scan lacks something.
+func (s *Session) SayFound(in *Input, res *scan.Result) error {
+	var err error
+	if res != nil {
+		s.SayProblems(res.Problems())
+		err = s.sayUnreadable(res.Unreadable())
+	}
+	if i, ok := in.Made(); ok && i.Unreadable > 0 {
+		s.Say("%s lacks what could not be read when it was made, %s: zero in this image", in.Src.Name(), advise.Count(i.Unreadable, "block"))
+		if res != nil {
+			err = ErrUnreadable
+		}
+	}
+	return err
+}
+
+// Summary returns the measures of what was read and written.
+func (d Done) Summary() string {
+	var parts []string
+	if d.Scan != nil {
+		if sb := d.Scan.Super(); sb != nil {
+			parts = append(parts, "filesystem "+advise.Size(sb.BlocksCount(), uint64(sb.BlockSize())))
+		}
+		parts = append(parts, "metadata "+humanize.IBytes(uint64(d.Scan.MetadataBytes())))
+		if d.Files {
+			parts = append(parts, "contents "+humanize.IBytes(uint64(d.Scan.UsedBytes()-d.Scan.MetadataBytes())))
+		}
+	}
+	image := "image " + humanize.IBytes(uint64(d.ImageBytes))
+	if d.DataBytes < d.ImageBytes {
+		image += fmt.Sprintf(" with %s of data", humanize.IBytes(uint64(d.DataBytes)))
+	}
+	if d.Same != nil {
+		image += fmt.Sprintf(" (%s written, %s there already)", advise.Count(*d.Written, "block"), advise.Comma(*d.Same))
+	}
+	return strings.Join(append(parts, image, d.Took().String()), ", ")
+}
+
+// Took returns the time since the start, for people.
+func (d Done) Took() time.Duration { return time.Since(d.Started).Round(time.Millisecond) }
+
+// SayBehind says what lies behind a raw image of n bytes on a longer device:
+// programs that look at the end of a device still find there what they knew.
+func (s *Session) SayBehind(t *target.Target, n int64) {
+	if t.Kind() == target.Device && t.Size() > n {
+		s.Say("%s is longer than the image: from byte %d on it is as it was", t.Name(), n)
+	}
+}
+
+// SayNames says what a dump of metadata gives away of the users of the
+// filesystem. The option is that of the scan.
+func (s *Session) SayNames(res *scan.Result, journal scan.JournalMode) {
+	places := []string{"in inodes"}
+	if journal != scan.JournalNone && res.Map.Blocks(scan.Journal) > 0 {
+		places = append(places, "in the journal")
+	}
+	if res.Map.Blocks(scan.Claimed) > 0 {
+		places = append(places, "by damage taken for structure")
+	}
+	s.Say("the image holds the names of files, their attributes, and contents that are %s; -s leaves them out", english.WordSeries(places, "or"))
+}
+
+// SayScrambled says that the image is scrambled: by r, or as the source was where
+// r is nil. It reports whether the image is. A raw image cannot record that.
+func (s *Session) SayScrambled(in *Input, r *Scrambler, raw bool) bool {
+	unrecorded := ""
+	if raw {
+		unrecorded = "; a raw image cannot record that: install none of it with -I"
+	}
+	switch {
+	case r != nil && r.view != nil:
+		s.Say("%s%s", r.Summary(), unrecorded)
+	case in.Scrambled():
+		s.Say("%s is scrambled, and so is what was made of it%s", in.Src.Name(), unrecorded)
+	default:
+		return false
+	}
+	return true
+}
+
+// SayProblems names the damage found, a line for each kind.
+func (s *Session) SayProblems(problems []scan.Problem) {
+	for _, p := range problems {
+		if p.Kind == scan.UnknownFeature {
+			s.Say("%s: what depends on it may be missing or wrong", p)
+			continue
+		}
+		if p.Count > 1 {
+			s.Say("damage: %s (the first of %s)", problem(p), advise.Comma(p.Count))
+		} else {
+			s.Say("damage: %s", problem(p))
+		}
+	}
+}
+
+// problem returns damage in words. What is wrong often names the kind of damage
+// itself.
+func problem(p scan.Problem) string {
+	kind, text := p.Kind.String(), p.String()
+	if rest, ok := strings.CutPrefix(text, kind+": "); ok && strings.HasPrefix(rest, kind) {
+		return rest
+	}
+	return text
+}
+
+// maxRanges is how many ranges a person is told of.
+const maxRanges = 8
+
+// sayUnreadable lists what could not be read and is zero in the image.
+func (s *Session) sayUnreadable(ranges []scan.Range) error {
+	if len(ranges) == 0 {
+		return nil
+	}
+	var (
+		total int64
+		list  []string
+	)
+	for i, r := range ranges {
+		total += r.End - r.Start
+		if i < maxRanges {
+			list = append(list, fmt.Sprintf("%d-%d", r.Start, r.End-1))
+		}
+	}
+	if more := len(ranges) - len(list); more > 0 {
+		list = append(list, fmt.Sprintf("%d more", more))
+	}
+	s.Say("%s of metadata could not be read and are zero in the image: bytes %s", humanize.IBytes(uint64(total)), strings.Join(list, ", "))
+	return ErrUnreadable
+}

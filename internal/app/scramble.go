@@ -1,0 +1,136 @@
+package app
+
+import (
+	"bufio"
+	"context"
+	"encoding/hex"
+	"encoding/json"
+	"fmt"
+	"strings"
+	"unicode/utf8"
+
+	"e2qcow/image"
+	"e2qcow/internal/advise"
+	"e2qcow/scan"
+	"e2qcow/scan/scrub"
+)
+
+// A Scramble says how what is private is replaced. The zero Scramble replaces
+// nothing.
+type Scramble struct {
+	Options *scrub.Options // nil where nothing is replaced
+	Salt    []byte         // that the key was derived with; nil for a random key
+}
+
+// On reports whether anything is replaced.
+func (s Scramble) On() bool { return s.Options != nil }
+
+// SaltText returns the salt as it is recorded, "" where there is none.
+func (s Scramble) SaltText() string { return hex.EncodeToString(s.Salt) }
+
+// A Scrambler scrambles what one scan finds. A nil Scrambler changes nothing.
+type Scrambler struct {
+	how   Scramble
+	index *scrub.Index
+	view  *scrub.View // nil before Image
+}
+
+// Begin returns a Scrambler, nil where nothing is replaced.
+func (s Scramble) Begin() *Scrambler {
+	if !s.On() {
+		return nil
+	}
+	return &Scrambler{how: s, index: scrub.NewIndex(*s.Options)}
+}
+
+// Watch returns the options of a scan that shows the scrambler what is read. Of
+// the journal only what recovery reads is left.
+func (r *Scrambler) Watch(opt scan.Options) scan.Options {
+	if r == nil {
+		return opt
+	}
+	opt.Visit = r.index.Visit
+	if opt.Journal == scan.JournalWhole {
+		opt.Journal = scan.JournalLive
+	}
+	return opt
+}
+
+// Image returns the image of what the scan found, which messages call name.
+func (r *Scrambler) Image(ctx context.Context, res *scan.Result, name string) (image.Image, error) {
+	if r == nil {
+		return res.View(), nil
+	}
+	view, err := r.index.View(ctx, res)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", name, err)
+	}
+	r.view = view
+	return view, nil
+}
+
+// Summary says what is left of the filesystem's names, and what was given up.
+func (r *Scrambler) Summary() string {
+	sum := r.view.Summary()
+	parts := []string{"scrambled: the image holds no names, targets or values of the source, but the shape of its tree, sizes, times and owners"}
+	if r.how.Options.Unverified {
+		parts = append(parts, "it was not searched for words that are left")
+	}
+	if r.how.Salt != nil {
+		parts = append(parts, fmt.Sprintf("--scramble-salt %s with the same key draws the same words", r.how.SaltText()))
+	}
+	if sum.Unsound > 0 {
+		parts = append(parts, fmt.Sprintf("the index of %s was sound and may not be any more: e2fsck tells", advise.Count(sum.Unsound, "folder")))
+	}
+	if sum.Misplaced > 0 {
+		parts = append(parts, fmt.Sprintf("%s of indexed directories could not keep the place (%s did)", advise.Count(sum.Misplaced, "name"), advise.Comma(sum.Names)))
+	}
+	if sum.Replaced > 0 {
+		parts = append(parts, advise.Count(sum.Replaced, "block")+" with what is no structure: replaced, and what e2fsck says of them differs")
+	}
+	if sum.Indexed > 0 && sum.Symlinks {
+		parts = append(parts, fmt.Sprintf("symlinks through %s may not lead where they did", advise.Count(sum.Indexed, "indexed folder")))
+	}
+	return strings.Join(parts, "; ")
+}
+
+// A jsonName is a line of the file of --scramble-map. Names that are no UTF-8
+// are bytes, in base64.
+type jsonName struct {
+	Directory uint32 `json:"directory"` // inode
+	Old       string `json:"old,omitempty"`
+	OldBytes  []byte `json:"old_bytes,omitempty"`
+	New       string `json:"new,omitempty"`
+	NewBytes  []byte `json:"new_bytes,omitempty"`
+}
+
+// WriteNames writes old and new names to a file that may be nowhere.
+func (r *Scrambler) WriteNames(ctx context.Context, to Beside) error {
+	if r == nil || to.to == nil {
+		return nil
+	}
+	b := bufio.NewWriter(to.to)
+	e := json.NewEncoder(b)
+	e.SetEscapeHTML(false)
+	err := r.view.Renames(ctx, func(r scrub.Rename) error {
+		n := jsonName{Directory: r.Directory}
+		if utf8.Valid(r.Old) {
+			n.Old = string(r.Old)
+		} else {
+			n.OldBytes = r.Old
+		}
+		if utf8.Valid(r.New) {
+			n.New = string(r.New)
+		} else {
+			n.NewBytes = r.New
+		}
+		return e.Encode(n)
+	})
+	if err != nil {
+		return err
+	}
+	if err := b.Flush(); err != nil {
+		return err
+	}
+	return to.settle()
+}

@@ -1,0 +1,124 @@
+package cli
+
+import (
+	"bufio"
+	"fmt"
+
+	"github.com/urfave/cli/v2"
+
+	"e2qcow/internal/advise"
+	"e2qcow/internal/app"
+	"e2qcow/internal/progress"
+	"e2qcow/qcow2"
+)
+
+const checkHelp = `Usage: e2qcow check IMAGE [--json]
+Check the tables and refcounts of a qcow2 image, that every compressed cluster
+can be decompressed, and that every other is whole. Exits with 0 if all is well,
+1 if the image cannot be checked, 2 if it is damaged, 3 if only space in it is
+lost.
+
+`
+
+// What check --json prints. Names are as lasting as those of jsonRecord.
+type jsonCheck struct {
+	Image              string        `json:"image"`
+	Status             int           `json:"status"`
+	Corruptions        int64         `json:"corruptions"`
+	Leaks              int64         `json:"leaks"`
+	Unchecked          int64         `json:"unchecked"` // clusters whose refcount cannot be read
+	Untried            int64         `json:"untried"`   // compressed clusters that were not decompressed
+	FileClusters       int64         `json:"file_clusters"`
+	AllocatedClusters  int64         `json:"allocated_clusters"`
+	CompressedClusters int64         `json:"compressed_clusters"`
+	Findings           []jsonFinding `json:"findings"` // the first qcow2.MaxFindings
+}
+
+type jsonFinding struct {
+	Severity string `json:"severity"` // corruption or leak
+	What     string `json:"what"`
+	Offset   int64  `json:"offset"`          // in the file
+	Guest    *int64 `json:"guest,omitempty"` // in the disk
+}
+
+// check checks an image.
+func (t *Tool) check(c *cli.Context) error {
+	src, err := openImage(c, "check")
+	if err != nil {
+		return err
+	}
+	defer src.Close()
+	shown := t.Progress(false)
+	defer shown.Finish()
+	r, err := qcow2.Check(c.Context, src, src.Size(), shown.Phase("check", progress.Tables))
+	if err != nil {
+		return notImage(src, err)
+	}
+	shown.Finish()
+	if c.Bool(flagJSON) {
+		err = app.EncodeJSON(t.Stdout, checkOf(src.Name(), r))
+	} else {
+		err = t.printCheck(src.Name(), src.Size(), r)
+	}
+	if err == nil && r.Status() != 0 {
+		return exitStatus(r.Status())
+	}
+	return err
+}
+
+func checkOf(name string, r *qcow2.Report) jsonCheck {
+	j := jsonCheck{
+		Image:              name,
+		Status:             r.Status(),
+		Corruptions:        r.Corruptions,
+		Leaks:              r.Leaks,
+		Unchecked:          r.Unchecked,
+		Untried:            r.Untried,
+		FileClusters:       r.FileClusters,
+		AllocatedClusters:  r.AllocatedClusters,
+		CompressedClusters: r.CompressedClusters,
+		Findings:           []jsonFinding{},
+	}
+	for _, f := range r.Findings {
+		each := jsonFinding{Severity: f.Severity.String(), What: f.What, Offset: f.Offset}
+		if f.Guest >= 0 {
+			each.Guest = &f.Guest
+		}
+		j.Findings = append(j.Findings, each)
+	}
+	return j
+}
+
+// mostFindings is how many findings are printed for a person.
+const mostFindings = 5
+
+// printCheck writes the verdict on the image, then what is wrong. The file has
+// size bytes.
+func (t *Tool) printCheck(name string, size int64, r *qcow2.Report) error {
+	b := bufio.NewWriter(t.Stdout)
+	used := fmt.Sprintf("clusters in use: %s, compressed: %s", advise.Comma(r.AllocatedClusters), advise.Comma(r.CompressedClusters))
+	var verdict string
+	switch {
+	case r.BeyondEnd > 0:
+		verdict = fmt.Sprintf("cut short: its tables lead beyond the end, byte %d; get it again", size)
+	case r.Corruptions > 0:
+		verdict = "damaged"
+	case r.Leaks > 0:
+		verdict = "sound, but some of its space is lost"
+	case r.Unchecked+r.Untried > 0:
+		verdict = "not checked in full"
+	default:
+		_, _ = fmt.Fprintf(b, "%s: no errors; %s\n", advise.Printable(name), used)
+		return b.Flush()
+	}
+	_, _ = fmt.Fprintf(b, "%s: %s\ncorruptions: %s; leaked clusters: %s; not checked: %s; %s\n", advise.Printable(name), verdict,
+		advise.Comma(r.Corruptions), advise.Comma(r.Leaks), advise.Comma(r.Unchecked+r.Untried), used)
+	list := r.Findings[:min(len(r.Findings), mostFindings)]
+	for _, f := range list {
+		_, _ = fmt.Fprintln(b, advise.Printable(f.String()))
+	}
+	if more := r.Corruptions + r.Leaks - int64(len(list)); more > 0 {
+		_, _ = fmt.Fprintf(b, "and %s more; --json lists the first %d\n", advise.Comma(more), qcow2.MaxFindings)
+	}
+	return b.Flush()
+}

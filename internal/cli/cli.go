@@ -1,0 +1,237 @@
+// Package cli is the command line of e2qcow: a file for each command, with its
+// options, the checks of these, and what the command then does, from top to
+// bottom.
+//
+//	-Q        dump.go      a qcow2 image of the metadata
+//	-r        restore.go   a raw image of the metadata, or of the disk in an image
+//	-ra       clone.go     the filesystem with the contents of files
+//	-ra       move.go      … with one operand: on the disk that it lies on
+//	(none)    normal.go    a normal image, as e2image writes it
+//	-I        install.go   the metadata in an image back on a device; undo.go
+//	info, check, completion, help, version
+//
+// What the options of several commands have in common is in common.go, scramble.go
+// and raw.go; argv.go, flags.go and number.go parse; e2image.go holds what differs
+// under that name. The package is called by main:
+//
+//	t := cli.New(os.Args[0], os.Stderr)
+//	err := t.Run(ctx, os.Args)
+//	os.Exit(t.Status(err))
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"runtime"
+
+	"github.com/urfave/cli/v2"
+
+	"e2qcow/internal/advise"
+	"e2qcow/internal/app"
+	"e2qcow/internal/raw"
+)
+
+// Exit codes. Those of check are the codes of qemu-img check: there 2 is a
+// damaged image, so wrong usage is 1, and 3 is lost space.
+const (
+	exitOK         = 0
+	exitFailed     = 1 // nothing usable is left, but what was there before
+	exitUsage      = 2
+	exitUnreadable = 3 // done, but metadata could not be read, or see app.DoneError
+)
+
+func init() {
+	// Else package cli answers --help itself, also with HideHelp.
+	cli.HelpFlag = nil
+}
+
+// A Tool is one run of the command line.
+type Tool struct {
+	*app.Session
+	e2image bool // the tool takes the place of e2image
+}
+
+// New returns the tool as called by the name called. Messages go to stderr.
+func New(called string, stderr *os.File) *Tool {
+	if filepath.Base(called) == e2image {
+		return &Tool{app.NewSession(e2image, stderr), true}
+	}
+	return &Tool{app.NewSession(app.Name, stderr), false}
+}
+
+// A command is one way to call the tool.
+type command struct {
+	name  string // the first argument; "" where that is an option or operand
+	flags []cli.Flag
+	help  string // the flags are listed behind it
+	run   func(*Tool, *cli.Context) error
+
+	examples string // behind the flags
+}
+
+// commands returns the ways to call the tool, the usual one first.
+func commands() []command {
+	return []command{
+		{flags: flags(), help: help, examples: examples, run: (*Tool).runMode},
+		{name: "info", flags: inspectFlags(), help: infoHelp, run: (*Tool).info},
+		{name: "check", flags: inspectFlags(), help: checkHelp, run: (*Tool).check},
+		{name: "completion", flags: helpFlags(), help: completionHelp, run: (*Tool).completion},
+		{name: "help", flags: helpFlags(), help: helpHelp, run: (*Tool).printHelp},
+		{name: "version", flags: helpFlags(), help: versionHelp, run: (*Tool).printVersion},
+	}
+}
+
+// runMode does what -Q, -r, -I, or none of them, asks for.
+func (t *Tool) runMode(c *cli.Context) error {
+	m, err := parseMode(c)
+	if err != nil {
+		return err
+	}
+	if err := checkFlags(c, m); err != nil {
+		return err
+	}
+	var o interface {
+		run(context.Context, *Tool) error
+	}
+	switch {
+	case m == toQCOW2:
+		o, err = parseDump(c, t.e2image)
+	case m == toNormal:
+		o, err = parseNormal(c, t.e2image)
+	case m == install:
+		o, err = parseInstall(c, t.e2image)
+	case isMove(c):
+		o, err = parseMove(c, t.e2image)
+	case c.Bool(flagAllData):
+		o, err = parseClone(c, t.e2image)
+	default:
+		o, err = parseRestore(c, t.e2image)
+	}
+	if err != nil {
+		return err
+	}
+	if threads := c.String(flagThreads); threads != "" {
+		// There are more workers than threads: some wait for a disk.
+		n, err := number(c, flagThreads, 1, maxThreads)
+		if err != nil {
+			return err
+		}
+		runtime.GOMAXPROCS(min(int(n), runtime.GOMAXPROCS(0)))
+	}
+	return o.run(c.Context, t)
+}
+
+// Run does what args, with the name of the program first, ask for. A command is
+// known by its name as the first argument only: elsewhere that is an operand.
+func (t *Tool) Run(ctx context.Context, args []string) error {
+	args = args[min(1, len(args)):]
+	t.sayBanner()
+	list := commands()
+	cmd := list[0]
+	if t.e2image {
+		list = list[:1]
+	}
+	for _, c := range list[1:] {
+		if len(args) > 0 && args[0] == c.name {
+			cmd, args = c, args[1:]
+			break
+		}
+	}
+	rest, hint, err := normalise(args, cmd.flags)
+	if err == nil {
+		err = t.parser(cmd).RunContext(ctx, append([]string{app.Name}, rest...))
+	}
+	var usage *app.UsageError
+	if errors.As(err, &usage) {
+		if hint != nil {
+			hint(usage)
+		}
+		usage.Command = cmd.name
+	}
+	var part *raw.PartialError
+	if err != nil && ctx.Err() != nil && !errors.As(err, &part) {
+		return context.Cause(ctx) // whatever that led to
+	}
+	return err
+}
+
+// parser returns the command line. Parsing is all that package cli does: help and
+// version are flags like others, messages and exit codes are the tool's.
+func (t *Tool) parser(cmd command) *cli.App {
+	return &cli.App{
+		Name:            app.Name,
+		Flags:           cmd.flags,
+		HideHelp:        true,
+		HideHelpCommand: true,
+		HideVersion:     true,
+		Writer:          io.Discard,
+		ErrWriter:       io.Discard,
+		ExitErrHandler:  func(*cli.Context, error) {},
+		OnUsageError:    func(_ *cli.Context, err error, _ bool) error { return app.Usagef("%v", err) },
+		Action: func(c *cli.Context) error {
+			switch {
+			case c.Bool(flagHelp) && t.e2image:
+				_, err := fmt.Fprint(t.Stdout, e2imageUsage)
+				return err
+			case c.Bool(flagHelp):
+				return t.printHelpOf(cmd)
+			case c.Bool(flagVersion):
+				_, err := fmt.Fprintln(t.Stdout, app.Tool())
+				return err
+			}
+			return cmd.run(t, c)
+		},
+	}
+}
+
+// An exitStatus ends the tool with that status; all has been said.
+type exitStatus int
+
+func (e exitStatus) Error() string { return fmt.Sprintf("exit status %d", int(e)) }
+
+// Status says what is wrong, if anything, and returns the exit code.
+func (t *Tool) Status(err error) int {
+	var (
+		usage  *app.UsageError
+		status exitStatus
+		done   *app.DoneError
+	)
+	switch {
+	case err == nil:
+		return exitOK
+	case errors.As(err, &done):
+		t.Say("%v", done)
+		return exitUnreadable
+	case errors.Is(err, app.ErrUnreadable):
+		return exitUnreadable
+	case errors.As(err, &status):
+		return int(status)
+	case errors.As(err, &usage) && t.e2image:
+		t.sayUsage(usage)
+		return exitFailed
+	case errors.As(err, &usage):
+		t.Say("%v", usage)
+		call := app.Name
+		if usage.Command != "" {
+			call += " " + usage.Command
+		}
+		_, _ = fmt.Fprintf(t.Stderr(), "Try %q for help.\n", call+" --help")
+		if usage.Command == "check" {
+			return exitFailed
+		}
+		return exitUsage
+	}
+	switch left := t.Left(err); {
+	case left != "":
+		t.Say("%v; %s", err, left)
+	case t.e2image:
+		t.Say("%s", explainE2image(err))
+	default:
+		t.Say("%s", advise.Explain(err))
+	}
+	return exitFailed
+}

@@ -1,0 +1,116 @@
+package cli
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"iter"
+	"time"
+
+	"github.com/urfave/cli/v2"
+
+	"e2qcow/image"
+	"e2qcow/internal/app"
+	"e2qcow/internal/freeze"
+	"e2qcow/scan"
+)
+
+// cloneOptions are those of -ra with two operands.
+type cloneOptions struct{ rawOptions }
+
+func parseClone(c *cli.Context, asE2image bool) (*cloneOptions, error) {
+	raw, err := parseRaw(c, asE2image)
+	if err != nil {
+		return nil, err
+	}
+	raw.search.Scan.ZeroedTables = raw.onlyAllocated
+	if _, _, err := parseScramble(c, raw.threads); err != nil {
+		return nil, err
+	}
+	return &cloneOptions{raw}, nil
+}
+
+// run copies the filesystem on the source, with the contents of files. An image
+// of our own holds what a scan found already: the disk in it is copied. In an
+// image that another program made, a filesystem may be longer than the disk.
+func (o *cloneOptions) run(ctx context.Context, t *Tool) error {
+	done := app.Done{Started: time.Now(), Output: "raw", Files: true}
+	shown := t.Progress(o.progress)
+	defer shown.Finish()
+	bad, err := app.ReadBadMap(o.badMap)
+	if err != nil {
+		return err
+	}
+	in, err := o.open(ctx, t, app.Quiet{Forced: o.force, Freeze: o.freeze}, shown)
+	if err != nil {
+		return err
+	}
+	defer in.Close()
+	asItIs := in.Normal != nil || in.Guest != nil && !o.search.Place.Inside() && !in.IsForeignFilesystem()
+	if err := o.checkInput(in, asItIs); err != nil {
+		return err
+	}
+	t.SayForeignMap(o.badMap, bad, in)
+	part, err := in.Part(o.search.Place)
+	if err != nil {
+		return err
+	}
+	search := o.search.Avoiding(part.Ranges(bad))
+	if !asItIs {
+		if err := t.CheckSplit(part, search.Scan.Bad, !o.force); err != nil {
+			return err
+		}
+	}
+	out, err := o.openOutput(ctx, t, in, part, "")
+	if err != nil {
+		return err
+	}
+	defer out.Close()
+
+	var runs iter.Seq2[app.Run, error] // of a dry run
+	work := func(ctx context.Context, frozen *freeze.Frozen) error {
+		part := part.Watched(frozen)
+		img := part.Disk
+		if !asItIs {
+			done.Scan, err = search.Metadata(ctx, part, shown)
+			if err := cmp.Or(in.Damage(), err); err != nil {
+				return err
+			}
+			// As large as the filesystem: the clone fits where that does.
+			img = image.Section(done.Scan.View(), 0, done.Scan.FilesystemSize())
+		}
+		if runs, err = o.write(ctx, t, in, part, out.Target, img, &done, shown, frozen); err != nil {
+			return err
+		}
+		return cmp.Or(in.Damage(), context.Cause(ctx))
+	}
+	if o.freeze {
+		err = t.WhileFrozen(ctx, in, out.Writings(), work)
+	} else {
+		err = work(ctx, nil)
+	}
+	if errors.Is(err, scan.ErrNotExt) {
+		t.sayNoSuperblock(o.target)
+	}
+	if err != nil {
+		return err
+	}
+	done.Source, done.Target, done.Offset = in.Src.Name(), o.target, part.Start
+	done.Mode = app.Content(in, done.Scan, false, true)
+	if err := out.WriteRecord(done, runs); err != nil {
+		return err
+	}
+	committed, err := commit(out)
+	if err != nil {
+		return err
+	}
+	in.Drain()
+	shown.Finish()
+
+	found := t.SayFound(in, done.Scan)
+	o.sayRaw(t, part, out, done)
+	if !o.quiet && !o.dryRun {
+		t.SayScrambled(in, nil, true)
+	}
+	return cmp.Or(committed, found)
+}

@@ -1,0 +1,250 @@
+package cli
+
+import (
+	"context"
+	"fmt"
+	"math"
+	"slices"
+
+	"github.com/urfave/cli/v2"
+
+	"e2qcow/ext"
+	"e2qcow/internal/app"
+	"e2qcow/internal/progress"
+	"e2qcow/internal/source"
+	"e2qcow/internal/spool"
+	"e2qcow/internal/target"
+	"e2qcow/scan"
+)
+
+// common are the options that every mode has.
+type common struct {
+	source    app.Source
+	target    string
+	force     bool
+	freeze    bool
+	quiet     bool // nothing is said of success
+	progress  bool
+	overwrite bool
+	dryRun    bool
+	threads   int
+	json      string // where to; "" for nowhere
+	badMap    string // "" for none
+	scanFlag  string // an option given that concerns the scan; "" where there is none
+}
+
+// operands returns the two operands of a mode, which the words describe.
+func operands(c *cli.Context, m mode, words string) (first, second string, err error) {
+	args := c.Args().Slice()
+	switch {
+	case slices.Contains(args, ""):
+		return "", "", app.Usagef("an operand is empty")
+	case len(args) == 2:
+		return args[0], args[1], nil
+	}
+	e := &app.UsageError{Operands: len(args) - 2}
+	if e.Operands < 0 {
+		e.What = fmt.Sprintf("%s needs %s", m, words)
+	} else {
+		e.What = fmt.Sprintf("%s takes %s, nothing more: %q", m, words, args[2])
+	}
+	if m == toNormal {
+		e.What += "; it is what is written without -Q, -r or -I; commands are info, check, completion, help and version"
+	}
+	return "", "", e
+}
+
+// parseCommon parses what every mode has.
+func parseCommon(c *cli.Context, sourceName, targetName string, asE2image bool) (common, error) {
+	o := common{
+		target:    targetName,
+		force:     c.Bool(flagForce),
+		freeze:    c.Bool(flagFreeze),
+		quiet:     asE2image,
+		progress:  c.Bool(flagProgress),
+		overwrite: c.Bool(flagOverwrite),
+		dryRun:    c.Bool(flagDryRun),
+		json:      c.String(flagJSON),
+		badMap:    c.String(flagBadMap),
+	}
+	var err error
+	if o.source, err = parseSource(c, sourceName); err != nil {
+		return o, err
+	}
+	if err := checkNames(c, o); err != nil {
+		return o, err
+	}
+	threads, err := number(c, flagThreads, 1, maxThreads)
+	if err != nil {
+		return o, err
+	}
+	o.threads, o.source.Threads = int(threads), int(threads)
+	for _, name := range scanFlags {
+		if c.IsSet(name) {
+			o.scanFlag = name
+		}
+	}
+	return o, nil
+}
+
+// parseSource parses what the source is, and how it is read.
+func parseSource(c *cli.Context, name string) (app.Source, error) {
+	o := app.Source{Name: name, Backing: c.Bool(flagBacking), Force: c.Bool(flagForce), Spool: spool.Options{Dir: c.String(flagSpoolDir)}}
+	var err error
+	if o.Format, err = choice(c, flagSourceFormat, map[string]app.Format{"raw": app.FormatRaw, "qcow2": app.FormatQCOW2, "e2image": app.FormatNormal}); err != nil {
+		return o, err
+	}
+	for _, name := range []string{flagWhole, flagBacking} {
+		if c.Bool(name) && o.Format != app.FormatAny && o.Format != app.FormatQCOW2 {
+			return o, app.Usagef("option --%s concerns a qcow2 source, --%s says that it is %s", name, flagSourceFormat, c.String(flagSourceFormat))
+		}
+	}
+	if c.Bool(flagFreeze) && source.IsStdin(name) {
+		return o, app.Usagef("option --%s concerns a source that is mounted, and standard input is not", flagFreeze)
+	}
+	if o.Backing && source.IsStdin(name) {
+		return o, app.Usagef("option --%s concerns files beside the source, and standard input has none", flagBacking)
+	}
+	o.Direct, err = choice(c, flagDirect, map[string]source.DirectMode{
+		"auto": source.DirectAuto, "on": source.DirectOn, "off": source.DirectOff,
+	})
+	return o, err
+}
+
+// checkNames refuses names that are empty or stand for two things.
+func checkNames(c *cli.Context, o common) error {
+	for _, name := range []string{flagJSON, flagBadMap, flagSpoolDir, flagUndo} {
+		if c.IsSet(name) && c.String(name) == "" {
+			return app.Usagef("option --%s needs a name", name)
+		}
+	}
+	if o.json != "" && target.IsStdout(o.json) && target.IsStdout(o.target) && !o.dryRun {
+		return app.Usagef("option --%s: standard output is the image", flagJSON)
+	}
+	return nil
+}
+
+// maxThreads bounds the memory that is asked for by a slip of the finger.
+const maxThreads = 1024
+
+// scanFlags mean nothing for an image that is taken as it is.
+var scanFlags = []string{flagSuperblock, flagBlockSize, flagBackups, flagJournal, flagXattrValues, flagReadRetries, flagBadMap, flagOffset, flagPartition}
+
+// parseSearch parses how a filesystem is looked for, and what of it is taken.
+func parseSearch(c *cli.Context) (app.Search, error) {
+	o := app.Search{
+		Scan:      scan.Options{Files: c.Bool(flagAllData), XattrValues: c.Bool(flagXattrValues), Retries: 1},
+		Force:     c.Bool(flagForce),
+		Writes:    c.Bool(flagAllData),
+		Scrambles: c.IsSet(flagScramble),
+	}
+	var err error
+	if o.Place, err = parsePlace(c); err != nil {
+		return o, err
+	}
+	if o.Scan.Superblock, err = number(c, flagSuperblock, 0, 1<<48); err != nil {
+		return o, err
+	}
+	blockSize, err := powerOfTwo(c, flagBlockSize, ext.MinBlockSize, ext.MaxBlockSize)
+	if err != nil {
+		return o, err
+	}
+	o.Scan.BlockSize = uint32(blockSize)
+	if o.Scan.Backups, err = choice(c, flagBackups, map[string]scan.Backups{
+		"all": scan.BackupsAll, "none": scan.BackupsNone,
+	}); err != nil {
+		return o, err
+	}
+	if c.IsSet(flagReadRetries) {
+		retries, err := number(c, flagReadRetries, 0, maxRetries)
+		if err != nil {
+			return o, err
+		}
+		o.Scan.Retries = int(retries)
+	}
+	threads, err := number(c, flagThreads, 1, maxThreads)
+	o.Scan.Threads = int(threads)
+	return o, err
+}
+
+// parseJournal parses what of the journal is taken.
+func parseJournal(c *cli.Context) (scan.JournalMode, error) {
+	return choice(c, flagJournal, map[string]scan.JournalMode{
+		"whole": scan.JournalWhole, "live": scan.JournalLive, "none": scan.JournalNone,
+	})
+}
+
+// maxRetries bounds what is done to a dying disk.
+const maxRetries = 1000
+
+// placeUnit is what the places of filesystems are multiples of.
+const placeUnit = 512
+
+// parsePlace parses where on the source the filesystem lies.
+func parsePlace(c *cli.Context) (app.Place, error) {
+	var (
+		p   app.Place
+		err error
+	)
+	if p.Offset, err = parseOffset(c, flagOffset); err != nil {
+		return p, err
+	}
+	n, err := number(c, flagPartition, 1, math.MaxInt32)
+	if err == nil && n > 0 && p.Offset != nil {
+		err = app.Usagef("--%s and --%s exclude one another", flagOffset, flagPartition)
+	}
+	p.Partition = int(n)
+	return p, err
+}
+
+// parseOffset returns the value of a flag in bytes, nil where it is not given.
+func parseOffset(c *cli.Context, name string) (*int64, error) {
+	n, err := sizeOf(c, name, 0, math.MaxInt64)
+	if err == nil && n%placeUnit != 0 {
+		err = app.Usagef("option --%[1]s: %[2]s is bytes, not a multiple of %[3]d; %[2]ss is sectors", name, c.String(name), placeUnit)
+	}
+	if err != nil || !c.IsSet(name) {
+		return nil, err
+	}
+	off := int64(n)
+	return &off, nil
+}
+
+// open opens the source and checks that it does not change while it is read.
+func (o *common) open(ctx context.Context, t *Tool, q app.Quiet, shown *progress.Reporter) (*app.Input, error) {
+	in, err := t.Open(ctx, o.source, shown)
+	if err != nil {
+		t.sayNoSuperblock(o.target)
+		return nil, err
+	}
+	if err := t.CheckQuiet(in, q); err != nil {
+		in.Close()
+		return nil, err
+	}
+	return in, nil
+}
+
+// checkInput refuses options that mean nothing for what the source is: an image
+// that is taken as it is, or a disk.
+func (o *common) checkInput(in *app.Input, asItIs bool) error {
+	name := in.Src.Name()
+	switch {
+	case o.source.Backing && in.Guest == nil:
+		return app.Usagef("option --%s concerns a qcow2 image; %s is none", flagBacking, name)
+	case asItIs && o.scanFlag != "":
+		return app.Usagef("option --%s concerns a filesystem; %s is %s, taken as it is", o.scanFlag, name, kindOf(in))
+	case o.badMap != "" && in.Guest != nil:
+		return app.Usagef("option --%s is of the disk that was rescued; %s is a qcow2 image, whose offsets are others", flagBadMap, name)
+	}
+	return nil
+}
+
+// listing returns how a dry run lists blocks of block bytes. Nothing is listed
+// where the record goes to standard output.
+func (o *common) listing(t *Tool, block int, shown *progress.Reporter) app.Listing {
+	l := app.Listing{Out: t.Stdout, Block: max(block, ext.MinBlockSize), Threads: o.threads, Progress: shown.Phase("read", progress.Bytes)}
+	if o.json != "" && target.IsStdout(o.json) {
+		l.Out = nil
+	}
+	return l
+}

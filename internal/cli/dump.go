@@ -1,0 +1,312 @@
+package cli
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"iter"
+	"time"
+
+	"github.com/urfave/cli/v2"
+
+	"e2qcow/image"
+	"e2qcow/internal/app"
+	"e2qcow/internal/freeze"
+	"e2qcow/internal/progress"
+	"e2qcow/internal/target"
+	"e2qcow/qcow2"
+	"e2qcow/scan"
+)
+
+// dumpOptions are those of -Q.
+type dumpOptions struct {
+	common
+	search   app.Search
+	scramble app.Scramble
+	names    string // where old and new names go; "" for nowhere
+	whole    bool   // a qcow2 source is copied as it is
+	stamp    bool   // the image says when it was made
+	qcow2    qcow2.WriteOptions
+}
+
+func parseDump(c *cli.Context, asE2image bool) (*dumpOptions, error) {
+	from, to, err := operands(c, toQCOW2, "a source and a target")
+	if err != nil {
+		return nil, err
+	}
+	o := &dumpOptions{whole: c.Bool(flagWhole), stamp: c.Bool(flagStamp)}
+	if o.common, err = parseCommon(c, from, to, asE2image); err != nil {
+		return nil, err
+	}
+	o.source.Stream = o.whole
+	if o.qcow2, err = parseQCOW2(c); err != nil {
+		return nil, err
+	}
+	o.qcow2.Spool, o.qcow2.Threads = o.source.Spool, o.threads
+	if o.search, err = parseSearch(c); err != nil {
+		return nil, err
+	}
+	if o.search.Scan.Journal, err = parseJournal(c); err != nil {
+		return nil, err
+	}
+	if o.whole && o.scanFlag != "" {
+		return nil, app.Usagef("option --%s concerns a filesystem; with --%s nobody looks for one", o.scanFlag, flagWhole)
+	}
+	o.scramble, o.names, err = parseScramble(c, o.threads)
+	return o, err
+}
+
+// parseQCOW2 parses how a qcow2 image is written.
+func parseQCOW2(c *cli.Context) (o qcow2.WriteOptions, err error) {
+	if o.Compression, err = choice(c, flagCompress, map[string]qcow2.Compression{
+		"zlib": qcow2.Zlib, "zstd": qcow2.Zstd,
+	}); err != nil {
+		return o, err
+	}
+	level, err := number(c, flagLevel, 1, maxLevel)
+	if err != nil {
+		return o, err
+	}
+	if level != 0 && o.Compression != qcow2.Zstd {
+		return o, app.Usagef("option --%s goes with --%s=zstd only; zlib has one level", flagLevel, flagCompress)
+	}
+	version, err := choice(c, flagQCOW2Version, map[string]int{"2": 2, "3": 3})
+	if err != nil {
+		return o, err
+	}
+	if version == 2 && o.Compression == qcow2.Zstd {
+		return o, app.Usagef("option --%s=zstd needs --%s 3", flagCompress, flagQCOW2Version)
+	}
+	clusterSize, err := powerOfTwo(c, flagClusterSize, minClusterSize, maxClusterSize)
+	o.Level, o.Version, o.ClusterSize = int(level), version, int(clusterSize)
+	return o, err
+}
+
+// What qcow2 images can have.
+const (
+	maxLevel       = 22 // of zstd
+	minClusterSize = 512
+	maxClusterSize = 2 << 20
+)
+
+// run writes a qcow2 image: of the metadata of the filesystem on the source, or
+// of the disk in a qcow2 source.
+func (o *dumpOptions) run(ctx context.Context, t *Tool) error {
+	done := app.Done{Started: time.Now(), Output: "qcow2", Salt: o.scramble.SaltText(), Files: o.search.Scan.Files}
+	shown := t.Progress(o.progress)
+	defer shown.Finish()
+	bad, err := app.ReadBadMap(o.badMap)
+	if err != nil {
+		return err
+	}
+	in, err := o.open(ctx, t, app.Quiet{Forced: o.force, Freeze: o.freeze}, shown)
+	if err != nil {
+		return err
+	}
+	defer in.Close()
+	asItIs := o.whole || in.Normal != nil
+	if err := o.check(in, asItIs); err != nil {
+		return err
+	}
+	t.SayForeignMap(o.badMap, bad, in)
+	part, err := in.Part(o.search.Place)
+	if err != nil {
+		return err
+	}
+	search := o.search.Avoiding(part.Ranges(bad))
+	if !asItIs {
+		if err := t.CheckSplit(part, search.Scan.Bad, search.Scan.Files && !o.force); err != nil {
+			return err
+		}
+	}
+	out, err := o.openOutput(ctx, t, in)
+	if err != nil {
+		return err
+	}
+	defer out.Close()
+
+	scrambler := o.scramble.Begin()
+	var runs iter.Seq2[app.Run, error] // of a dry run
+	work := func(ctx context.Context, frozen *freeze.Frozen) error {
+		part := part.Watched(frozen)
+		img := part.Disk
+		if !asItIs {
+			done.Scan, err = search.WatchedBy(scrambler).Metadata(ctx, part, shown)
+			if err := cmp.Or(in.Damage(), err); err != nil {
+				return err
+			}
+			if img, err = scrambler.Image(ctx, done.Scan, part.Name); err != nil {
+				return err
+			}
+			if endsWithFilesystem(search, part) {
+				img = image.Section(img, 0, done.Scan.FilesystemSize())
+			}
+		}
+		opt := o.qcow2
+		opt.BlockSize = o.blockSize(in, done.Scan)
+		opt.Info = func() qcow2.Info {
+			_ = frozen.Thaw() // all is read; WhileFrozen calls Thaw again and checks its error
+			return o.info(in, done.Scan)
+		}
+		opt.Dense = out.Target != nil && out.Target.Kind() == target.Device
+		var copied app.Copied
+		if o.dryRun {
+			copied, err = o.rehearse(ctx, t, in, out.Target, img, opt, shown)
+			done.Written = &copied.Written
+			runs = runsOf(done.Scan, part.Disk, opt.BlockSize)
+		} else {
+			copied, err = o.write(ctx, in, out.Target, img, opt, shown, frozen)
+		}
+		if err != nil {
+			return err
+		}
+		done.ImageBytes, done.DataBytes = copied.ImageBytes, copied.DataBytes
+		if err := scrambler.WriteNames(ctx, out.Names); err != nil {
+			return err
+		}
+		return cmp.Or(in.Damage(), context.Cause(ctx))
+	}
+	if o.freeze {
+		writings := out.Writings()
+		if !o.dryRun && out.Target.Kind() == target.Stream {
+			writings = append(writings, app.SpoolWriting(o.source.Spool))
+		}
+		err = t.WhileFrozen(ctx, in, writings, work)
+	} else {
+		err = work(ctx, nil)
+	}
+	if errors.Is(err, scan.ErrNotExt) {
+		t.sayNoSuperblock(o.target)
+	}
+	if err != nil {
+		return err
+	}
+	done.Source, done.Target, done.Offset = in.Src.Name(), o.target, part.Start
+	done.Mode = app.Content(in, done.Scan, o.scramble.On(), search.Scan.Files)
+	if err := out.WriteRecord(done, runs); err != nil {
+		return err
+	}
+	committed, err := commit(out)
+	if err != nil {
+		return err
+	}
+	in.Drain()
+	shown.Finish()
+
+	found := t.SayFound(in, done.Scan)
+	o.say(t, part, out, done)
+	if !o.quiet && !o.dryRun && !t.SayScrambled(in, scrambler, false) && done.Scan != nil && !search.Scan.Files {
+		t.SayNames(done.Scan, search.Scan.Journal)
+	}
+	return cmp.Or(committed, found)
+}
+
+// check refuses options that mean nothing for what the source is.
+func (o *dumpOptions) check(in *app.Input, asItIs bool) error {
+	if o.whole && in.Guest == nil {
+		return app.Usagef("option --%s concerns a qcow2 image; %s is none", flagWhole, in.Src.Name())
+	}
+	if err := o.checkInput(in, asItIs); err != nil {
+		return err
+	}
+	return checkScrambled(in, o.scramble)
+}
+
+// openOutput opens the target, and what goes with it.
+func (o *dumpOptions) openOutput(ctx context.Context, t *Tool, in *app.Input) (*app.Output, error) {
+	var to *target.Target
+	if !o.dryRun || !target.IsStdout(o.target) {
+		var err error
+		opt := target.Options{Source: in.Region, Format: target.QCOW2, Overwrite: o.overwrite, DryRun: o.dryRun}
+		if to, err = target.Open(ctx, o.target, opt); err != nil {
+			return nil, err
+		}
+	}
+	return o.openBeside(ctx, t.Output(to, o.dryRun, "the same command"), in, o.names)
+}
+
+// blockSize returns the size of the pieces that the runs of the image are made
+// of, 0 where that is not known.
+func (o *dumpOptions) blockSize(in *app.Input, res *scan.Result) int {
+	if n := blockSize(in, res); n != 0 || o.qcow2.Compression != qcow2.Uncompressed {
+		return n
+	}
+	return int(in.Guest.Header().ClusterSize())
+}
+
+// info returns the record of how the image was made. What was lost on the way to
+// the source is lost in the image too.
+func (o *dumpOptions) info(in *app.Input, res *scan.Result) qcow2.Info {
+	i, _ := in.Made()
+	i.UUID = "" // is that of an undo only
+	if o.scramble.On() {
+		i.Salt = o.scramble.SaltText()
+	}
+	i.Mode = app.Content(in, res, o.scramble.On(), o.search.Scan.Files)
+	if i.Mode == app.Undo {
+		i.Mode = app.AllData // what is copied is no undo of anything
+	}
+	switch {
+	case in.Normal != nil:
+		i.BlockSize = int64(in.BlockSize())
+	case res != nil:
+		i.BlockSize = int64(res.BlockSize())
+		i.Unreadable += blocksOf(res.Unreadable(), i.BlockSize)
+	}
+	i.Tool, i.Time = app.Tool(), time.Time{}
+	if o.stamp {
+		i.Time = time.Now().UTC().Truncate(time.Second)
+	}
+	return i
+}
+
+// blocksOf returns how many blocks the ranges, which ascend, lie in.
+func blocksOf(ranges []scan.Range, blockSize int64) int64 {
+	n, next := int64(0), int64(0) // next: the first block not counted
+	for _, r := range ranges {
+		first, end := max(r.Start/blockSize, next), (r.End-1)/blockSize+1
+		if first < end {
+			n += end - first
+			next = end
+		}
+	}
+	return n
+}
+
+// write writes the image. Before it writes to a device that may be too small, it
+// measures an image that can be read twice without counting anything twice.
+func (o *dumpOptions) write(ctx context.Context, in *app.Input, to *target.Target, img image.Image, opt qcow2.WriteOptions, shown *progress.Reporter, frozen *freeze.Frozen) (app.Copied, error) {
+	if to.Kind() == target.Device && !in.IsStream() && !o.scramble.On() {
+		if err := app.CheckRoom(ctx, to, img, opt, shown); err != nil {
+			return app.Copied{}, err
+		}
+	}
+	opt.Progress = app.Copying(shown, frozen)
+	var (
+		stats qcow2.Stats
+		err   error
+	)
+	if to.Kind() == target.Stream {
+		stats, err = qcow2.WriteStream(ctx, to, img, opt)
+	} else {
+		stats, err = qcow2.WriteFile(ctx, to, img, opt)
+	}
+	return app.Copied{ImageBytes: stats.FileSize, DataBytes: stats.FileSize}, err
+}
+
+// rehearse lists the blocks that would be written, and finds out how long the
+// image would be and whether it would fit. What comes through a pipe cannot be
+// read twice.
+func (o *dumpOptions) rehearse(ctx context.Context, t *Tool, in *app.Input, to *target.Target, img image.Image, opt qcow2.WriteOptions, shown *progress.Reporter) (app.Copied, error) {
+	copied, err := o.listing(t, opt.BlockSize, shown).List(ctx, img)
+	if err != nil || in.IsStream() {
+		return copied, err
+	}
+	opt.Progress = shown.Phase("measure", progress.Bytes)
+	size, err := app.MeasureQCOW2(ctx, img, opt)
+	if err == nil && opt.Dense && size > to.Size() {
+		err = app.TooSmall(to, size)
+	}
+	copied.ImageBytes, copied.DataBytes = size, size
+	return copied, err
+}

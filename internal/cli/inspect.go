@@ -1,0 +1,70 @@
+package cli
+
+import (
+	"errors"
+	"fmt"
+
+	"github.com/urfave/cli/v2"
+
+	"e2qcow/internal/advise"
+	"e2qcow/internal/app"
+	"e2qcow/internal/signature"
+	"e2qcow/internal/source"
+	"e2qcow/internal/spool"
+	"e2qcow/qcow2"
+)
+
+// inspectFlags returns the flags of the commands that look at an image.
+func inspectFlags() []cli.Flag {
+	return []cli.Flag{
+		&cli.BoolFlag{Name: flagJSON, Usage: "print a JSON object"},
+		&cli.BoolFlag{Name: flagHelp, Aliases: []string{"h"}, Usage: "print this text"},
+	}
+}
+
+// openImage opens the one operand of a command.
+func openImage(c *cli.Context, command string) (*source.Source, error) {
+	args := c.Args().Slice()
+	if len(args) != 1 {
+		return nil, app.Usagef("%s needs one image, and nothing else", command)
+	}
+	src, err := source.Open(c.Context, args[0])
+	if errors.Is(err, source.ErrDirectory) || errors.Is(err, source.ErrKind) || errors.Is(err, source.ErrEmpty) {
+		return nil, &imageError{err}
+	}
+	if err == nil && src.IsPipe() {
+		if err = src.Spool(c.Context, spool.Options{}, nil); err != nil {
+			src.Close()
+		}
+	}
+	return src, err
+}
+
+// An imageError is that of an operand in which there can be no image: a folder,
+// a character device, an empty file.
+type imageError struct{ err error }
+
+func (e *imageError) Error() string { return e.err.Error() }
+func (e *imageError) Unwrap() error { return e.err }
+
+// Advice returns what to do.
+func (e *imageError) Advice() string { return "name an image" }
+
+// notImage names src in an error of reading src as an image. It says what a
+// source that is no image looks like, and what to do about that.
+func notImage(src *source.Source, err error) error {
+	found, ok, _ := signature.Find(src, src.Size())
+	if !ok || !errors.Is(err, qcow2.ErrNotQcow2) {
+		return fmt.Errorf("%s: %w", src.Name(), err)
+	}
+	err = fmt.Errorf("%s: %w; it looks like %s", src.Name(), err, found.Name)
+	switch {
+	case found.Name == signature.Normal:
+		return err
+	case found.Filesystem && found.Name != signature.Split:
+		return fmt.Errorf("%w; name an image of it", err)
+	case advise.OnContent(found.Name) != "":
+		return fmt.Errorf("%w; %s", err, advise.OnContent(found.Name))
+	}
+	return err
+}

@@ -1,0 +1,128 @@
+package cli
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"iter"
+	"time"
+
+	"github.com/urfave/cli/v2"
+
+	"e2qcow/image"
+	"e2qcow/internal/app"
+	"e2qcow/internal/freeze"
+	"e2qcow/scan"
+)
+
+// restoreOptions are those of -r without -a.
+type restoreOptions struct {
+	rawOptions
+	scramble app.Scramble
+	names    string // where old and new names go; "" for nowhere
+}
+
+func parseRestore(c *cli.Context, asE2image bool) (*restoreOptions, error) {
+	raw, err := parseRaw(c, asE2image)
+	if err != nil {
+		return nil, err
+	}
+	o := &restoreOptions{rawOptions: raw}
+	if o.scramble, o.names, err = parseScramble(c, o.threads); err != nil {
+		return nil, err
+	}
+	o.source.Stream = !o.search.Place.Inside() && !o.scramble.On()
+	return o, nil
+}
+
+// run writes a raw image: of the disk in an image as it is, or of the metadata of
+// the filesystem on the source.
+func (o *restoreOptions) run(ctx context.Context, t *Tool) error {
+	done := app.Done{Started: time.Now(), Output: "raw", Salt: o.scramble.SaltText()}
+	shown := t.Progress(o.progress)
+	defer shown.Finish()
+	bad, err := app.ReadBadMap(o.badMap)
+	if err != nil {
+		return err
+	}
+	in, err := o.open(ctx, t, app.Quiet{Forced: o.force, Freeze: o.freeze}, shown)
+	if err != nil {
+		return err
+	}
+	defer in.Close()
+	asItIs := in.Normal != nil || in.Guest != nil && !o.search.Place.Inside() && !o.scramble.On()
+	if err := cmp.Or(o.checkInput(in, asItIs), checkScrambled(in, o.scramble)); err != nil {
+		return err
+	}
+	t.SayForeignMap(o.badMap, bad, in)
+	part, err := in.Part(o.search.Place)
+	if err != nil {
+		return err
+	}
+	search := o.search.Avoiding(part.Ranges(bad))
+	if !asItIs {
+		if err := t.CheckSplit(part, search.Scan.Bad, false); err != nil {
+			return err
+		}
+	}
+	out, err := o.openOutput(ctx, t, in, part, o.names)
+	if err != nil {
+		return err
+	}
+	defer out.Close()
+
+	scrambler := o.scramble.Begin()
+	var runs iter.Seq2[app.Run, error] // of a dry run
+	work := func(ctx context.Context, frozen *freeze.Frozen) error {
+		part := part.Watched(frozen)
+		img := part.Disk
+		if !asItIs {
+			done.Scan, err = search.WatchedBy(scrambler).Metadata(ctx, part, shown)
+			if err := cmp.Or(in.Damage(), err); err != nil {
+				return err
+			}
+			if img, err = scrambler.Image(ctx, done.Scan, part.Name); err != nil {
+				return err
+			}
+			if o.to != nil || endsWithFilesystem(search, part) {
+				img = image.Section(img, 0, done.Scan.FilesystemSize())
+			}
+		}
+		if runs, err = o.write(ctx, t, in, part, out.Target, img, &done, shown, frozen); err != nil {
+			return err
+		}
+		if err := scrambler.WriteNames(ctx, out.Names); err != nil {
+			return err
+		}
+		return cmp.Or(in.Damage(), context.Cause(ctx))
+	}
+	if o.freeze {
+		err = t.WhileFrozen(ctx, in, out.Writings(), work)
+	} else {
+		err = work(ctx, nil)
+	}
+	if errors.Is(err, scan.ErrNotExt) {
+		t.sayNoSuperblock(o.target)
+	}
+	if err != nil {
+		return err
+	}
+	done.Source, done.Target, done.Offset = in.Src.Name(), o.target, part.Start
+	done.Mode = app.Content(in, done.Scan, o.scramble.On(), false)
+	if err := out.WriteRecord(done, runs); err != nil {
+		return err
+	}
+	committed, err := commit(out)
+	if err != nil {
+		return err
+	}
+	in.Drain()
+	shown.Finish()
+
+	found := t.SayFound(in, done.Scan)
+	o.sayRaw(t, part, out, done)
+	if !o.quiet && !o.dryRun && !t.SayScrambled(in, scrambler, true) && done.Scan != nil {
+		t.SayNames(done.Scan, search.Scan.Journal)
+	}
+	return cmp.Or(committed, found)
+}
