@@ -32,6 +32,11 @@ func (x *Index) spread() {
 	x.shorts = nil
 }
 
+// wordsPerName is how many words there have to be for each name of a length for
+// the names of the source to be none of them. Of fewer words, which of them are
+// left out would tell what the names were.
+const wordsPerName = 64
+
 // spreadNames gives names of one length in one directory words of their own.
 func (x *Index) spreadNames(dr *drawer, names []shortName, number bool) {
 	known := x.dirs[names[0].ino]
@@ -41,8 +46,12 @@ func (x *Index) spreadNames(dr *drawer, names []shortName, number bool) {
 	}
 	usual, larger := d.alphabets()
 	room := uint64(1) // how many words there are, as far as it is less than enough
-	for range names[0].length {
-		room = min(room*uint64(len(usual)), 4*uint64(len(names)))
+	length, letters := names[0].length, uint64(len(usual))
+	if number {
+		length, letters = length-1, uint64(len(digits)) // behind '#'
+	}
+	for range length {
+		room = min(room*letters, wordsPerName*uint64(len(names)))
 	}
 	word := func(n *shortName, try uint32) (w [maxShort]byte) {
 		b := w[:n.length]
@@ -58,11 +67,22 @@ func (x *Index) spreadNames(dr *drawer, names []shortName, number bool) {
 		return w
 	}
 	taken := make(map[[maxShort]byte]struct{}, len(names))
+	source := map[[maxShort]byte]struct{}{} // none of these is drawn, where words are many
+	if uint64(len(names))*wordsPerName <= room {
+		for i := range names {
+			source[names[i].name] = struct{}{}
+		}
+	}
+	free := func(w [maxShort]byte, n *shortName) bool {
+		_, used := taken[w]
+		_, old := source[w]
+		return !used && !old && w != n.name && !keptName(w[:n.length])
+	}
 	before := len(d.names)
 	for i := range names {
 		n := &names[i]
 		w := word(n, 0)
-		if _, ok := taken[w]; !ok && w != n.name && !keptName(w[:n.length]) {
+		if free(w, n) {
 			taken[w] = struct{}{}
 			continue
 		}
@@ -75,7 +95,7 @@ func (x *Index) spreadNames(dr *drawer, names []shortName, number bool) {
 				mark = wide
 			}
 			w := word(n, k|mark)
-			if _, ok := taken[w]; !ok && w != n.name && !keptName(w[:n.length]) {
+			if free(w, n) {
 				taken[w] = struct{}{}
 				p := placedName{id: n.id, hash: k | mark, length: n.length}
 				d.names = append(d.names, p)

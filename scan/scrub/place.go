@@ -425,14 +425,32 @@ func (p *placer) derange(s *section, names []uint32, words []uint64) {
 
 // itself tells whether a word is the name that it would be given to.
 func (p *placer) itself(s *section, name, number uint32) bool {
-	id := p.dir.names[name].id
-	i, ok := slices.BinarySearchFunc(p.dir.tiny, id, func(t tinyName, id uint64) int { return cmp.Compare(t.id, id) })
+	t, ok := p.tiny(p.dir.names[name].id)
 	if !ok || s.pool.length > maxTiny {
 		return false
 	}
 	word := p.word[:s.pool.length]
 	s.pool.word(p.dr, word, number)
-	return string(word) == string(p.dir.tiny[i].name[:s.pool.length])
+	return string(word) == string(t.name[:s.pool.length])
+}
+
+// tiny returns the name of a few bytes that has a keyed hash.
+func (p *placer) tiny(id uint64) (*tinyName, bool) {
+	i, ok := slices.BinarySearchFunc(p.dir.tiny, id, func(t tinyName, id uint64) int { return cmp.Compare(t.id, id) })
+	if !ok {
+		return nil, false
+	}
+	return &p.dir.tiny[i], true
+}
+
+// isName tells whether a word is that of the source which some name of the
+// directory has: then it is not drawn. Of longer words the words seen tell.
+func (p *placer) isName(word []byte) bool {
+	if len(word) > maxTiny {
+		return false
+	}
+	t, ok := p.tiny(p.dr.nameID(word))
+	return ok && string(word) == string(t.name[:len(word)])
 }
 
 // drawInto draws words till each frame has as many as names wait in it.
@@ -457,14 +475,10 @@ func (p *placer) drawInto(s *section) {
 		if starts[c] == ends[c] || !p.free(s, word) {
 			continue
 		}
-		at := starts[c]
-		if p.itself(s, s.names[at], i) {
-			if at+1 == ends[c] {
-				continue
-			}
-			s.names[at], s.names[at+1] = s.names[at+1], s.names[at]
+		if p.isName(word) {
+			continue
 		}
-		p.give(s, s.names[at], i, h, c)
+		p.give(s, s.names[starts[c]], i, h, c)
 		starts[c]++
 		left--
 	}
@@ -486,12 +500,24 @@ func (p *placer) drawInto(s *section) {
 // maxPool is how many words of a length are drawn at most.
 const maxPool = 1 << 28
 
-// misplace gives names that are left any words that are.
+// misplace gives names that are left any words that are, none to the name that
+// it is.
 func (p *placer) misplace(s *section, names []uint32, next func() (uint32, bool)) {
+	var held []uint32 // words that were the name whose turn it was
 	for _, name := range names {
-		number, ok := next()
+		number, ok := uint32(0), false
+		if len(held) > 0 && !p.itself(s, name, held[0]) {
+			number, ok, held = held[0], true, held[1:]
+		} else if number, ok = next(); ok && p.itself(s, name, number) {
+			held = append(held, number)
+			number, ok = next()
+		}
 		if !ok {
-			number = uint32(uint64(name) % s.pool.size) // there are fewer words than names
+			// There are fewer words than names.
+			number = uint32(uint64(name) % s.pool.size)
+			if p.itself(s, name, number) {
+				number = uint32((uint64(number) + 1) % s.pool.size)
+			}
 		}
 		if s.larger {
 			number |= wide

@@ -108,7 +108,10 @@ func testPlace(t *testing.T, version ext.DirHash, key byte, names []string, perL
 	if placed.Names != uint64(len(names)) || placed.Misplaced != 0 || placed.Unsound != 0 {
 		t.Fatalf("%+v", placed)
 	}
-	seen := map[string]bool{}
+	seen, source := map[string]bool{}, map[string]bool{}
+	for _, name := range names {
+		source[name] = len(name) > 4 // of shorter ones there are too few
+	}
 	r := replacer{d: dr, dir: d}
 	for _, name := range names {
 		p := d.lookup(dr.nameID([]byte(name)))
@@ -118,8 +121,8 @@ func testPlace(t *testing.T, version ext.DirHash, key byte, names []string, perL
 		// The legacy hash has no seed: of all names of one byte the only one in a
 		// leaf is the only word for it.
 		alone := len(name) == 1 && (version == ext.DirHashLegacy || version == ext.DirHashLegacyUnsigned)
-		if seen[word] || word == name && !alone || keptName(b) {
-			t.Fatalf("%q became %q, seen before: %v", name, word, seen[word])
+		if seen[word] || source[word] || word == name && !alone || keptName(b) {
+			t.Fatalf("%q became %q, seen before: %v, a name of the source: %v", name, word, seen[word], source[word])
 		}
 		seen[word] = true
 		h, _, _ := version.Hash(b, d.freshSeed)
@@ -291,6 +294,32 @@ func TestShortNames(t *testing.T) {
 			t.Fatalf("%q became %q", name, word)
 		}
 		seen[word[0]] = true
+	}
+}
+
+// TestNamesOfOthers has the names of a directory without an index drawn none of
+// the names of the source, where words are many.
+func TestNamesOfOthers(t *testing.T) {
+	x := NewIndex(Options{})
+	dr := x.keys.get()
+	source := map[string]bool{}
+	for a := range lettersAndDigits {
+		for b := range 20 {
+			source[lettersAndDigits[a:a+1]+lettersAndDigits[b:b+1]+"x"] = true
+		}
+	}
+	for name := range source {
+		s := shortName{id: dr.nameID([]byte(name)), ino: 12, length: uint8(len(name))}
+		copy(s.name[:], name)
+		x.shorts = append(x.shorts, s)
+	}
+	x.spread()
+	s := &scrubber{keys: x.keys, words: x.words, index: x}
+	for name := range source {
+		word := []byte(name)
+		if s.replacer(dr, 12).entry(word, 100); source[string(word)] {
+			t.Errorf("%q became %q", name, word)
+		}
 	}
 }
 
