@@ -244,8 +244,14 @@ func (s *scrubber) entries(d *drawer, l layout, b []byte, r *replacer, walk func
 			b[i] = 0
 		}
 	}
+	illegal := 0
 	for _, h := range d.headers {
-		s.dirent(d, l, b, h, sound)
+		if !possibleInode(&s.lim, uint64(le.Uint32(b[h:]))) {
+			illegal++
+		}
+	}
+	for _, h := range d.headers {
+		s.dirent(d, l, b, h, sound, illegal)
 	}
 }
 

@@ -16,13 +16,12 @@ var direntTailFields = newStructure("directory tail", direntTail, []field{
 })
 
 // dirent scrubs what stands before a name, at an offset of a block whose entries
-// are sound or not. Of a length that cannot be there stays what e2fsck decides
-// by: whether it is a multiple of four, and runs over the end.
-func (s *scrubber) dirent(d *drawer, l layout, block []byte, at int, sound bool) {
+// are sound or not; in it are so many numbers of inodes that there are not. Of a
+// length that cannot be there stays what e2fsck decides by: whether it is a
+// multiple of four, and runs over the end.
+func (s *scrubber) dirent(d *drawer, l layout, block []byte, at int, sound bool, illegal int) {
 	b := block[at : at+direntHeader]
-	if ino := uint64(le.Uint32(b)); !possibleInode(&s.lim, ino) {
-		le.PutUint32(b, uint32(d.noise(ino, 4, func(v uint64) bool { return !possibleInode(&s.lim, v) })))
-	}
+	s.inodeNumber(d, b[:4], sound, illegal)
 	const types = 8 // EXT4_FT_MAX
 	if sound {
 		return
@@ -40,3 +39,12 @@ func (s *scrubber) dirent(d *drawer, l layout, block []byte, at int, sound bool)
 }
 
 const direntTailType = 0xDE
+
+// inodeNumber scrubs the number of an inode. One that there is not stays if it is
+// one of so few that staysAlone, in what is sound.
+func (s *scrubber) inodeNumber(d *drawer, b []byte, sound bool, illegal int) {
+	impossible := func(v uint64) bool { return !possibleInode(&s.lim, v) }
+	if v := uint64(le.Uint32(b)); impossible(v) && !plainBytes(b) && !(sound && staysAlone(v, b, illegal)) {
+		le.PutUint32(b, uint32(d.noise(v, 4, impossible)))
+	}
+}

@@ -18,12 +18,11 @@ const (
 	number rule = iota + 1
 
 	// bounded is a number that has limits. One that is beyond them becomes
-	// noise that is beyond them too, unless it is the only one
-	// in its structure, and small.
+	// noise that is beyond them too, unless it is one of few: see [staysAlone].
 	bounded
 
 	// unset is a number that is zero unless something is wrong. It becomes
-	// noise where it is not zero.
+	// noise where it is not zero, unless it is one of few.
 	unset
 
 	// checksum is computed anew: see [scrubber.sum32].
@@ -112,14 +111,17 @@ func (st *structure) write(d *drawer, l *limits, dst, src []byte, how standing) 
 			dst[i] = src[i] & st.mask[i]
 		}
 	}
-	single := how != garbage && st.flaws(l, src[:n]) == 1
+	flaws := maxLone + 1
+	if how != garbage {
+		flaws = st.flaws(l, src[:n])
+	}
 	for i := range st.fields {
 		f := &st.fields[i]
 		if f.off+f.size > n {
 			return
 		}
-		if single && f.rule == bounded && f.size <= 4 && uintOf(st.order, src[f.off:f.off+f.size]) < 1<<16 {
-			copy(dst[f.off:f.off+f.size], src[f.off:])
+		if b := src[f.off : f.off+f.size]; f.size <= 4 && f.flawed(l, st.order, b) && staysAlone(uintOf(st.order, b), b, flaws) {
+			copy(dst[f.off:], b)
 			continue
 		}
 		if f.rule == unset || how != genuine || n < st.size {
@@ -169,21 +171,27 @@ func plainBytes(b []byte) bool {
 	return true
 }
 
-// flaws counts the bounded numbers that are beyond their limits and the unset
-// ones that are not zero.
+// flaws counts the flawed fields of a structure.
 func (st *structure) flaws(l *limits, src []byte) (n int) {
 	for i := range st.fields {
 		f := &st.fields[i]
 		if f.off+f.size > len(src) {
 			break
 		}
-		b := src[f.off : f.off+f.size]
-		switch {
-		case f.rule == unset && !allZero(b), f.rule == bounded && !f.possible(l, uintOf(st.order, b)):
+		if f.flawed(l, st.order, src[f.off:f.off+f.size]) {
 			n++
 		}
 	}
 	return n
+}
+
+// flawed tells whether a field is beyond its limits, or should be zero. What was
+// erased is no sign of contents.
+func (f *field) flawed(l *limits, order binary.ByteOrder, b []byte) bool {
+	if plainBytes(b) {
+		return false
+	}
+	return f.rule == unset || f.rule == bounded && !f.possible(l, uintOf(order, b))
 }
 
 // noiseTries is how many numbers are drawn to find one that fits.

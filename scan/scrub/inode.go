@@ -111,9 +111,13 @@ func (s *scrubber) inode(d *drawer, ino uint32, in ext.Inode) {
 		s.value(d, block)
 	case useFreed:
 		node := ext.ExtentNode(block)
-		if node.Sound() {
+		switch {
+		case node.Sound():
 			s.extentNode(d, node)
-		} else {
+		case old.Type() == ext.ModeDir && old.Flags()&ext.FlagInlineData == 0 && ino == ext.RootInode:
+			// e2fsck looks for names in the root, also where it is deleted.
+			s.pointers(d, block, how == genuine)
+		default:
 			clear(block)
 		}
 	case useDevice, useNothing:
@@ -123,8 +127,12 @@ func (s *scrubber) inode(d *drawer, ino uint32, in ext.Inode) {
 		copy(in[len(in)-len(area):], area)
 		s.inodeXattrs(d, in, s.values, inline)
 	}
-	if h := s.values[ino]; h.change != 0 {
+	if h, ok := s.values[ino]; h.change != 0 {
 		le.PutUint32(ext.XattrValueHashField(in), h.stored^h.change)
+	} else if !ok && holdsValue(old) {
+		// Nothing refers to the value: its hash would tell what it was.
+		stored := le.Uint32(ext.XattrValueHashField(old))
+		le.PutUint32(ext.XattrValueHashField(in), uint32(d.noise(uint64(stored), 4, nil)))
 	}
 	if stored := ext.StoredInodeChecksum(old); stored != 0 || right && s.sums && !allZero(old[:goodOldInodeSize]) {
 		ext.SetInodeChecksum(in, d.sumOf(stored, ext.InodeChecksum(seed, ino, in), right))
@@ -183,11 +191,8 @@ func (s *scrubber) target(d *drawer, in ext.Inode, block []byte) {
 func (s *scrubber) inlineDirectory(d *drawer, ino uint32, block []byte) (rest func([]byte)) {
 	r := s.replacer(d, ino)
 	l := layout{blockSize: s.blockSize, inodes: s.inodes, hashed: r.hashed}
-	if parent, chain, ok := ext.InlineDirectory(block); ok {
-		if !possibleInode(&s.lim, uint64(parent)) {
-			parent = uint32(d.noise(uint64(parent), 4, func(v uint64) bool { return !possibleInode(&s.lim, v) }))
-			le.PutUint32(block, parent)
-		}
+	if _, chain, ok := ext.InlineDirectory(block); ok {
+		s.inodeNumber(d, block[:4], true, 1)
 		s.chain(d, l, chain, r)
 	}
 	return func(b []byte) { s.chain(d, l, b, r) }

@@ -78,11 +78,48 @@ const manyLinks = 2000
 
 // How many fields of an inode have to be odd for it to be taken for something
 // else: damage makes some of them so, contents most. Where there are checksums
-// and it is wrong, fewer will do.
+// and it is wrong, one fewer will do, and where fewTextual words of it may be
+// pieces of a text, too.
 const (
-	tooUnlikely        = 3
-	tooUnlikelyInDoubt = 2
+	tooUnlikely        = 4
+	tooUnlikelyInDoubt = 3
+	fewTextual         = 2
 )
+
+// textualFields counts the words of the fixed part of an inode that may be
+// pieces of a text, i_block left out.
+func textualFields(in ext.Inode) (n int) {
+	for at := 0; at+4 <= goodOldInodeSize; at += 4 {
+		if at < ext.IBlockOffset || at >= ext.IBlockOffset+ext.IBlockSize {
+			if textual(in[at : at+4]) {
+				n++
+			}
+		}
+	}
+	return n
+}
+
+// holdsValue tells whether an inode holds the value of an attribute. Then its
+// times are none: i_atime is the hash of the value, and i_ctime and i_version
+// count what refers to it.
+func holdsValue(in ext.Inode) bool {
+	return in.Flags()&ext.FlagEaInode != 0 && in.Type() == ext.ModeRegular
+}
+
+// ofValue tells whether a field of such an inode is another than its name says.
+func (f *field) ofValue() bool {
+	switch f.off {
+	case 0x08, 0x0C, 0x10, 0x24:
+		return true
+	}
+	return false
+}
+
+// epochOffsets is where the fields are whose two lowest bits go on with a time
+// after 2038. By these and the sign of the time e2fsck tells what is too late.
+var epochOffsets = [...]int{0x84, 0x88, 0x8C, 0x94}
+
+const epochBits = 3
 
 // judgeInode tells how far an inode is one.
 func (s *scrubber) judgeInode(in ext.Inode, right bool) standing {
@@ -90,38 +127,43 @@ func (s *scrubber) judgeInode(in ext.Inode, right bool) standing {
 		return genuine
 	}
 	odd := 0
-	count := func(is bool) {
-		if is {
+	// count counts a field, of size bytes at an offset. What was erased is no
+	// sign of contents.
+	count := func(is bool, off, size int) {
+		if is && !plainBytes(in[off:off+size]) {
 			odd++
 		}
 	}
 	sectors := uint64(in.BlocksLo()) | uint64(le.Uint16(in[0x74:]))<<32
 	blockMap := in.Flags()&(ext.FlagExtents|ext.FlagInlineData) == 0
-	count(in.IsUnknown() && in.Mode() != 0)
-	count(in.LinksCount() > manyLinks && in.Type() != ext.ModeDir)
-	count(in.Size() > 1<<44 || in.Type() == ext.ModeDir && in.Size() > 1<<34)
-	count(sectors > s.lim.blocks*s.lim.blockSize/512)
-	count(in.Flags()&unlikelyFlags != 0)
-	count(in.LinksCount() > 0 && in.Dtime() != 0)
-	count(le.Uint32(in[0x70:]) != 0)
-	count(uint64(le.Uint32(in[0x68:])) >= s.lim.blocks)
-	count(le.Uint16(in[0x7E:]) != 0)
-	count(len(in) > goodOldInodeSize && in.ExtraSize() == 0 && le.Uint16(in[inodeExtraSizeOffset:]) != 0)
-	count(in.Flags()&ext.FlagExtents != 0 && !ext.ExtentNode(in.IBlock()).Valid())
+	count(in.IsUnknown(), 0x00, 2)
+	count(in.LinksCount() > manyLinks && in.Type() != ext.ModeDir, 0x1A, 2)
+	count(in.Size() > 1<<44 || in.Type() == ext.ModeDir && in.Size() > 1<<34, 0x6C, 4)
+	if sectors > s.lim.blocks*s.lim.blockSize/512 {
+		count(sectors>>32 != 0, 0x74, 2)
+		count(sectors>>32 == 0, 0x1C, 4)
+	}
+	count(in.Flags()&unlikelyFlags != 0, 0x20, 4)
+	count(in.LinksCount() > 0 && in.Dtime() > s.inodes, 0x14, 4) // else it is on the list of orphans
+	count(true, 0x70, 4)
+	count(uint64(le.Uint32(in[0x68:])) >= s.lim.blocks, 0x68, 4)
+	count(true, 0x7E, 2)
+	count(len(in) > goodOldInodeSize && in.ExtraSize() == 0, min(inodeExtraSizeOffset, len(in)-2), 2)
+	count(in.Flags()&ext.FlagExtents != 0 && !ext.ExtentNode(in.IBlock()).Valid(), ext.IBlockOffset, 2)
 	if blockMap && in.Type() != ext.ModeSymlink {
 		illegal := 0
 		for n := range ext.IBlockCount {
-			if uint64(in.BlockNr(n)) >= s.lim.blocks {
+			if uint64(in.BlockNr(n)) >= s.lim.blocks && !plainBytes(in.IBlock()[4*n:4*n+4]) {
 				illegal++
 			}
 		}
-		count(illegal > 2)
+		count(illegal > 2, ext.IBlockOffset, ext.IBlockSize)
 	}
-	count(in.LinksCount() == 0 && in.Mode() != 0 && in.Dtime() <= s.inodes && !s.unlinked)
+	count(in.LinksCount() == 0 && in.Dtime() <= s.inodes && !s.unlinked, 0x00, 2)
 	unlinked := in.LinksCount() == 0 && odd > 0 && in.Flags()&ext.FlagEaInode == 0
 	late := 0
 	for _, f := range inodeFields.fields {
-		if f.rule == number && f.possible != nil && f.off+f.size <= min(len(in), goodOldInodeSize+in.ExtraSize()) &&
+		if f.rule == number && f.possible != nil && !(holdsValue(in) && f.ofValue()) && f.off+f.size <= min(len(in), goodOldInodeSize+in.ExtraSize()) &&
 			!f.possible(&s.lim, uintOf(le, in[f.off:f.off+f.size])) {
 			late++
 		}
@@ -129,8 +171,15 @@ func (s *scrubber) judgeInode(in ext.Inode, right bool) standing {
 	// Files may be from the future, but not many times of one.
 	odd += late / 2
 	whole := len(in) >= s.inodeSize // else it is cut short, in a fast commit
+	most := tooUnlikely
+	if s.sums && whole {
+		most = tooUnlikelyInDoubt
+	}
+	if textualFields(in) >= fewTextual {
+		most--
+	}
 	switch {
-	case odd >= tooUnlikely, s.sums && whole && odd >= tooUnlikelyInDoubt, unlinked:
+	case odd >= most, unlinked:
 		return garbage
 	case s.sums && whole, odd > 0:
 		return doubtful
@@ -147,17 +196,38 @@ func (s *scrubber) writeInode(d *drawer, in, old ext.Inode, how standing) {
 	inodeFields.write(d, &s.lim, in[:n], old[:n], how)
 	if how == doubtful {
 		for _, f := range keptInDoubt {
-			copy(in[f.off:f.off+f.size], old[f.off:])
+			if b := old[f.off : f.off+f.size]; !textual(b) {
+				copy(in[f.off:], b)
+			}
 		}
-		if old.LinksCount() > 0 && old.Dtime() != 0 {
-			le.PutUint32(in[0x14:], uint32(d.noise(uint64(old.Dtime()), 4, nil)))
+		if old.LinksCount() > 0 && old.Dtime() > s.inodes {
+			d.drawAgain(in, old, 0x14, 4)
 		}
 		if old.LinksCount() > manyLinks && old.Flags()&unlikelyFlags != 0 {
-			le.PutUint16(in[0x1A:], uint16(d.noise(uint64(old.LinksCount()), 2, nil)))
-			le.PutUint32(in[0x1C:], uint32(d.noise(uint64(old.BlocksLo()), 4, nil)))
+			d.drawAgain(in, old, 0x1A, 2)
+			d.drawAgain(in, old, 0x1C, 4)
+		}
+	}
+	if holdsValue(old) && how != garbage {
+		for _, f := range inodeFields.fields {
+			if b := old[f.off : f.off+f.size]; f.ofValue() && !textual(b) {
+				copy(in[f.off:], b)
+			}
+		}
+	}
+	for _, at := range epochOffsets {
+		if at < n && in[at]|old[at] != 0 {
+			in[at] = in[at]&^epochBits | old[at]&epochBits
 		}
 	}
 	if how == garbage && in.Mode() != 0 && possibleMode(&s.lim, uint64(old.Mode())) {
 		le.PutUint16(in, in.Mode()&^ext.ModeType|old.Type())
+	}
+}
+
+// drawAgain draws a number of an inode, unless all bits of each byte are alike.
+func (d *drawer) drawAgain(in, old ext.Inode, off, size int) {
+	if b := old[off : off+size]; !plainBytes(b) {
+		putUint(le, in[off:off+size], d.noise(uintOf(le, b), size, nil))
 	}
 }

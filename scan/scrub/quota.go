@@ -120,12 +120,15 @@ func (s *scrubber) orphans(d *drawer, n uint64, block []byte) {
 		return
 	}
 	end := len(old) - ext.OrphanTailLen
+	illegal := 0
 	for at := 0; at+4 <= end; at += 4 {
-		v := uint64(le.Uint32(old[at:]))
-		if !possibleInode(&s.lim, v) {
-			v = d.noise(v, 4, func(v uint64) bool { return !possibleInode(&s.lim, v) })
+		if !possibleInode(&s.lim, uint64(le.Uint32(old[at:]))) {
+			illegal++
 		}
-		le.PutUint32(block[at:], uint32(v))
+	}
+	copy(block[:end], old)
+	for at := 0; at+4 <= end; at += 4 {
+		s.inodeNumber(d, block[at:at+4], true, illegal)
 	}
 	switch tail := uint64(le.Uint32(old[end:])); {
 	case ext.IsOrphanBlock(old):

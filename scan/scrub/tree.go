@@ -40,47 +40,65 @@ const wordBlocks = ' '<<16 | ' '
 // pointers scrubs block numbers. Those that can be stay if sure says so, in a
 // filesystem where no word can be one, and where a bitmap has the block as in
 // use. Else they become others that can be. Of those that cannot be, which
-// e2fsck prints, one alone stays, and several in a row become others that
-// cannot be.
+// e2fsck prints, few stay, and others become such as cannot be either: see
+// staysIllegal.
 func (s *scrubber) pointers(d *drawer, b []byte, sure bool) {
 	possible := func(v uint64) bool { return v != 0 && v < s.lim.blocks }
 	illegal := func(v uint64) bool { return v >= s.lim.blocks }
 	sure = sure || s.lim.blocks <= wordBlocks
-	alone := s.lone(b)
-	before := uint64(0) // the word before, as it was
+	count, usual := s.countIllegal(b)
+	var before [2]uint64 // the words before, as they were
 	for ; len(b) >= 4; b = b[4:] {
 		v := uint64(le.Uint32(b))
-		after := uint64(0)
-		if len(b) >= 8 {
-			after = uint64(le.Uint32(b[4:]))
-		}
 		switch {
 		case plainBytes(b[:4]):
 		case !illegal(v):
 			if !sure && !s.inUse(d, v) {
 				le.PutUint32(b, uint32(d.noise(v, 4, possible)))
 			}
-		case !alone || illegal(before) || illegal(after):
+		case !s.staysIllegal(b, before, count, usual):
 			le.PutUint32(b, uint32(d.noise(v, 4, illegal)))
 		}
-		before = v
+		before[0], before[1] = before[1], v
 	}
 	clear(b)
 }
 
-// lone tells whether there are few enough words that are no block's number for
-// one of them to be a mistake.
-func (s *scrubber) lone(b []byte) bool {
-	possible, illegal := 0, 0
+// staysIllegal tells whether the number that b begins with, which is no block's,
+// is a mistake rather than a piece of contents. before are the two before it,
+// count is how many such there are, and usual how many others.
+func (s *scrubber) staysIllegal(b []byte, before [2]uint64, count, usual int) bool {
+	const fewSmall = 4
+	var after [2]uint64
+	for i := range after {
+		if at := 4 * (i + 1); at+4 <= len(b) {
+			after[i] = uint64(le.Uint32(b[at:]))
+		}
+	}
+	illegal := func(v uint64) bool { return v >= s.lim.blocks }
+	if v := uint64(le.Uint32(b)); v < smallNumber {
+		letter := func(v uint64) bool { return illegal(v) && letter32(v) }
+		inText := letter(before[1]) && letter(after[0]) || letter(before[0]) && letter(before[1]) || letter(after[0]) && letter(after[1])
+		return (count <= fewSmall || count <= usual) && !(letter(v) && inText)
+	}
+	if (count <= maxLone || count <= usual) && !illegal(before[1]) && !illegal(after[0]) {
+		return true
+	}
+	return count <= maxLone && !textual(b[:4])
+}
+
+// countIllegal counts the words that are no block's number, and those that are.
+func (s *scrubber) countIllegal(b []byte) (illegal, possible int) {
 	for ; len(b) >= 4; b = b[4:] {
 		switch v := uint64(le.Uint32(b)); {
+		case plainBytes(b[:4]):
 		case v >= s.lim.blocks:
 			illegal++
-		case v != 0:
+		default:
 			possible++
 		}
 	}
-	return illegal <= 2 || illegal <= possible
+	return illegal, possible
 }
 
 // extentNode scrubs a node of an extent tree that has the magic number.
@@ -91,28 +109,29 @@ func (s *scrubber) extentNode(d *drawer, node ext.ExtentNode) {
 	extentHeaderFields.write(d, &s.lim, node, old, genuine)
 	const size = 12
 	_, count := old.Count()
+	illegal := 0
+	for i := range count {
+		if start, n := extentAt(old, i); !s.hasBlocks(start, n) {
+			illegal++
+		}
+	}
 	for i := range count {
 		at := size + i*size
 		to, from := node[at:at+size], old[at:at+size]
-		var start, n uint64
+		start, n := extentAt(old, i)
 		table, startLo, startHi := extentFields, 8, 6
-		if old.Depth() == 0 {
-			x := old.Extent(i)
-			start, n = x.Start, uint64(x.Len)
-		} else {
+		if old.Depth() > 0 {
 			table, startLo, startHi = extentIndexFields, 4, 8
-			start, _ = old.Index(i)
-			n = 1
 		}
-		if start < s.lim.blocks && n <= s.lim.blocks-start {
+		if s.hasBlocks(start, n) {
 			table.write(d, &s.lim, to, from, genuine)
 			continue
 		}
 		// e2fsck prints an extent that cannot be. Its numbers stay where they
-		// are as small as in files, so that no text fits into them.
-		const small = 1 << 20
+		// are few and no text, or as small as in files.
 		how := genuine
-		if le.Uint32(from) >= small || le.Uint16(from[startHi:]) != 0 {
+		few := illegal <= maxLone && !textual(from[:4]) && !textual(from[4:8]) && !textual(from[8:])
+		if !few && (le.Uint32(from) >= smallNumber || le.Uint16(from[startHi:]) != 0) {
 			how = garbage
 		}
 		table.write(d, &s.lim, to, from, how)
@@ -121,6 +140,21 @@ func (s *scrubber) extentNode(d *drawer, node ext.ExtentNode) {
 			le.PutUint32(to[startLo:], uint32(d.noise(v, 4, func(v uint64) bool { return v >= s.lim.blocks || n > s.lim.blocks-v })))
 		}
 	}
+}
+
+// extentAt returns the blocks that entry i of a node leads to.
+func extentAt(node ext.ExtentNode, i int) (start, n uint64) {
+	if node.Depth() > 0 {
+		start, _ = node.Index(i)
+		return start, 1
+	}
+	x := node.Extent(i)
+	return x.Start, uint64(x.Len)
+}
+
+// hasBlocks tells whether the filesystem has so many blocks from start on.
+func (s *scrubber) hasBlocks(start, n uint64) bool {
+	return start < s.lim.blocks && n <= s.lim.blocks-start
 }
 
 // extentBlock scrubs block n, of an extent tree's node.

@@ -48,7 +48,15 @@ func (s *scrubber) readValues(ctx context.Context, res *scan.Result) error {
 		}
 		for _, r := range res.Readings() {
 			in, ok := r.ReadInode(ino)
-			if !ok || in.Size() > min(maxValue, left) || int(r.Geometry.BlockSize) != s.blockSize {
+			if !ok {
+				continue
+			}
+			h := valueHash{stored: le.Uint32(ext.XattrValueHashField(in))}
+			if in.Size() > min(maxValue, left) || int(r.Geometry.BlockSize) != s.blockSize {
+				if holdsValue(in) {
+					h.change = h.stored ^ d.sumOf(h.stored, 0, false)
+				}
+				s.values[ino] = h
 				continue
 			}
 			left -= in.Size()
@@ -60,7 +68,6 @@ func (s *scrubber) readValues(ctx context.Context, res *scan.Result) error {
 			if err != nil {
 				return err
 			}
-			h := valueHash{stored: le.Uint32(ext.XattrValueHashField(in))}
 			switch {
 			case h.stored == before:
 				h.change = before ^ after
