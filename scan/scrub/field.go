@@ -120,7 +120,8 @@ func (st *structure) write(d *drawer, l *limits, dst, src []byte, how standing) 
 		if f.off+f.size > n {
 			return
 		}
-		if b := src[f.off : f.off+f.size]; f.size <= 4 && f.flawed(l, st.order, b) && staysAlone(uintOf(st.order, b), b, flaws) {
+		if b := src[f.off : f.off+f.size]; f.size <= 4 && f.flawed(l, st.order, b) && staysAlone(uintOf(st.order, b), b, flaws) &&
+			(flaws == 1 || !st.besideFlaw(l, src[:n], i)) {
 			copy(dst[f.off:], b)
 			continue
 		}
@@ -183,6 +184,20 @@ func (st *structure) flaws(l *limits, src []byte) (n int) {
 		}
 	}
 	return n
+}
+
+// besideFlaw tells whether the field before or behind field i is flawed: numbers
+// that touch may be one piece of contents.
+func (st *structure) besideFlaw(l *limits, src []byte, i int) bool {
+	for _, k := range [...]int{i - 1, i + 1} {
+		if k < 0 || k >= len(st.fields) {
+			continue
+		}
+		if f := &st.fields[k]; f.off+f.size <= len(src) && f.flawed(l, st.order, src[f.off:f.off+f.size]) {
+			return true
+		}
+	}
+	return false
 }
 
 // flawed tells whether a field is beyond its limits, or should be zero. What was

@@ -127,10 +127,10 @@ func (s *scrubber) extentNode(d *drawer, node ext.ExtentNode) {
 			table.write(d, &s.lim, to, from, genuine)
 			continue
 		}
-		// e2fsck prints an extent that cannot be. Its numbers stay where they
-		// are few and no text, or as small as in files.
+		// e2fsck prints an extent that cannot be. Its numbers stay where such are
+		// few and no text, or as small as in files.
 		how := genuine
-		few := illegal <= maxLone && !textual(from[:4]) && !textual(from[4:8]) && !textual(from[8:])
+		few := illegal <= maxLone && le.Uint32(from) < smallNumber && !textual(from[4:8]) && !textual(from[8:])
 		if !few && (le.Uint32(from) >= smallNumber || le.Uint16(from[startHi:]) != 0) {
 			how = garbage
 		}
