@@ -210,18 +210,23 @@ func parseOffset(c *cli.Context, name string) (*int64, error) {
 	return &off, nil
 }
 
-// open opens the source and checks that it does not change while it is read.
-func (o *common) open(ctx context.Context, t *Tool, q app.Quiet, shown *progress.Reporter) (*app.Input, error) {
+// open opens the source and checks that nobody changes the source while it is
+// read. It returns what the map of --bad-map says cannot be read.
+func (o *common) open(ctx context.Context, t *Tool, q app.Quiet, shown *progress.Reporter) (*app.Input, []scan.Range, error) {
+	bad, err := app.ReadBadMap(o.badMap)
+	if err != nil {
+		return nil, nil, err
+	}
 	in, err := t.Open(ctx, o.source, shown)
 	if err != nil {
 		t.sayNoSuperblock(o.target)
-		return nil, err
+		return nil, nil, err
 	}
 	if err := t.CheckQuiet(in, q); err != nil {
 		in.Close()
-		return nil, err
+		return nil, nil, err
 	}
-	return in, nil
+	return in, bad, nil
 }
 
 // checkInput refuses options that mean nothing for what the source is: an image

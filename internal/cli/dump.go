@@ -3,7 +3,6 @@ package cli
 import (
 	"cmp"
 	"context"
-	"errors"
 	"iter"
 	"time"
 
@@ -95,11 +94,7 @@ func (o *dumpOptions) run(ctx context.Context, t *Tool) error {
 	done := app.Done{Started: time.Now(), Output: "qcow2", Salt: o.scramble.SaltText(), Files: o.search.Scan.Files}
 	shown := t.Progress(o.progress)
 	defer shown.Finish()
-	bad, err := app.ReadBadMap(o.badMap)
-	if err != nil {
-		return err
-	}
-	in, err := o.open(ctx, t, app.Quiet{Forced: o.force, Freeze: o.freeze}, shown)
+	in, bad, err := o.open(ctx, t, app.Quiet{Forced: o.force, Freeze: o.freeze}, shown)
 	if err != nil {
 		return err
 	}
@@ -131,15 +126,8 @@ func (o *dumpOptions) run(ctx context.Context, t *Tool) error {
 		part := part.Watched(frozen)
 		img := part.Disk
 		if !asItIs {
-			done.Scan, err = search.WatchedBy(scrambler).Metadata(ctx, part, shown)
-			if err := cmp.Or(in.Damage(), err); err != nil {
+			if img, done.Scan, err = imageOf(ctx, in, part, search, scrambler, endsWithFilesystem(search, part), shown); err != nil {
 				return err
-			}
-			if img, err = scrambler.Image(ctx, done.Scan, part.Name); err != nil {
-				return err
-			}
-			if endsWithFilesystem(search, part) {
-				img = image.Section(img, 0, done.Scan.FilesystemSize())
 			}
 		}
 		opt := o.qcow2
@@ -166,39 +154,22 @@ func (o *dumpOptions) run(ctx context.Context, t *Tool) error {
 		}
 		return cmp.Or(in.Damage(), context.Cause(ctx))
 	}
-	if o.freeze {
-		writings := out.Writings()
-		if !o.dryRun && out.Target.Kind() == target.Stream {
-			writings = append(writings, app.SpoolWriting(o.source.Spool))
-		}
-		err = t.WhileFrozen(ctx, in, writings, work)
-	} else {
-		err = work(ctx, nil)
-	}
-	if errors.Is(err, scan.ErrNotExt) {
-		t.sayNoSuperblock(o.target)
-	}
-	if err != nil {
+	if err := o.do(ctx, t, in, out, true, work); err != nil {
 		return err
 	}
 	done.Source, done.Target, done.Offset = in.Src.Name(), o.target, part.Start
 	done.Mode = app.Content(in, done.Scan, o.scramble.On(), search.Scan.Files)
-	if err := out.WriteRecord(done, runs); err != nil {
-		return err
-	}
-	committed, err := commit(out)
+	beside, err := o.settle(in, out, done, runs, shown)
 	if err != nil {
 		return err
 	}
-	in.Drain()
-	shown.Finish()
 
 	found := t.SayFound(in, done.Scan)
 	o.say(t, part, out, done)
 	if !o.quiet && !o.dryRun && !t.SayScrambled(in, scrambler, false) && done.Scan != nil && !search.Scan.Files {
 		t.SayNames(done.Scan, search.Scan.Journal)
 	}
-	return cmp.Or(committed, found)
+	return cmp.Or(beside, found)
 }
 
 // check refuses options that mean nothing for what the source is.

@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"iter"
@@ -9,7 +10,10 @@ import (
 	"e2qcow/image"
 	"e2qcow/internal/advise"
 	"e2qcow/internal/app"
+	"e2qcow/internal/freeze"
+	"e2qcow/internal/progress"
 	"e2qcow/internal/signature"
+	"e2qcow/internal/target"
 	"e2qcow/scan"
 )
 
@@ -67,14 +71,60 @@ func runsOf(res *scan.Result, disk image.Image, block int) iter.Seq2[app.Run, er
 	return app.ImageRuns(disk, max(block, ext.MinBlockSize))
 }
 
-// commit has the target appear. It returns what failed beside a target that is
-// complete apart from what left none.
-func commit(out *app.Output) (beside, err error) {
-	err = out.Commit()
-	if done := (*app.DoneError)(nil); errors.As(err, &done) {
-		return err, nil
+// do does the work, while the filesystem on the source is frozen if that is asked
+// for. The sink uses temporary files where spools is set and the target is a
+// stream.
+func (o *common) do(ctx context.Context, t *Tool, in *app.Input, out *app.Output, spools bool, work func(context.Context, *freeze.Frozen) error) error {
+	var err error
+	if o.freeze {
+		writings := out.Writings()
+		if spools && !o.dryRun && out.Target.Kind() == target.Stream {
+			writings = append(writings, app.SpoolWriting(o.source.Spool))
+		}
+		err = t.WhileFrozen(ctx, in, writings, work)
+	} else {
+		err = work(ctx, nil)
 	}
-	return nil, err
+	if errors.Is(err, scan.ErrNotExt) {
+		t.sayNoSuperblock(o.target)
+	}
+	return err
+}
+
+// imageOf scans the filesystem on part, and returns the image of what was found,
+// scrambled unless r is nil. If cut is set, the image ends with the filesystem,
+// rather than with the disk that the filesystem lies on.
+func imageOf(ctx context.Context, in *app.Input, part *app.Part, search app.Search, r *app.Scrambler, cut bool, shown *progress.Reporter) (image.Image, *scan.Result, error) {
+	res, err := search.WatchedBy(r).Metadata(ctx, part, shown)
+	if err := cmp.Or(in.Damage(), err); err != nil {
+		return nil, nil, err
+	}
+	img, err := r.Image(ctx, res, part.Name)
+	if err != nil {
+		return nil, nil, err
+	}
+	if cut {
+		img = image.Section(img, 0, res.FilesystemSize())
+	}
+	return img, res, nil
+}
+
+// settle writes the record, has the target appear, and reads a pipe to its end.
+// An error beside a target that is complete is returned apart from an error that
+// left no target.
+func (o *common) settle(in *app.Input, out *app.Output, done app.Done, runs iter.Seq2[app.Run, error], shown *progress.Reporter) (beside, err error) {
+	if err := out.WriteRecord(done, runs); err != nil {
+		return nil, err
+	}
+	err = out.Commit()
+	if complete := (*app.DoneError)(nil); errors.As(err, &complete) {
+		beside, err = err, nil
+	}
+	if err == nil {
+		in.Drain()
+		shown.Finish()
+	}
+	return beside, err
 }
 
 // say says what was written from where to where.

@@ -79,11 +79,7 @@ func (o *installOptions) run(ctx context.Context, t *Tool) error {
 	done := app.Done{Started: time.Now(), Output: "install", Undo: o.undo, Target: o.target}
 	shown := t.Progress(o.progress)
 	defer shown.Finish()
-	bad, err := app.ReadBadMap(o.badMap)
-	if err != nil {
-		return err
-	}
-	in, err := o.open(ctx, t, app.Quiet{Forced: o.force, Image: true}, shown)
+	in, bad, err := o.open(ctx, t, app.Quiet{Forced: o.force, Image: true}, shown)
 	if err != nil {
 		return err
 	}

@@ -3,7 +3,6 @@ package cli
 import (
 	"cmp"
 	"context"
-	"errors"
 	"fmt"
 	"os"
 	"time"
@@ -53,11 +52,7 @@ func (o *normalOptions) run(ctx context.Context, t *Tool) error {
 	done := app.Done{Started: time.Now(), Output: "e2image"}
 	shown := t.Progress(o.progress)
 	defer shown.Finish()
-	bad, err := app.ReadBadMap(o.badMap)
-	if err != nil {
-		return err
-	}
-	in, err := o.open(ctx, t, app.Quiet{Forced: o.force, Freeze: o.freeze, Mounted: true}, shown)
+	in, bad, err := o.open(ctx, t, app.Quiet{Forced: o.force, Freeze: o.freeze, Mounted: true}, shown)
 	if err != nil {
 		return err
 	}
@@ -87,11 +82,9 @@ func (o *normalOptions) run(ctx context.Context, t *Tool) error {
 		part := part.Watched(frozen)
 		img := part.Disk
 		if in.Normal == nil {
-			done.Scan, err = search.Metadata(ctx, part, shown)
-			if err := cmp.Or(in.Damage(), err); err != nil {
+			if img, done.Scan, err = imageOf(ctx, in, part, search, nil, false, shown); err != nil {
 				return err
 			}
-			img = done.Scan.View()
 		}
 		sb, group := superblockOf(in, done.Scan)
 		if sb == nil {
@@ -108,39 +101,22 @@ func (o *normalOptions) run(ctx context.Context, t *Tool) error {
 		done.ImageBytes, done.DataBytes = copied.ImageBytes, copied.DataBytes
 		return cmp.Or(err, in.Damage(), context.Cause(ctx))
 	}
-	if o.freeze {
-		writings := out.Writings()
-		if to.Kind() == target.Stream {
-			writings = append(writings, app.SpoolWriting(o.source.Spool))
-		}
-		err = t.WhileFrozen(ctx, in, writings, work)
-	} else {
-		err = work(ctx, nil)
-	}
-	if errors.Is(err, scan.ErrNotExt) {
-		t.sayNoSuperblock(o.target)
-	}
-	if err != nil {
+	if err := o.do(ctx, t, in, out, true, work); err != nil {
 		return err
 	}
 	done.Source, done.Target = in.Src.Name(), o.target
 	done.Mode = app.Content(in, done.Scan, false, false)
-	if err := out.WriteRecord(done, nil); err != nil {
-		return err
-	}
-	committed, err := commit(out)
+	beside, err := o.settle(in, out, done, nil, shown)
 	if err != nil {
 		return err
 	}
-	in.Drain()
-	shown.Finish()
 
 	found := t.SayFound(in, done.Scan)
 	o.say(t, part, out, done)
 	if !o.quiet && !t.SayScrambled(in, nil, false) {
 		t.Say("the image holds what is in inodes: owners, times, attributes, short symlink targets and, with inline_data, names and contents of small files")
 	}
-	return cmp.Or(committed, found)
+	return cmp.Or(beside, found)
 }
 
 // superblockOf returns the superblock that was believed, and the group whose copy

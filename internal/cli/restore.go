@@ -3,16 +3,13 @@ package cli
 import (
 	"cmp"
 	"context"
-	"errors"
 	"iter"
 	"time"
 
 	"github.com/urfave/cli/v2"
 
-	"e2qcow/image"
 	"e2qcow/internal/app"
 	"e2qcow/internal/freeze"
-	"e2qcow/scan"
 )
 
 // restoreOptions are those of -r without -a.
@@ -41,11 +38,7 @@ func (o *restoreOptions) run(ctx context.Context, t *Tool) error {
 	done := app.Done{Started: time.Now(), Output: "raw", Salt: o.scramble.SaltText()}
 	shown := t.Progress(o.progress)
 	defer shown.Finish()
-	bad, err := app.ReadBadMap(o.badMap)
-	if err != nil {
-		return err
-	}
-	in, err := o.open(ctx, t, app.Quiet{Forced: o.force, Freeze: o.freeze}, shown)
+	in, bad, err := o.open(ctx, t, app.Quiet{Forced: o.force, Freeze: o.freeze}, shown)
 	if err != nil {
 		return err
 	}
@@ -77,15 +70,8 @@ func (o *restoreOptions) run(ctx context.Context, t *Tool) error {
 		part := part.Watched(frozen)
 		img := part.Disk
 		if !asItIs {
-			done.Scan, err = search.WatchedBy(scrambler).Metadata(ctx, part, shown)
-			if err := cmp.Or(in.Damage(), err); err != nil {
+			if img, done.Scan, err = imageOf(ctx, in, part, search, scrambler, o.to != nil || endsWithFilesystem(search, part), shown); err != nil {
 				return err
-			}
-			if img, err = scrambler.Image(ctx, done.Scan, part.Name); err != nil {
-				return err
-			}
-			if o.to != nil || endsWithFilesystem(search, part) {
-				img = image.Section(img, 0, done.Scan.FilesystemSize())
 			}
 		}
 		if runs, err = o.write(ctx, t, in, part, out.Target, img, &done, shown, frozen); err != nil {
@@ -96,33 +82,20 @@ func (o *restoreOptions) run(ctx context.Context, t *Tool) error {
 		}
 		return cmp.Or(in.Damage(), context.Cause(ctx))
 	}
-	if o.freeze {
-		err = t.WhileFrozen(ctx, in, out.Writings(), work)
-	} else {
-		err = work(ctx, nil)
-	}
-	if errors.Is(err, scan.ErrNotExt) {
-		t.sayNoSuperblock(o.target)
-	}
-	if err != nil {
+	if err := o.do(ctx, t, in, out, false, work); err != nil {
 		return err
 	}
 	done.Source, done.Target, done.Offset = in.Src.Name(), o.target, part.Start
 	done.Mode = app.Content(in, done.Scan, o.scramble.On(), false)
-	if err := out.WriteRecord(done, runs); err != nil {
-		return err
-	}
-	committed, err := commit(out)
+	beside, err := o.settle(in, out, done, runs, shown)
 	if err != nil {
 		return err
 	}
-	in.Drain()
-	shown.Finish()
 
 	found := t.SayFound(in, done.Scan)
 	o.sayRaw(t, part, out, done)
 	if !o.quiet && !o.dryRun && !t.SayScrambled(in, scrambler, true) && done.Scan != nil {
 		t.SayNames(done.Scan, search.Scan.Journal)
 	}
-	return cmp.Or(committed, found)
+	return cmp.Or(beside, found)
 }
