@@ -289,13 +289,14 @@ func (f *findings) excuse(t *testing.T, option string, image []byte, restored st
 // noFilesystem is what e2fsck says where it finds no superblock.
 const noFilesystem = "The superblock could not be read or does not describe a valid"
 
-// The fields of a superblock that say where its copies are, and its magic
-// number.
+// The fields of a superblock that say where its copies are, its magic number and
+// its revision.
 const (
 	sbFirstDataBlock = 0x14
 	sbLogBlockSize   = 0x18
 	sbBlocksPerGroup = 0x20
 	sbMagic          = 0x38
+	sbRevision       = 0x4C
 )
 
 func hasMagic(super []byte) bool {
@@ -401,13 +402,17 @@ func (b *base) slackOf(t *testing.T, option string, image []byte) map[int64]int6
 		}
 	}
 	const itableUnused = 0x1C
+	inodeSize := l.inodeSize
+	if binary.LittleEndian.Uint32(image[1024+sbRevision:]) == 0 {
+		inodeSize = 128
+	}
 	for g := range l.groups {
 		desc, table := l.desc(int64(g), 0), l.groups[g].table*l.blockSize
 		if desc+l.descSize > int64(len(image)) {
 			continue
 		}
 		unused := int64(binary.LittleEndian.Uint16(image[desc+itableUnused:]))
-		used := max(0, l.inodesPerGroup-unused) * l.inodeSize
+		used := max(0, l.inodesPerGroup-unused) * inodeSize
 		end := (used + l.blockSize - 1) / l.blockSize * l.blockSize
 		if option == "-fy" {
 			end += l.blockSize

@@ -390,8 +390,10 @@ var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 // crc32c is the checksum of ext4, which neither begins nor ends inverted.
 func crc32c(seed uint32, b []byte) uint32 { return ^crc32.Update(^seed, castagnoli, b) }
 
-// sum makes the checksum of a superblock right, the filesystem's or the
-// journal's: super PLACE or journal PLACE.
+// sum makes a checksum right: that of a superblock, of a journal's superblock, or
+// of an MMP block.
+//
+//	super|journal|mmp PLACE
 func (c *cook) sum(args string) {
 	c.t.Helper()
 	kind, place, _ := strings.Cut(args, " ")
@@ -403,6 +405,9 @@ func (c *cook) sum(args string) {
 	case "journal":
 		clear(b[0xFC:0x100])
 		binary.BigEndian.PutUint32(b[0xFC:], crc32c(^uint32(0), b))
+	case "mmp":
+		seed := crc32c(^uint32(0), c.read(1024+0x68, 16)) // the uuid
+		binary.LittleEndian.PutUint32(b[0x3FC:], crc32c(seed, b[:0x3FC]))
 	default:
 		c.t.Fatalf("sum %s: no such checksum", args)
 	}

@@ -68,6 +68,8 @@ type Spec struct {
 	Debugfs []string
 	// Fsck runs e2fsck -fyD after debugfs, so that what debugfs left rough is made right.
 	Fsck bool
+	// Tune2fs holds options for tune2fs, which runs last.
+	Tune2fs string
 }
 
 // An FS is a filesystem in a file.
@@ -228,6 +230,11 @@ func build(dir string, spec Spec) (_ *FS, err error) {
 	}
 	if spec.Fsck {
 		if err := fsckRepair(fs.Path); err != nil {
+			return nil, err
+		}
+	}
+	if spec.Tune2fs != "" {
+		if _, err := run("tune2fs", append(strings.Fields(spec.Tune2fs), fs.Path)...); err != nil {
 			return nil, err
 		}
 	}
