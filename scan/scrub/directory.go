@@ -196,6 +196,10 @@ type replacer struct {
 	lost   bool // it is lost+found
 	hashed bool
 
+	index   bool // it has one that was sound
+	written writtenBlock
+	folded  []byte
+
 	last       pool // that a word was taken from last
 	lastLarger bool
 }
@@ -203,7 +207,7 @@ type replacer struct {
 // replacer returns the one of a drawer for a directory.
 func (s *scrubber) replacer(d *drawer, ino uint32) *replacer {
 	r := &d.replacer
-	*r = replacer{s: s, d: d, ino: ino, dir: s.index.dirs[ino], lost: ino != 0 && ino == s.index.lost}
+	*r = replacer{s: s, d: d, ino: ino, folded: r.folded, dir: s.index.dirs[ino], lost: ino != 0 && ino == s.index.lost}
 	if r.dir != nil {
 		r.hashed = r.dir.encrypted && r.dir.folds
 	}
@@ -220,7 +224,14 @@ func (s *scrubber) directoryBlock(d *drawer, n uint64, block []byte) {
 		stored = le.Uint32(block[at:])
 	}
 	right := ok && s.linkedRight(d, n, block, ext.VerifyDirBlock)
-	s.entries(d, l, block, r, l.walkBlock)
+	if dir := r.dir; dir != nil && dir.indexed && dir.placed && !dir.crooked && !d.copied {
+		head := headOf(block)
+		r.index, r.written = true, newWrittenBlock()
+		s.entries(d, l, block, r, l.walkBlock)
+		s.judgeIndex(d, dir, n, head, headOf(block), &r.written)
+	} else {
+		s.entries(d, l, block, r, l.walkBlock)
+	}
 	if after, at, still := ext.DirBlockChecksum(s.seeds.inode, block); ok && still {
 		le.PutUint32(block[at:], d.linkedSum(stored, before, after, right))
 	}
@@ -276,8 +287,13 @@ func (r *replacer) root(ext.IndexBlock) {}
 
 func (r *replacer) hash(b []byte) {
 	r.claim(b)
-	if !r.dir.unknown {
-		le.PutUint32(b, r.dir.freshHash(r.d, le.Uint32(b)))
+	if r.dir.unknown {
+		return
+	}
+	old := le.Uint32(b)
+	le.PutUint32(b, r.dir.freshHash(r.d, old))
+	if r.index {
+		r.written.hash(old, le.Uint32(b))
 	}
 }
 
@@ -285,6 +301,17 @@ func (r *replacer) entry(name []byte, ino uint32) {
 	if r.all != nil {
 		r.claim(name)
 	}
+	r.replace(name, ino)
+	if !r.index || ino == 0 || len(name) == 0 || string(name) == "." || string(name) == ".." {
+		return
+	}
+	if hash, ok := r.dir.hash(&r.folded, name); ok {
+		r.written.name(hash)
+	}
+}
+
+// replace replaces a name, in place.
+func (r *replacer) replace(name []byte, ino uint32) {
 	if keptName(name) || r.ino == ext.RootInode && ino != 0 && ino == r.s.journalInode && journalName(name) {
 		return
 	}
@@ -296,6 +323,7 @@ func (r *replacer) entry(name []byte, ino uint32) {
 		p = r.dir.lookup(id)
 	}
 	number := r.lost && numbered(name)
+	r.written.news = r.written.news || ino != 0 && (p == nil || int(p.length) != len(name))
 	switch {
 	case p != nil && int(p.length) == len(name) && r.dir.placed && (r.dir.encrypted || !r.d.odd(name)):
 		pool := r.pool(p)

@@ -70,16 +70,16 @@ type directory struct {
 	tiny   []tinyName   // those of a few bytes; ascending by id while they are placed
 	odds   []oddName
 	fixed  []oddName // names that stay
-	spans  []hashSpan
-	bounds []uint32 // hashes in the index, lowest bits included; ascending once placed
-	fresh  []uint32 // what is in their place
+	leaves []leaf    // ascending by block once placed
+	bounds []uint32  // hashes in the index, lowest bits included; ascending once placed
+	fresh  []uint32  // what is in their place
 
 	unclear bool // which leaf names stand in is not known of all
 	crooked bool // names stand outside the leaf that their hash belongs to
-}
 
-// A hashSpan is the least and the greatest hash of the names in a block.
-type hashSpan struct{ low, high uint32 }
+	expected bool        // placing knows why the index may not be sound
+	unsound  atomic.Bool // it is not, as it is written
+}
 
 // A tinyName is a name so short that it may be drawn for itself.
 type tinyName struct {
@@ -263,14 +263,14 @@ type collector struct {
 	shorts  []shortName
 	bounds  []uint32
 	word    []byte
-	span    hashSpan
+	span    leaf
 }
 
 // collector returns one for the names of a directory.
 func (v *visitor) collector(ino uint32) *collector {
 	c := v.x.collectors.Get().(*collector)
 	*c = collector{
-		x: v.x, d: v.x.keys.get(), ino: ino, journal: v.journalInode, span: hashSpan{low: ^uint32(0)},
+		x: v.x, d: v.x.keys.get(), ino: ino, journal: v.journalInode, span: leaf{low: ^uint32(0)},
 		names: c.names[:0], tiny: c.tiny[:0], fixed: c.fixed[:0], odds: c.odds[:0], shorts: c.shorts[:0], bounds: c.bounds[:0], word: c.word,
 	}
 	v.x.mu.Lock()
@@ -311,7 +311,8 @@ func (v *visitor) finish(c *collector, o owner) {
 		d.odds = append(d.odds, c.odds...)
 		d.fixed = append(d.fixed, c.fixed...)
 		if c.span.low <= c.span.high {
-			d.spans = append(d.spans, c.span)
+			c.span.block = o.start
+			d.leaves = append(d.leaves, c.span)
 		}
 		d.bounds = append(d.bounds, c.bounds...)
 	}

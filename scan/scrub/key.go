@@ -78,6 +78,7 @@ type drawer struct {
 	usage    usage
 	replaced bool // something was taken for garbage
 	copied   bool // what is being scrubbed is a copy in a journal
+	index    *IndexError
 
 	replacer replacer
 }

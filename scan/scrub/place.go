@@ -21,14 +21,12 @@ type Placed struct {
 	Indexed   uint64 // directories
 	Names     uint64 // that stand in the leaf of the index that they stood in
 	Misplaced uint64 // that do not: there was no word for them
-	Unsound   uint64 // directories whose index was sound and is not
 }
 
 func (p *Placed) add(o Placed) {
 	p.Indexed += o.Indexed
 	p.Names += o.Names
 	p.Misplaced += o.Misplaced
-	p.Unsound += o.Unsound
 }
 
 // place finds a word for each name of the indexed directories. The only error
@@ -129,15 +127,7 @@ func (d *directory) place(ctx context.Context, dr *drawer, seen *words) (Placed,
 	d.sortBounds()
 	d.sortNames()
 	d.placed = true
-	for _, s := range d.spans {
-		low, high := placedName{hash: s.low}, placedName{hash: s.high, lower: s.low < s.high}
-		d.crooked = d.crooked || d.cell(&low) != d.cell(&high)
-		// Of a leaf whose names all have the hash that goes on from the leaf before,
-		// nothing says which of the two it is.
-		i, found := slices.BinarySearch(d.bounds, s.low|1)
-		d.unclear = d.unclear || found && i > 0 && s.low == s.high
-	}
-	d.spans = nil
+	d.sortLeaves()
 	p := placer{
 		ctx: ctx, dir: d, dr: dr, seen: seen, placed: Placed{Indexed: 1},
 		draws: fewDraws + drawsPerName*int64(len(d.names)) + drawsPerBorder*int64(len(d.bounds)),
@@ -158,9 +148,7 @@ func (d *directory) place(ctx context.Context, dr *drawer, seen *words) (Placed,
 		return Placed{}, context.Cause(ctx)
 	}
 	p.drawBorders()
-	if (p.placed.Misplaced > 0 || d.unclear) && !d.crooked {
-		p.placed.Unsound = 1
-	}
+	d.expected = d.expected || p.placed.Misplaced > 0 || d.unclear
 	return p.placed, nil
 }
 
@@ -635,7 +623,13 @@ func (d *directory) sortNames() {
 		}
 		return 1
 	})
-	d.names = slices.CompactFunc(d.names, func(a, b placedName) bool { return a.id == b.id })
+	d.names = slices.CompactFunc(d.names, func(a, b placedName) bool {
+		if a.id != b.id {
+			return false
+		}
+		d.expected = d.expected || a.hash != b.hash || a.lower != b.lower // on both sides of a border
+		return true
+	})
 	d.names = slices.Clip(d.names[:min(len(d.names), maxNames)])
 }
 

@@ -52,6 +52,7 @@ type scrubber struct {
 	readings     []scan.Reading
 	bitmaps      []bitmap // by block
 	deviceBlocks uint64
+	damaged      bool // the scan met damage, or read the filesystem in several ways
 	unlinked     bool // there may be inodes without links that are still in use
 
 	m      *scan.Map
@@ -83,6 +84,7 @@ func (x *Index) View(ctx context.Context, res *scan.Result) (*View, error) {
 	s.blockSize = int(res.BlockSize())
 	s.lim.inodes, s.lim.blockSize = uint64(s.inodes), uint64(s.blockSize)
 	s.readings = res.Readings()
+	s.damaged = len(s.readings) != 1 || len(res.Problems()) > 0
 	s.deviceBlocks = uint64(res.View().Size()+int64(s.blockSize)-1) / uint64(s.blockSize)
 	s.drawSeeds(res)
 	s.readSeeds(res)
@@ -130,7 +132,7 @@ func (x *Index) rehash(ctx context.Context, res *scan.Result) error {
 		}
 		if !d.again {
 			d.again, d.unknown, d.names, d.odds, d.bounds = true, false, nil, nil, nil
-			d.tiny, d.fixed, d.spans = nil, nil, nil
+			d.tiny, d.fixed, d.leaves = nil, nil, nil
 		}
 		for i := range uint64(o.count) {
 			for k := range readings {
@@ -142,7 +144,7 @@ func (x *Index) rehash(ctx context.Context, res *scan.Result) error {
 				v := &visitor{shape: shapeOf(readings[k].Super, readings[k].Geometry), x: x, sb: readings[k].Super}
 				c := v.collector(o.ino)
 				c.layout(v).walkBlock(block, c)
-				v.finish(c, owner{})
+				v.finish(c, owner{start: o.start + i, ino: o.ino})
 			}
 		}
 	}

@@ -15,6 +15,10 @@ import (
 type Summary struct {
 	Placed
 
+	// Unsound counts the directories whose index was sound and is not, or may
+	// not be, as far as their blocks were read.
+	Unsound uint64
+
 	// Symlinks tells whether there are symlinks.
 	Symlinks bool
 
@@ -47,7 +51,7 @@ type View struct {
 // Summary returns what scrubbing did so far.
 func (v *View) Summary() Summary {
 	s := v.summary
-	s.Replaced = v.replaced.Load()
+	s.Replaced, s.Unsound = v.replaced.Load(), v.s.index.unsound()
 	return s
 }
 
@@ -64,7 +68,8 @@ func (v *View) NextRun(off int64) (start, end int64, err error) { return v.base.
 // is zero stays zero.
 func (v *View) NextData(off int64) (start, end int64, err error) { return v.base.NextData(off) }
 
-// ReadAt reads as io.ReaderAt does. A word that is left is a *LeakError.
+// ReadAt reads as io.ReaderAt does. A word that is left is a *LeakError, and an
+// index that is sound no more, without damage or need, an *IndexError.
 func (v *View) ReadAt(p []byte, off int64) (n int, err error) {
 	if off < 0 || off >= v.Size() {
 		return 0, io.EOF
@@ -147,10 +152,13 @@ func (v *View) scrub(p []byte, off int64) error {
 		}
 		stop = min(stop, end)
 		for n := start; n < stop; n += v.blockSize {
-			d.replaced = false
+			d.replaced, d.index = false, nil
 			v.s.block(d, uint64(n/v.blockSize), p[n-off:][:v.blockSize:v.blockSize])
 			if d.replaced {
 				v.replaced.Add(1)
+			}
+			if d.index != nil {
+				return d.index
 			}
 		}
 		if !v.s.unverified {
