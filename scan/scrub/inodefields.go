@@ -73,6 +73,12 @@ func possibleInode(l *limits, v uint64) bool { return v <= l.inodes }
 // there is today.
 const unlikelyFlags = 0x8D400000 | 0x00002704
 
+// checkedFlags are the flags by which e2fsck goes on, and counts how bad an inode
+// is: those of immutable and append-only files, of encryption, an index, AFS,
+// huge files, extents, values of attributes, inline data and case folding.
+// Each is a bit of its own, so all of them are less than two letters of a text.
+const checkedFlags = 0x502C3830
+
 // manyLinks is more links than most inodes have.
 const manyLinks = 2000
 
@@ -219,6 +225,9 @@ func (s *scrubber) writeInode(d *drawer, in, old ext.Inode, how standing) {
 		if at < n && in[at]|old[at] != 0 {
 			in[at] = in[at]&^epochBits | old[at]&epochBits
 		}
+	}
+	if how == garbage {
+		le.PutUint32(in[0x20:], le.Uint32(in[0x20:])&^checkedFlags|old.Flags()&checkedFlags)
 	}
 	if how == garbage && in.Mode() != 0 && possibleMode(&s.lim, uint64(old.Mode())) {
 		le.PutUint16(in, in.Mode()&^ext.ModeType|old.Type())
