@@ -61,9 +61,9 @@ func crc32cHole(crc uint32, b []byte, off, n int) uint32 {
 	return CRC32C(crc, b[off+n:])
 }
 
-// ChecksumSeed is the seed that a filesystem without metadata_csum_seed has,
+// seedOfUUID is the seed that a filesystem without metadata_csum_seed has,
 // from its UUID; with it, s_checksum_seed is the seed.
-func ChecksumSeed(uuid []byte) uint32 { return CRC32C(^uint32(0), uuid) }
+func seedOfUUID(uuid []byte) uint32 { return CRC32C(^uint32(0), uuid) }
 
 // InodeSeed is the seed of what belongs to an inode: its extent blocks,
 // directory blocks and orphan file blocks.
@@ -110,14 +110,14 @@ func storedGroupDescChecksum(desc []byte) (sum uint16, ok bool) {
 	return binary.LittleEndian.Uint16(desc[groupDescChecksumOffset:]), true
 }
 
-// VerifyGroupDesc reports whether bg_checksum is right under metadata_csum.
-func VerifyGroupDesc(seed, group uint32, desc []byte) bool {
+// verifyGroupDesc reports whether bg_checksum is right under metadata_csum.
+func verifyGroupDesc(seed, group uint32, desc []byte) bool {
 	sum, ok := storedGroupDescChecksum(desc)
 	return ok && sum == GroupDescChecksum(seed, group, desc)
 }
 
-// VerifyGroupDesc16 reports whether bg_checksum is right under gdt_csum.
-func VerifyGroupDesc16(uuid []byte, group uint32, desc []byte) bool {
+// verifyGroupDesc16 reports whether bg_checksum is right under gdt_csum.
+func verifyGroupDesc16(uuid []byte, group uint32, desc []byte) bool {
 	sum, ok := storedGroupDescChecksum(desc)
 	return ok && sum == GroupDescChecksum16(uuid, group, desc)
 }
@@ -134,13 +134,6 @@ const (
 // bits.
 func VerifyBlockBitmap(seed uint32, bitmap, desc []byte) bool {
 	return verifyBitmap(seed, bitmap, desc, int(unsafe.Offsetof(ext4.BlockGroupDescriptorData{}.BgBlockBitmapCsumLo)), blockBitmapChecksumHiEnd)
-}
-
-// VerifyInodeBitmap reports whether the inode bitmap has the checksum that
-// its descriptor says. bitmap is the part that counts: s_inodes_per_group
-// bits.
-func VerifyInodeBitmap(seed uint32, bitmap, desc []byte) bool {
-	return verifyBitmap(seed, bitmap, desc, int(unsafe.Offsetof(ext4.BlockGroupDescriptorData{}.BgInodeBitmapCsumLo)), inodeBitmapChecksumHiEnd)
 }
 
 func verifyBitmap(seed uint32, bitmap, desc []byte, lo, hiEnd int) bool {

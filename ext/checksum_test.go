@@ -11,6 +11,9 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+	"unsafe"
+
+	ext4 "github.com/dsoprea/go-ext4"
 )
 
 // checksumImage has directories with and without an index, a file with an
@@ -105,7 +108,7 @@ func TestChecksumsAgainstMke2fs(t *testing.T) {
 			le := binary.LittleEndian
 			sb := img.read(1024, 1024)
 			uuid := sb[0x68:0x78]
-			seed := ChecksumSeed(uuid)
+			seed := seedOfUUID(uuid)
 			if c.name == "seed" {
 				seed = le.Uint32(sb[0x270:])
 			}
@@ -131,15 +134,15 @@ func TestChecksumsAgainstMke2fs(t *testing.T) {
 			for g := range groups {
 				desc := img.read(2048+int64(g)*int64(descSize), descSize)
 				if !metadata {
-					judge(t, fmt.Sprint("descriptor ", g), desc, []int{0, 0x1E, descSize - 1}, func(b []byte) bool { return VerifyGroupDesc16(uuid, g, b) })
+					judge(t, fmt.Sprint("descriptor ", g), desc, []int{0, 0x1E, descSize - 1}, func(b []byte) bool { return verifyGroupDesc16(uuid, g, b) })
 					continue
 				}
-				judge(t, fmt.Sprint("descriptor ", g), desc, []int{0, 0x1E, descSize - 1}, func(b []byte) bool { return VerifyGroupDesc(seed, g, b) })
+				judge(t, fmt.Sprint("descriptor ", g), desc, []int{0, 0x1E, descSize - 1}, func(b []byte) bool { return verifyGroupDesc(seed, g, b) })
 				if flags := le.Uint16(desc[0x12:]); flags&3 == 0 {
 					judge(t, fmt.Sprint("block bitmap ", g), img.block(uint64(le.Uint32(desc))), []int{0, 1023},
 						func(b []byte) bool { return VerifyBlockBitmap(seed, b, desc) })
 					judge(t, fmt.Sprint("inode bitmap ", g), img.block(uint64(le.Uint32(desc[4:])))[:perGroup/8], []int{0, int(perGroup/8) - 1},
-						func(b []byte) bool { return VerifyInodeBitmap(seed, b, desc) })
+						func(b []byte) bool { return verifyInodeBitmap(seed, b, desc) })
 				}
 			}
 			if !metadata {
@@ -218,7 +221,7 @@ func TestMMPChecksum(t *testing.T) {
 	t.Parallel()
 	img := newDiskImage(t, "4M", 1024, "-t", "ext4", "-O", "metadata_csum,mmp")
 	sb := img.read(1024, 1024)
-	seed := ChecksumSeed(sb[0x68:0x78])
+	seed := seedOfUUID(sb[0x68:0x78])
 	block := img.block(binary.LittleEndian.Uint64(sb[0x168:]))
 	judge(t, "MMP block", block, []int{0, 0x3FB, 0x3FC}, func(b []byte) bool { return VerifyMMP(seed, b) })
 }
@@ -236,7 +239,7 @@ func TestDxNodeChecksum(t *testing.T) {
 	})
 	le := binary.LittleEndian
 	root := img.read(img.inodeAt("/"), 128)
-	seed := InodeSeed(ChecksumSeed(img.read(1024+0x68, 16)), 2, le.Uint32(root[0x64:]))
+	seed := InodeSeed(seedOfUUID(img.read(1024+0x68, 16)), 2, le.Uint32(root[0x64:]))
 	nodes := 0
 	for i, n := range img.blocks("/") {
 		b := img.block(n)
@@ -276,10 +279,10 @@ func FuzzChecksums(f *testing.F) {
 	f.Add(node)
 	f.Fuzz(func(t *testing.T, b []byte) {
 		VerifySuperblock(b)
-		VerifyGroupDesc(1, 2, b)
-		VerifyGroupDesc16(b, 2, b)
+		verifyGroupDesc(1, 2, b)
+		verifyGroupDesc16(b, 2, b)
 		VerifyBlockBitmap(1, b, b)
-		VerifyInodeBitmap(1, b, b)
+		verifyInodeBitmap(1, b, b)
 		VerifyInode(1, 2, b)
 		VerifyExtentBlock(1, b)
 		VerifyXattrBlock(1, 2, b)
@@ -318,13 +321,13 @@ func BenchmarkVerifyGroupDesc(b *testing.B) {
 	b.Run("crc32c", func(b *testing.B) {
 		b.ReportAllocs()
 		for b.Loop() {
-			VerifyGroupDesc(1, 2, desc)
+			verifyGroupDesc(1, 2, desc)
 		}
 	})
 	b.Run("crc16", func(b *testing.B) {
 		b.ReportAllocs()
 		for b.Loop() {
-			VerifyGroupDesc16(uuid, 2, desc)
+			verifyGroupDesc16(uuid, 2, desc)
 		}
 	})
 }
@@ -342,4 +345,10 @@ func BenchmarkVerifyDirBlock(b *testing.B) {
 	for b.Loop() {
 		VerifyDirBlock(1, block)
 	}
+}
+
+// verifyInodeBitmap is VerifyBlockBitmap for the inode bitmap, of which bitmap is
+// s_inodes_per_group bits. AdjustGroupDesc goes by the same fields.
+func verifyInodeBitmap(seed uint32, bitmap, desc []byte) bool {
+	return verifyBitmap(seed, bitmap, desc, int(unsafe.Offsetof(ext4.BlockGroupDescriptorData{}.BgInodeBitmapCsumLo)), inodeBitmapChecksumHiEnd)
 }

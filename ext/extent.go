@@ -45,7 +45,7 @@ func (n ExtentNode) Sound() bool {
 		return false
 	}
 	claimed, _ := n.Count()
-	return n.Depth() <= 5 && n.Max() <= n.Capacity() && n.Max() >= n.Capacity()-2 && claimed <= n.Max()
+	return n.Depth() <= 5 && n.Max() <= n.capacity() && n.Max() >= n.capacity()-2 && claimed <= n.Max()
 }
 
 // Depth returns eh_depth.
@@ -53,13 +53,13 @@ func (n ExtentNode) Depth() int {
 	return int(binary.LittleEndian.Uint16(n[unsafe.Offsetof(extentHeader.EhDepth):]))
 }
 
-// Capacity returns how many entries fit into the node, whatever eh_max says.
-func (n ExtentNode) Capacity() int { return (len(n) - extentHeaderSize) / extentSize }
+// capacity returns how many entries fit into the node, whatever eh_max says.
+func (n ExtentNode) capacity() int { return (len(n) - extentHeaderSize) / extentSize }
 
 // Count returns eh_entries as it is, and what of it fits into the node.
 func (n ExtentNode) Count() (claimed, count int) {
 	claimed = int(binary.LittleEndian.Uint16(n[unsafe.Offsetof(extentHeader.EhEntryCount):]))
-	return claimed, min(claimed, n.Capacity())
+	return claimed, min(claimed, n.capacity())
 }
 
 // Max returns eh_max.

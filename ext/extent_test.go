@@ -203,8 +203,8 @@ func FuzzExtentNode(f *testing.F) {
 			return
 		}
 		claimed, count := n.Count()
-		if count > n.Capacity() || count > claimed || n.Sound() && count != claimed {
-			t.Fatalf("%d of %d entries, capacity %d", count, claimed, n.Capacity())
+		if count > n.capacity() || count > claimed || n.Sound() && count != claimed {
+			t.Fatalf("%d of %d entries, capacity %d", count, claimed, n.capacity())
 		}
 		for i := range count {
 			if x := n.Extent(i); x.Len > maxInitExtent || x.Start>>48 != 0 || x.Uninit && x.Len == maxInitExtent {

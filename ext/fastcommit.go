@@ -125,8 +125,6 @@ type FastCommitScan struct {
 	crc         uint32
 	seen        uint32 // blocks
 	valid       uint32 // blocks up to the last good tail
-	tags        uint32 // up to the last good tail
-	pending     uint32 // tags so far
 	done        bool
 	end         FastCommitEnd
 }
@@ -147,9 +145,6 @@ func NewFastCommitScan(transaction uint32) *FastCommitScan {
 // Blocks is the number of blocks, from the first on, that hold fast commits
 // whose tail was good.
 func (s *FastCommitScan) Blocks() uint32 { return s.valid }
-
-// Tags is the number of tags up to the last good tail.
-func (s *FastCommitScan) Tags() uint32 { return s.tags }
 
 // End is the end of what decides how the scan goes: behind the last good tail;
 // where there is none, behind the tag that stopped the scan, of which only
@@ -173,7 +168,6 @@ func (s *FastCommitScan) Block(block []byte, yield func(*FastCommitTag)) (more b
 		}
 		n := fastCommitTagLen + len(t.Value)
 		s.extend(off + n)
-		s.pending++
 		switch t.Type {
 		case FastCommitHead:
 			if t.Features != 0 || t.Transaction != s.transaction {
@@ -187,7 +181,6 @@ func (s *FastCommitScan) Block(block []byte, yield func(*FastCommitTag)) (more b
 			}
 			s.crc = 0
 			s.valid = s.seen + 1
-			s.tags = s.pending
 			s.end = FastCommitEnd{s.seen, off + n}
 		default:
 			s.crc = CRC32C(s.crc, block[off:off+n])

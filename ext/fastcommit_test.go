@@ -105,8 +105,8 @@ func TestFastCommitScan(t *testing.T) {
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("-want +got:\n%s", diff)
 	}
-	if s.Blocks() != 2 || s.Tags() != uint32(len(want)) {
-		t.Errorf("%d blocks, %d tags", s.Blocks(), s.Tags())
+	if s.Blocks() != 2 {
+		t.Errorf("%d blocks", s.Blocks())
 	}
 	if s.Block(make([]byte, 1024), nil) || s.Blocks() != 2 {
 		t.Error("a block of zeros goes on")
@@ -156,8 +156,8 @@ func FuzzFastCommitScan(f *testing.F) {
 				break
 			}
 		}
-		if s.Tags() > tags || s.Blocks() > 4 {
-			t.Fatalf("%d tags in %d blocks, %d seen", s.Tags(), s.Blocks(), tags)
+		if s.Blocks() > tags || s.Blocks() > 4 {
+			t.Fatalf("%d tags in %d blocks", tags, s.Blocks())
 		}
 	})
 }

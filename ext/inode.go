@@ -24,7 +24,6 @@ const (
 	FlagEncrypt    = uint32(ext4.InodeFlagEncrypt)
 	FlagIndex      = uint32(ext4.InodeFlagIndex)
 	FlagExtents    = uint32(ext4.InodeFlagExtents)
-	FlagVerity     = uint32(0x100000)
 	FlagEaInode    = uint32(ext4.InodeFlagEaInode)
 	FlagInlineData = uint32(ext4.InodeFlagInlineData)
 	FlagCasefold   = uint32(0x40000000)

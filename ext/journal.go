@@ -189,7 +189,7 @@ func (j *JournalSuperblock) Check(blockSize int, blocks uint64) error {
 	case uint64(j.MaxLen) > blocks:
 		return bad("length of %d blocks, there are %d", j.MaxLen, blocks)
 	}
-	first, last := j.Ring()
+	first, last := j.ring()
 	if j.Incompat&JournalIncompatFastCommit != 0 && last < journalMinBlocks {
 		return bad("%d blocks for fast commits of %d", j.fastCommitBlocks(), j.MaxLen)
 	}
@@ -211,9 +211,9 @@ func (j *JournalSuperblock) fastCommitBlocks() uint32 {
 	return j.FastCommitBlocks
 }
 
-// Ring is the part of the journal that transactions go round in: blocks first
+// ring is the part of the journal that transactions go round in: blocks first
 // to last-1. first is not below last in a damaged journal only.
-func (j *JournalSuperblock) Ring() (first, last uint32) {
+func (j *JournalSuperblock) ring() (first, last uint32) {
 	last = j.MaxLen
 	if j.Incompat&JournalIncompatFastCommit != 0 {
 		last -= min(last, j.fastCommitBlocks())
@@ -227,7 +227,7 @@ func (j *JournalSuperblock) FastCommitArea() (first, end uint32) {
 	if j.Incompat&JournalIncompatFastCommit == 0 {
 		return j.MaxLen, j.MaxLen
 	}
-	_, last := j.Ring()
+	_, last := j.ring()
 	// The kernel leaves the first block unused.
 	return min(last+1, j.MaxLen), j.MaxLen
 }
@@ -405,9 +405,9 @@ func (j *JournalSuperblock) TagChecksum(sequence uint32, data []byte) uint32 {
 	return sum
 }
 
-// VerifyTag reports whether a copy has the checksum that its tag says, or the
+// verifyTag reports whether a copy has the checksum that its tag says, or the
 // journal has none.
-func (j *JournalSuperblock) VerifyTag(tag JournalTag, sequence uint32, data []byte) bool {
+func (j *JournalSuperblock) verifyTag(tag JournalTag, sequence uint32, data []byte) bool {
 	return !j.BlockChecksums() || tag.Checksum == j.TagChecksum(sequence, data)
 }
 

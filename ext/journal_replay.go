@@ -33,15 +33,6 @@ const (
 // Len returns how many blocks are replaced.
 func (r *JournalReplay) Len() int { return len(r.blocks) }
 
-// Copy returns the copy that replaces a block, if there is one.
-func (r *JournalReplay) Copy(block uint64) (JournalCopy, bool) {
-	i, ok := slices.BinarySearch(r.blocks, block)
-	if !ok {
-		return JournalCopy{}, false
-	}
-	return r.at(i), true
-}
-
 func (r *JournalReplay) at(i int) JournalCopy {
 	return JournalCopy{r.copies[i], r.state[i]&copyEscaped != 0}
 }
@@ -123,7 +114,7 @@ func (w *journalWalk) checkCopy(t JournalTag, d JournalLogBlock, at uint64) erro
 	if err := w.load(at, w.data); err != nil {
 		return err
 	}
-	if !w.j.VerifyTag(t, d.Sequence, w.data) {
+	if !w.j.verifyTag(t, d.Sequence, w.data) {
 		return &JournalError{What: "wrong checksum of a data block", Block: uint32(at)}
 	}
 	return nil

@@ -109,7 +109,7 @@ func WalkJournal(j *JournalSuperblock, blocks uint64, read func(block uint32, bu
 		maxTags: maxJournalTags,
 		result:  &JournalRecovery{First: j.Sequence, End: j.Sequence, Committed: j.Sequence},
 	}
-	w.first, w.last = j.Ring()
+	w.first, w.last = j.ring()
 	if j.Start == 0 {
 		return w.result, nil
 	}
@@ -157,7 +157,7 @@ func (w *journalWalk) fail(err error) {
 // wrap takes a block number that has run over the end of the ring back to its
 // start, once, as recovery does.
 func (j *JournalSuperblock) wrap(n uint64) uint64 {
-	if first, last := j.Ring(); n >= uint64(last) {
+	if first, last := j.ring(); n >= uint64(last) {
 		n -= uint64(last - first)
 	}
 	return n

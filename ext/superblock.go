@@ -31,12 +31,11 @@ const (
 
 // Well-known inode numbers.
 const (
-	BadInode     = uint32(ext4.InodeDefectiveBlocks)
-	RootInode    = uint32(ext4.InodeRootDirectory)
-	UserQuota    = uint32(ext4.InodeUserQuota)
-	GroupQuota   = uint32(ext4.InodeGroupQuota)
-	ResizeInode  = uint32(ext4.InodeReservedGroupDescriptors)
-	JournalInode = uint32(ext4.InodeJournal)
+	BadInode    = uint32(ext4.InodeDefectiveBlocks)
+	RootInode   = uint32(ext4.InodeRootDirectory)
+	UserQuota   = uint32(ext4.InodeUserQuota)
+	GroupQuota  = uint32(ext4.InodeGroupQuota)
+	ResizeInode = uint32(ext4.InodeReservedGroupDescriptors)
 )
 
 const (
@@ -141,12 +140,12 @@ func (sb *Superblock) GroupsPerFlex() uint32 {
 // Group returns s_block_group_nr, the group that this copy was written for.
 func (sb *Superblock) Group() uint32 { return uint32(sb.d.SBlockGroupNr) }
 
-// ChecksumSeed returns what the checksums of metadata_csum begin with.
+// seedOfUUID returns what the checksums of metadata_csum begin with.
 func (sb *Superblock) ChecksumSeed() uint32 {
 	if sb.HasIncompat(IncompatCsumSeed) {
 		return sb.d.SChecksumSeed
 	}
-	return ChecksumSeed(sb.d.SUuid[:])
+	return seedOfUUID(sb.d.SUuid[:])
 }
 
 // ChecksumOK tells whether s_checksum is right, or not in use.
@@ -159,9 +158,9 @@ func (sb *Superblock) ChecksumOK() bool {
 func (sb *Superblock) DescChecksumOK(group uint32, d GroupDesc) bool {
 	switch {
 	case sb.HasRoCompat(RoCompatMetadataCsum):
-		return VerifyGroupDesc(sb.seed, group, d)
+		return verifyGroupDesc(sb.seed, group, d)
 	case sb.HasRoCompat(RoCompatGdtCsum):
-		return VerifyGroupDesc16(sb.d.SUuid[:], group, d)
+		return verifyGroupDesc16(sb.d.SUuid[:], group, d)
 	}
 	return true
 }

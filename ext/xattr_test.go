@@ -102,7 +102,7 @@ func TestXattrReaderAgainstDebugfs(t *testing.T) {
 					ea := img.read(img.inodeAt(fmt.Sprintf("<%d>", e.ValueInode)), inodeSize)
 					vh := binary.LittleEndian.Uint32(XattrValueHashField(ea))
 					value := img.query(fmt.Sprintf("cat <%d>", e.ValueInode))
-					seed := ChecksumSeed(img.read(1024+0x68, 16))
+					seed := seedOfUUID(img.read(1024+0x68, 16))
 					if got := XattrValueHash(seed, []byte(value)); got != vh || len(value) != 9000 {
 						t.Errorf("hash of a value of %d bytes is %#x, inode has %#x", len(value), got, vh)
 					}

@@ -132,7 +132,7 @@ const endless = 1 << 62
 
 // openSpooled opens an image of any layout: what in has kept, and what comes.
 func openSpooled(in *pipeReader, opt OpenOptions) (*Stream, error) {
-	s := spool.New(opt.Spool)
+	s := spool.New(spool.Options(opt.Spool))
 	if err := in.moveTo(s); err != nil {
 		s.Close()
 		return nil, err

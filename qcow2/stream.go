@@ -9,11 +9,18 @@ import (
 	"e2qcow/internal/spool"
 )
 
-// SpoolOptions say where data waits that cannot be written, or read, yet.
-type SpoolOptions = spool.Options
+// SpoolOptions say where WriteStream and OpenStream keep data that cannot be
+// written, or read, yet. The zero SpoolOptions keep the first 64 MiB in memory
+// and the rest in a file in os.TempDir.
+type SpoolOptions struct {
+	// Memory is how many bytes are kept in memory, rounded down to whole MiB.
+	// They are allocated as they are needed. 0 is 64 MiB, less than 0 is none.
+	Memory int64
 
-// A SpoolError is a failure of the temporary file where data waits.
-type SpoolError = spool.Error
+	// Dir is the folder of the temporary file. The file has no name, and is gone
+	// when the process ends. "" is os.TempDir.
+	Dir string
+}
 
 // WriteStream writes to w, in order, the bytes that WriteFile writes to a
 // file. The tables, which come first, are known when all data has been read:
@@ -23,7 +30,7 @@ func WriteStream(ctx context.Context, w io.Writer, src image.Image, opt WriteOpt
 	if err != nil {
 		return Stats{}, err
 	}
-	s := spool.New(opt.Spool)
+	s := spool.New(spool.Options(opt.Spool))
 	defer s.Close()
 	dataOffset := q.layout.dataOffset
 	if err := q.writeData(ctx, putTo(s, dataOffset)); err != nil {

@@ -280,7 +280,7 @@ func (in *Input) openStream(o Source) error {
 	r := &endSeen{r: in.Src}
 	img, err := qcow2.OpenStream(r, qcow2.OpenOptions{
 		Window: int64(o.Threads) * 4 * ordered.DefaultChunkSize,
-		Spool:  o.Spool,
+		Spool:  qcow2.SpoolOptions(o.Spool),
 	})
 	if err != nil {
 		return fmt.Errorf("%s: %w", in.Src.Name(), err)

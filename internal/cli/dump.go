@@ -41,7 +41,7 @@ func parseDump(c *cli.Context, asE2image bool) (*dumpOptions, error) {
 	if o.qcow2, err = parseQCOW2(c); err != nil {
 		return nil, err
 	}
-	o.qcow2.Spool, o.qcow2.Threads = o.source.Spool, o.threads
+	o.qcow2.Spool, o.qcow2.Threads = qcow2.SpoolOptions(o.source.Spool), o.threads
 	if o.search, err = parseSearch(c); err != nil {
 		return nil, err
 	}
