@@ -49,7 +49,7 @@ func DecodeIndexRoot(block []byte) (IndexBlock, bool) {
 	}
 	fits := (len(block) - x.start) / dxEntryLen
 	dots := block[direntHeaderLen] == '.' && string(block[direntMinLen+direntHeaderLen:][:2]) == ".."
-	return x, dots || x.limit() == fits || x.limit() == fits-dxTailLen/dxEntryLen
+	return x, dots || x.Limit() == fits || x.Limit() == fits-dxTailLen/dxEntryLen
 }
 
 // DecodeIndexNode takes a block of an indexed directory for a node; false
@@ -62,14 +62,14 @@ func DecodeIndexNode(block []byte) (IndexBlock, bool) {
 	x := IndexBlock{block, dxNodeStart}
 	fits := (len(block) - dxNodeStart) / dxEntryLen
 	return x, le.Uint32(block) == 0 && RecLen(le.Uint16(block[4:]), len(block)) == len(block) && block[6] == 0 &&
-		(x.limit() == fits || x.limit() == fits-dxTailLen/dxEntryLen)
+		(x.Limit() == fits || x.Limit() == fits-dxTailLen/dxEntryLen)
 }
 
 // HashVersion returns hash_version of a root.
 func (x IndexBlock) HashVersion() DirHash { return DirHash(x.block[2*direntMinLen+4]) }
 
-// limit returns how many entries the block says that it has room for.
-func (x IndexBlock) limit() int { return int(binary.LittleEndian.Uint16(x.block[x.start:])) }
+// Limit returns how many entries the block says that it has room for.
+func (x IndexBlock) Limit() int { return int(binary.LittleEndian.Uint16(x.block[x.start:])) }
 
 // Count returns how many entries are in use, as far as they fit.
 func (x IndexBlock) Count() int {
