@@ -5,10 +5,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"math/rand/v2"
 	"os"
 	"slices"
-	"strconv"
 	"strings"
 	"testing"
 	"unicode/utf16"
@@ -133,96 +131,4 @@ func FuzzView(f *testing.F) {
 			t.Fatal("not the same twice")
 		}
 	})
-}
-
-// userWords are names and values that rules keep in some places, or that are
-// numbers in others.
-var userWords = []string{
-	"lost+found", "capability", "apparmor", "selinux", ".journal", "journal.dat", ".journal.dat", "posix_acl_access", "SMACK64IPIN",
-	"ost+foun", "ext4_lookup", "data", "richacl", "#1234567", "abcdefgh", "ABCDABCD",
-}
-
-// TestHealthy has sound filesystems of many kinds, with words that rules keep
-// elsewhere: none is refused. E2QCOW_HEALTHY is how many there are.
-func TestHealthy(t *testing.T) {
-	count := 4
-	if n, err := strconv.Atoi(os.Getenv("E2QCOW_HEALTHY")); err == nil {
-		count = n
-	}
-	features := []string{"metadata_csum", "64bit", "inline_data", "ea_inode", "orphan_file", "flex_bg", "extents", "quota", "large_dir", "encrypt", "huge_file", "sparse_super2", "dir_index"}
-	for seed := range uint64(count) {
-		r := rand.New(rand.NewPCG(seed, 17))
-		list := []string{"^resize_inode"}
-		for _, f := range features {
-			list = append(list, []string{"", "^"}[r.IntN(2)]+f)
-		}
-		if slices.Contains(list, "^extents") {
-			list = append(list, "^64bit", "^bigalloc")
-			list = slices.DeleteFunc(list, func(f string) bool { return f == "64bit" })
-		}
-		if r.IntN(2) == 0 || slices.Contains(list, "orphan_file") {
-			list = append(list, "has_journal")
-		} else {
-			list = append(list, "^has_journal")
-		}
-		bs := 1024 << r.IntN(3)
-		size := 256
-		if slices.Contains(list, "^inline_data") && r.IntN(3) == 0 {
-			size = 128
-		}
-		spec := testfs.Spec{Mke2fs: fmt.Sprintf("-t ext4 -b %d -I %d -N %d -O %s", bs, size, 64<<r.IntN(4), strings.Join(list, ",")), Size: int64(8<<r.IntN(3)) << 20}
-		alphabet := []string{lettersAndDigits, "0123456789", "abc", "äöüßéλж漢字"}[r.IntN(4)]
-		letters := []rune(alphabet)
-		drawWord := func(most int) string {
-			var b strings.Builder
-			for range 1 + r.IntN(most) {
-				b.WriteRune(letters[r.IntN(len(letters))])
-			}
-			return b.String()
-		}
-		names := slices.Clone(userWords) // each once, as they stand in one folder
-		r.Shuffle(len(names), func(i, j int) { names[i], names[j] = names[j], names[i] })
-		word := func() string {
-			if len(names) > 0 && r.IntN(4) == 0 {
-				names = names[1:]
-				return userWords[len(names)]
-			}
-			return drawWord(20) + strconv.Itoa(len(spec.Debugfs))
-		}
-		text := func() string {
-			if r.IntN(3) == 0 {
-				return userWords[r.IntN(len(userWords))]
-			}
-			return drawWord(20)
-		}
-		for n := range 10 + r.IntN(40) {
-			dir := ""
-			if n > 2 {
-				dir = fmt.Sprintf("d%d/", r.IntN(2))
-			}
-			switch {
-			case n < 2:
-				spec.Debugfs = append(spec.Debugfs, fmt.Sprintf("mkdir d%d", n))
-			case r.IntN(4) == 0:
-				spec.Debugfs = append(spec.Debugfs, "symlink "+dir+word()+" "+text()+strings.Repeat("/"+text(), r.IntN(5)))
-			case n == 5 || n == 6:
-				spec.Debugfs = append(spec.Debugfs, fmt.Sprintf("ea_set d%d user.%s %s", n-5, drawWord(9), strings.Repeat(text(), 1+r.IntN(3))))
-			case r.IntN(5) == 0:
-				spec.Debugfs = append(spec.Debugfs, "write /dev/null "+dir+word())
-			case r.IntN(8) == 0:
-				spec.Debugfs = append(spec.Debugfs, fmt.Sprintf("mknod %s%s p", dir, word()))
-			default:
-				spec.Debugfs = append(spec.Debugfs, "mkdir "+dir+word())
-			}
-		}
-		data, err := os.ReadFile(testfs.Make(t, spec).Path)
-		if err != nil {
-			t.Fatal(err)
-		}
-		for key := range byte(3) {
-			if _, _, err := scrubbed(data, key); err != nil {
-				t.Errorf("seed %d, key %d, mke2fs %s: %v", seed, key, spec.Mke2fs, err)
-			}
-		}
-	}
 }
