@@ -68,6 +68,9 @@ func DecodeIndexNode(block []byte) (IndexBlock, bool) {
 // HashVersion returns hash_version of a root.
 func (x IndexBlock) HashVersion() DirHash { return DirHash(x.block[2*direntMinLen+4]) }
 
+// SetHashVersion sets hash_version of a root.
+func (x IndexBlock) SetHashVersion(v DirHash) { x.block[2*direntMinLen+4] = byte(v) }
+
 // Limit returns how many entries the block says that it has room for.
 func (x IndexBlock) Limit() int { return int(binary.LittleEndian.Uint16(x.block[x.start:])) }
 

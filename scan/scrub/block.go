@@ -111,7 +111,7 @@ func (s *scrubber) blockAs(d *drawer, k scan.Kind, n uint64, data []byte) {
 	case scan.Symlink:
 		s.text(d, data, s.path)
 	case scan.EncryptedSymlink:
-		s.encryptedTarget(d, data)
+		s.encryptedTarget(d, data, 0)
 	case scan.Xattr:
 		s.xattrBlock(d, n, data, s.values)
 	case scan.XattrValue:
@@ -122,12 +122,32 @@ func (s *scrubber) blockAs(d *drawer, k scan.Kind, n uint64, data []byte) {
 }
 
 // encryptedTarget scrubs the target of an encrypted symlink, struct
-// fscrypt_symlink_data: a length of two bytes, and ciphertext.
-func (s *scrubber) encryptedTarget(d *drawer, b []byte) {
+// fscrypt_symlink_data, in b or in the part of it that is as long as the inode
+// says: a length of two bytes, and ciphertext. e2fsck compares the two lengths,
+// and reads no further. Damage can pass any target off as an encrypted one, so
+// none stays, and a length that cannot be becomes another that cannot be.
+func (s *scrubber) encryptedTarget(d *drawer, b []byte, size uint64) {
 	const head = 2
-	end := min(head+int(le.Uint16(b)), len(b))
-	if s.strict {
-		s.value(d, b[head:end])
+	if len(b) < head {
+		clear(b)
+		return
+	}
+	stored := uint64(le.Uint16(b))
+	fits := func(n uint64) bool {
+		if size > 0 {
+			return head+n == size
+		}
+		return head+n <= uint64(len(b))
+	}
+	end := len(b)
+	if fits(stored) {
+		end = min(head+int(stored), len(b))
+	} else {
+		le.PutUint16(b, uint16(d.noise(stored, head, func(n uint64) bool { return !fits(n) })))
+	}
+	target := b[head:end]
+	if size > 0 || !allZero(target) {
+		d.draw(target, ciphertext, domainValue, d.sum(domainValue, target), 0)
 	}
 	clear(b[end:])
 }

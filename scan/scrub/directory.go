@@ -283,7 +283,12 @@ func (r *replacer) header(b []byte) {
 
 func (r *replacer) number(b []byte) { r.claim(b) }
 
-func (r *replacer) root(ext.IndexBlock) {}
+// root has an index sort by the hash that its words were placed by.
+func (r *replacer) root(x ext.IndexBlock) {
+	if !r.dir.unknown && x.HashVersion() == r.dir.version {
+		x.SetHashVersion(r.dir.freshVersion())
+	}
+}
 
 func (r *replacer) hash(b []byte) {
 	r.claim(b)

@@ -78,7 +78,7 @@ func (e *explainer) explain(number uint64) {
 		e.fields(superblockFields, at)
 	}
 	for _, k := range [...]scan.Kind{scan.GroupDescs, scan.BlockBitmap, scan.InodeBitmap, scan.ExtentNode, scan.IndirectBlock,
-		scan.Quota, scan.OrphanFile, scan.EncryptedSymlink} {
+		scan.Quota, scan.OrphanFile} {
 		if m.Contains(k, number) {
 			e.keep(0, len(e.block))
 		}
@@ -119,10 +119,6 @@ func (e *explainer) inode(at int, in ext.Inode) {
 		if _, chain, ok := ext.InlineDirectory(in.IBlock()); ok {
 			e.keep(start, start+ext.IBlockSize-len(chain))
 			layout{blockSize: e.s.blockSize, inodes: e.s.inodes}.walkChain(chain, e)
-		}
-	case useTarget:
-		if in.Flags()&ext.FlagEncrypt != 0 {
-			e.keep(start, start+ext.IBlockSize)
 		}
 	}
 	e.attributes(ext.NewInodeXattrReader(in), at)

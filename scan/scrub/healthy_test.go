@@ -218,7 +218,7 @@ func (g *generator) spec() testfs.Spec {
 	}
 	if strings.Contains(options, "-N 512") {
 		for n := range 100 + g.IntN(300) {
-			do("symlink d0/%s%d %s", g.drawn(1+g.IntN(30)), n, g.text())
+			do("symlink d0/%s-%d %s", g.drawn(1+g.IntN(30)), n, g.text())
 		}
 		spec.Fsck = true
 	}

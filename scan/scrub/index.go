@@ -59,6 +59,7 @@ type directory struct {
 	mixed     bool // a root has another version than was assumed
 	again     bool // which are being gathered again
 	unknown   bool // by a hash that nobody knows
+	kept      bool // the hash and its seed stay
 	placed    bool // names have numbers of words
 	version   ext.DirHash
 	assumed   ext.DirHash // the version before a root was shown
@@ -148,7 +149,7 @@ func (v *visitor) directory(ino uint32) *directory {
 	d := v.x.dirs[ino]
 	if d == nil {
 		version := v.sb.DefaultHash()
-		d = &directory{ino: ino, version: version, assumed: version, unsigned: v.sb.UnsignedHash(), seed: v.sb.HashSeed()}
+		d = &directory{ino: ino, version: version, assumed: version, unsigned: v.sb.UnsignedHash(), seed: v.sb.HashSeed(), kept: v.x.opt.KeepSeed}
 		v.x.dirs[ino] = d
 	}
 	return d

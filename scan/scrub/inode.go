@@ -176,7 +176,7 @@ const deviceNumbers = 2
 func (s *scrubber) target(d *drawer, in ext.Inode, block []byte) {
 	n := min(in.Size(), uint64(len(block)))
 	if in.Flags()&ext.FlagEncrypt != 0 {
-		s.encryptedTarget(d, block)
+		s.encryptedTarget(d, block, in.Size())
 		return
 	}
 	if t := untilNUL(block); n == 0 {
@@ -207,9 +207,7 @@ func (v *visitor) inodeWords(ino uint32, in ext.Inode) {
 	block := in.IBlock()
 	switch v.use(in) {
 	case useTarget:
-		if in.Flags()&ext.FlagEncrypt == 0 || x.opt.Strict {
-			x.pathWords(untilNUL(block))
-		}
+		x.pathWords(untilNUL(block))
 	case useDirectory:
 		c := v.collector(ino)
 		l := c.layout(v)

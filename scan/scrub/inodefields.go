@@ -216,10 +216,13 @@ func (s *scrubber) writeInode(d *drawer, in, old ext.Inode, how standing) {
 	}
 	if holdsValue(old) && how != garbage {
 		for _, f := range inodeFields.fields {
-			if b := old[f.off : f.off+f.size]; f.ofValue() && !textual(b) {
-				copy(in[f.off:], b)
+			if f.ofValue() && !textual(old[f.off:f.off+f.size]) {
+				copy(in[f.off:f.off+f.size], old[f.off:])
 			}
 		}
+	}
+	if how == plausible || how == doubtful {
+		s.drawText(d, in[:n], old)
 	}
 	for _, at := range epochOffsets {
 		if at < n && in[at]|old[at] != 0 {
@@ -231,6 +234,40 @@ func (s *scrubber) writeInode(d *drawer, in, old ext.Inode, how standing) {
 	}
 	if how == garbage && in.Mode() != 0 && possibleMode(&s.lim, uint64(old.Mode())) {
 		le.PutUint16(in, in.Mode()&^ext.ModeType|old.Type())
+	}
+}
+
+// valueHashOffset is where the inode of a value has its hash, in place of i_atime.
+const valueHashOffset = 0x08
+
+// looseFields is where the fields of an inode are that may be other numbers of
+// the same size: e2fsck looks at most at whether they are possible.
+var looseFields = [...]struct {
+	off, size int
+	possible  func(*limits, uint64) bool // nil if any number is
+}{
+	{0x02, 2, nil}, {0x08, 4, possibleTime}, {0x0C, 4, possibleTime}, {0x10, 4, possibleTime}, {0x18, 2, nil}, {0x24, 4, nil},
+	{0x64, 4, nil}, {0x68, 4, possibleBlock}, {0x70, 4, nil}, {0x74, 2, nil}, {0x76, 2, nil}, {0x78, 2, nil}, {0x7A, 2, nil},
+	{0x84, 4, possibleNanoseconds}, {0x88, 4, possibleNanoseconds}, {0x8C, 4, possibleNanoseconds}, {0x90, 4, possibleTime},
+	{0x94, 4, possibleNanoseconds}, {0x98, 4, nil}, {0x9C, 4, nil},
+}
+
+// drawText draws those of looseFields that a text of more than four bytes may run
+// over, where no checksum tells: any letter up to i is the last byte of a time.
+// Equal ones stay equal.
+func (s *scrubber) drawText(d *drawer, in, old ext.Inode) {
+	for start, end := range texts(old[:len(in)]) {
+		for _, f := range looseFields {
+			if f.off >= end || f.off+f.size <= start || f.off+f.size > len(in) || f.off == valueHashOffset && holdsValue(old) {
+				continue
+			}
+			v := uintOf(le, old[f.off:f.off+f.size])
+			if f.size == 2 {
+				v |= 1 << 7 // so that another letter of UTF-16 is none
+			}
+			fits := func(x uint64) bool { return f.possible == nil || f.possible(&s.lim, x) == f.possible(&s.lim, v) }
+			putUint(le, in[f.off:f.off+f.size], d.noise(v, f.size, fits))
+		}
 	}
 }
 

@@ -13,7 +13,7 @@ import (
 
 // hash returns the hash by which the directory is to sort a word.
 func (d *directory) hash(buf *[]byte, name []byte) (uint32, bool) {
-	return hashName(buf, d.version, d.unsigned, d.folds, d.freshSeed, name)
+	return hashName(buf, d.freshVersion(), d.unsigned, d.folds, d.freshSeed, name)
 }
 
 // Placed counts the names of indexed directories.

@@ -27,6 +27,16 @@ func (x *Index) hashSeed(d *drawer, old [4]uint32) (fresh [4]uint32) {
 	return fresh
 }
 
+// freshVersion returns the hash that the index is to sort words by. The hash
+// "legacy" takes no seed, so the order of leaves would tell of a guess where its
+// hash is: half_md4 takes its place, which all kernels know.
+func (d *directory) freshVersion() ext.DirHash {
+	if d.version == ext.DirHashLegacy && !d.kept {
+		return ext.DirHashHalfMD4
+	}
+	return d.version
+}
+
 // hashSeedField replaces the seed in a superblock.
 func (s *scrubber) hashSeedField(d *drawer, sb *ext.Superblock, b []byte) {
 	if sb.HasIncompat(ext.IncompatJournalDev) {
@@ -65,7 +75,7 @@ func (x *Index) chooseSeed() {
 		want := float64(before) / float64(max(len(d.names), 1))
 		best, least := uint32(0), 2.0
 		for x.seedTry = 0; x.seedTry < maxSeedTries; x.seedTry++ {
-			h, _ := hashName(&buf, d.version, d.unsigned, d.folds, x.hashSeed(dr, d.seed), f.name)
+			h, _ := hashName(&buf, d.freshVersion(), d.unsigned, d.folds, x.hashSeed(dr, d.seed), f.name)
 			off := float64(h)/allHashes - want
 			if off = max(off, -off); off < least {
 				best, least = x.seedTry, off

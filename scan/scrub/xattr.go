@@ -89,7 +89,7 @@ func xattrRule(index uint8, name, value []byte) valueRule {
 	case index == ext.XattrSystem && full == "data":
 		return valueInline
 	case index == ext.XattrEncryption && full == "c":
-		if isEncryptionContext(value) {
+		if contextKey(value) != 0 {
 			return valueEncryption
 		}
 		return valueBadContext
@@ -168,14 +168,16 @@ const (
 	nonceLen     = 16
 )
 
-func isEncryptionContext(value []byte) bool {
-	switch len(value) {
-	case contextV1Len:
-		return value[0] == 1
-	case contextV2Len:
-		return value[0] == 2
+// contextKey returns where what names the key stands in a value that has the
+// length and the version of an encryption context, else 0.
+func contextKey(value []byte) int {
+	switch {
+	case len(value) == contextV1Len && value[0] == 1:
+		return contextV1Key
+	case len(value) == contextV2Len && value[0] == 2:
+		return contextV2Key
 	}
-	return false
+	return 0
 }
 
 // xattrValue scrubs a value in place.
@@ -195,16 +197,38 @@ func (s *scrubber) xattrValue(d *drawer, rule valueRule, value []byte, inline fu
 		}
 		s.value(d, value)
 	case valueEncryption:
-		if s.strict {
-			key := contextV1Key
-			if len(value) == contextV2Len {
-				key = contextV2Key
-			}
-			// By themselves, so that files under one key stay so.
-			s.value(d, value[key:len(value)-nonceLen])
-			s.value(d, value[len(value)-nonceLen:])
+		for part := range contextParts(value, s.strict) {
+			s.value(d, part)
 		}
 	}
+}
+
+// contextParts yields the parts of an encryption context that are drawn: of its
+// modes and flags, what names the key, and the nonce, those that may be text, and
+// the last two in any case if strict says so. Each is drawn by itself, so that
+// files under one key stay so: e2fsck compares all but the nonce.
+func contextParts(context []byte, strict bool) func(func([]byte) bool) {
+	key, nonce := contextKey(context), len(context)-nonceLen
+	return func(yield func([]byte) bool) {
+		for i, part := range [...][]byte{context[1:key], context[key:nonce], context[nonce:]} {
+			if (strict && i > 0 || mostlyText(part)) && !yield(part) {
+				return
+			}
+		}
+	}
+}
+
+// mostlyText tells whether at least half of the words of four bytes in b may be
+// pieces of a text. Of random bytes few are.
+func mostlyText(b []byte) bool {
+	n, text := 0, 0
+	for ; len(b) > 0; b = b[min(len(b), 4):] {
+		n++
+		if textual(b[:min(len(b), 4)]) {
+			text++
+		}
+	}
+	return 2*text >= n
 }
 
 // parts yields what is between the colons and NULs of a label.
@@ -242,8 +266,12 @@ func collectXattrs(r *ext.XattrReader, strict bool, add func([]byte)) {
 			for part := range parts(value) {
 				add(part)
 			}
-		case rule == valueEncryption && strict, rule == valueBadContext:
+		case rule == valueBadContext:
 			add(value)
+		case rule == valueEncryption:
+			for part := range contextParts(value, strict) {
+				add(part)
+			}
 		}
 	}
 }

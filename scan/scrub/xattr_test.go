@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"slices"
+	"strings"
 	"testing"
 
 	"e2qcow/ext"
@@ -82,7 +83,7 @@ func readXattrs(t *testing.T, r ext.XattrReader) (list []attribute) {
 const (
 	acl        = "\x01\x00\x00\x00\x01\x00\x06\x00\x02\x00\x07\x00\xe8\x03\x00\x00\x04\x00\x04\x00\x10\x00\x07\x00\x20\x00\x04\x00"
 	cap2       = "\x01\x00\x00\x02\x00\x20\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00"
-	encryption = "\x01\x01\x04\x02descriptnonce-of-16-byte"
+	encryption = "\x01\x01\x04\x02\xde\x01\xc4\xf0\x80\x02\xaa\xfe\x90a\x07\xf1\x88\x13\xd2\x05\xe6\x9b\x1f\x83\xc9\x02\xb7\xee"
 )
 
 var everyKind = []attribute{
@@ -133,7 +134,7 @@ func TestXattrBlock(t *testing.T) {
 
 func TestXattrStrict(t *testing.T) {
 	s := newScrubber(true)
-	one, two := xattrBlock(everyKind[4:5], false), xattrBlock([]attribute{{ext.XattrEncryption, "c", "\x01\x01\x04\x02descriptanother nonce 16", 0}}, false)
+	one, two := xattrBlock(everyKind[4:5], false), xattrBlock([]attribute{{ext.XattrEncryption, "c", encryption[:12] + "another nonce 16", 0}}, false)
 	s.xattrBlock(s.keys.get(), 1234, one, nil)
 	s.xattrBlock(s.keys.get(), 1234, two, nil)
 	a, b := readXattrs(t, ext.NewXattrBlockReader(one))[0].value, readXattrs(t, ext.NewXattrBlockReader(two))[0].value
@@ -292,5 +293,77 @@ func BenchmarkXattrBlock(b *testing.B) {
 	for b.Loop() {
 		copy(block, source)
 		s.xattrBlock(d, 1234, block, nil)
+	}
+}
+
+// TestContextOfText has text stand in an encryption context: no part of it stays,
+// and files under one key still are.
+func TestContextOfText(t *testing.T) {
+	s := newScrubber(false)
+	const v2 = "\x02\x01\x04\x02\x00\x00\x00\x00"
+	nonce, random := encryption[12:], encryption[4:]
+	for _, c := range []struct{ value, kept string }{
+		{encryption, encryption},
+		{encryption[:12] + "Qx7nonceOfNobody", encryption[:12]},
+		{encryption[:4] + "keyOfBob" + nonce, encryption[:4]},
+		{"\x01abc" + random, "\x01"},
+		{v2 + nonce + nonce, v2 + nonce + nonce},
+		{v2 + "identifierOfSome" + nonce, v2},
+		{v2 + nonce + "Q\x00x\x007\x00n\x00o\x00n\x00c\x00e\x00", v2 + nonce},
+		{"\x02modesOf" + nonce + nonce, "\x02"},
+		{"\x01of another length", "\x01"},
+	} {
+		fresh := []byte(c.value)
+		s.xattrValue(s.keys.get(), xattrRule(ext.XattrEncryption, []byte("c"), fresh), fresh, nil)
+		if !bytes.HasPrefix(fresh, []byte(c.kept)) {
+			t.Errorf("%q became %q", c.value, fresh)
+		}
+		if run := longest([]byte(c.value[len(c.kept):]), fresh); len(run) > 4 && !strings.Contains(random+nonce, string(run)) {
+			t.Errorf("%q became %q", c.value, fresh)
+		}
+		again := []byte(c.value)
+		s.xattrValue(s.keys.get(), xattrRule(ext.XattrEncryption, []byte("c"), again), again, nil)
+		if !bytes.Equal(again, fresh) {
+			t.Errorf("%q became %q, and %q", c.value, fresh, again)
+		}
+	}
+}
+
+// TestEncryptedTargets has symlinks claim that they are encrypted. No target
+// stays, nor words of one that is none.
+func TestEncryptedTargets(t *testing.T) {
+	s := newScrubber(false)
+	const cipher = "\x90a\x07\xf1\x88\x13\xd2\x05\xe6\x9b\x1f\x83\xc9\x02\xb7\xee"
+	for _, target := range []string{
+		"\x10\x00" + cipher, "to/a/folder/of/somebody", "ab", "\x10\x00to/a/folder/of/s", "t\x00o\x00/\x00a\x00f\x00o\x00l\x00d\x00e\x00r\x00",
+	} {
+		for _, slow := range []bool{false, true} {
+			var before, fresh []byte
+			right := int(le.Uint16([]byte(target)))+2 == len(target)
+			if slow {
+				before = make([]byte, 1024)
+				copy(before, target)
+				fresh = bytes.Clone(before)
+				s.blockAs(s.keys.get(), scan.EncryptedSymlink, 7, fresh)
+				right = int(le.Uint16(before)) <= len(before)-2
+			} else {
+				in := ext.Inode(make([]byte, 256))
+				le.PutUint16(in, ext.ModeSymlink|0o777)
+				le.PutUint32(in[4:], uint32(len(target)))
+				le.PutUint16(in[0x1A:], 1)
+				le.PutUint32(in[0x20:], ext.FlagEncrypt)
+				copy(in.IBlock(), target)
+				before = bytes.Clone(in)
+				fresh = in
+				s.inode(s.keys.get(), 12, in)
+				before, fresh = before[ext.IBlockOffset:][:ext.IBlockSize], fresh[ext.IBlockOffset:][:ext.IBlockSize]
+			}
+			if run := leftOf([]byte(target)[2:], fresh); len(run) > 2 {
+				t.Errorf("slow %v: of %q there is left %q", slow, target, run)
+			}
+			if length := int(le.Uint16(fresh)); right != (length == int(le.Uint16(before))) {
+				t.Errorf("slow %v: the length of %q became %d", slow, target, length)
+			}
+		}
 	}
 }
