@@ -1,0 +1,345 @@
+package diff
+
+import (
+	"bytes"
+	"cmp"
+	"errors"
+	"fmt"
+	"io"
+	"math"
+
+	"golang.org/x/sync/errgroup"
+
+	"e2qcow/ext"
+	"e2qcow/scan"
+)
+
+// A blockRun is a run of blocks that differ.
+type blockRun struct{ start, count uint64 }
+
+// maxRuns bounds the runs that differ, 16 bytes each.
+const maxRuns = 1 << 20
+
+// findBlocks finds the blocks that differ: of those that can, and are of a kind
+// that is wanted.
+func (c *comparison) findBlocks() error {
+	bs := int64(c.d.BlockSize)
+	next := c.candidates()
+	var pending []span
+	bytesPending := int64(0)
+	flush := func() error {
+		err := c.compareSpans(pending)
+		pending, bytesPending = pending[:0], 0
+		return err
+	}
+	for off := int64(0); ; {
+		start, end, err := next(off)
+		if errors.Is(err, io.EOF) {
+			break
+		}
+		if err != nil {
+			return fmt.Errorf("finding what differs: %w", err)
+		}
+		if start < off || end <= start {
+			return fmt.Errorf("finding what differs: a run of bytes %d to %d behind byte %d", start, end, off)
+		}
+		start, end = start/bs*bs, end+(bs-end%bs)%bs
+		for off = max(start, off); off < end; {
+			stop := min(end, off+maxSpan)
+			pending = append(pending, span{start: off, end: stop})
+			bytesPending += stop - off
+			off = stop
+			if len(pending) >= 256 || bytesPending >= 64*maxSpan {
+				if err := flush(); err != nil {
+					return err
+				}
+			}
+		}
+		if err := c.ctx.Err(); err != nil {
+			return fmt.Errorf("comparing the filesystems: %w", err)
+		}
+	}
+	return flush()
+}
+
+// maxSpan is how many bytes are compared at once.
+const maxSpan = 1 << 20
+
+// A span is a part of both images that may differ.
+type span struct {
+	start, end int64
+	runs       []blockRun
+}
+
+// compareSpans compares spans, some at once, and keeps what differs in order.
+func (c *comparison) compareSpans(spans []span) error {
+	var g errgroup.Group
+	g.SetLimit(max(1, c.threads()))
+	for i := range spans {
+		g.Go(func() error {
+			c.compareSpan(&spans[i])
+			return nil
+		})
+	}
+	if err := g.Wait(); err != nil {
+		return err
+	}
+	for i := range spans {
+		for _, r := range spans[i].runs {
+			c.addRun(r)
+		}
+	}
+	return nil
+}
+
+func (c *comparison) threads() int {
+	if n := c.opt.Scan.Threads; n > 0 {
+		return min(n, 16)
+	}
+	return 2
+}
+
+// addRun keeps a run of blocks that differ.
+func (c *comparison) addRun(r blockRun) {
+	if n := len(c.runs); n > 0 && c.runs[n-1].start+c.runs[n-1].count == r.start {
+		c.runs[n-1].count += r.count
+		return
+	}
+	if len(c.runs) == maxRuns {
+		c.d.Omitted["blocks"] += r.count
+		return
+	}
+	c.runs = append(c.runs, r)
+}
+
+// compareSpan finds the blocks of a span that differ: by their sums where there
+// are any, else by reading.
+func (c *comparison) compareSpan(s *span) {
+	bs := int64(c.d.BlockSize)
+	add := func(off int64) {
+		block := uint64(off / bs)
+		if n := len(s.runs); n > 0 && s.runs[n-1].start+s.runs[n-1].count == block {
+			s.runs[n-1].count++
+			return
+		}
+		s.runs = append(s.runs, blockRun{block, 1})
+	}
+	for off := s.start; off < s.end; {
+		equal, known := compareSums(c.side[0].sums, c.side[1].sums, off, off+bs)
+		if known {
+			if !equal {
+				add(off)
+			}
+			off += bs
+			continue
+		}
+		end := off + bs
+		for end < s.end {
+			if _, known := compareSums(c.side[0].sums, c.side[1].sums, end, end+bs); known {
+				break
+			}
+			end += bs
+		}
+		c.compareBytes(off, end, add)
+		off = end
+	}
+}
+
+// compareBytes reads a part of both images and calls add with each block that
+// differs.
+func (c *comparison) compareBytes(start, end int64, add func(off int64)) {
+	bs := int64(c.d.BlockSize)
+	a, b := make([]byte, end-start), make([]byte, end-start)
+	c.side[0].read(a, start)
+	c.side[1].read(b, start)
+	if bytes.Equal(a, b) {
+		return
+	}
+	for at := int64(0); at < int64(len(a)); at += bs {
+		if !bytes.Equal(a[at:at+bs], b[at:at+bs]) {
+			add(start + at)
+		}
+	}
+}
+
+// A finder returns the first run of bytes at or after off; io.EOF where there
+// is none.
+type finder func(off int64) (start, end int64, err error)
+
+// candidates returns a finder of what can differ.
+func (c *comparison) candidates() finder {
+	if c.opt.Changes != nil {
+		return c.opt.Changes.NextChange
+	}
+	data := union(c.side[0].runs().cached(), c.side[1].runs().cached())
+	if c.opt.Contents {
+		return data
+	}
+	// Where both images have a hole, nothing differs.
+	return intersection(union(c.side[0].metadata().cached(), c.side[1].metadata().cached()), data)
+}
+
+// metadata returns a finder of the blocks in the map, in whole blocks.
+func (s *side) metadata() finder {
+	view, bs := s.res.View(), int64(s.geo.BlockSize)
+	return func(off int64) (start, end int64, err error) {
+		start, end, err = view.NextRun(off)
+		return start / bs * bs, end + (bs-end%bs)%bs, err
+	}
+}
+
+// cached returns a finder that asks another only where its last answer does not
+// tell.
+func (f finder) cached() finder {
+	var asked, start, end int64
+	return func(off int64) (int64, int64, error) {
+		if off < asked || off >= end {
+			var err error
+			if start, end, err = f(off); err != nil {
+				asked, start, end = 0, 0, 0
+				return 0, 0, err
+			}
+			asked = off
+		}
+		return max(start, off), end, nil
+	}
+}
+
+// union returns a finder of what either of two finds. A run that both have in
+// part comes in pieces.
+func union(a, b finder) finder {
+	return func(off int64) (start, end int64, err error) {
+		s1, e1, err1 := a(off)
+		s2, e2, err2 := b(off)
+		for _, err := range []error{err1, err2} {
+			if err != nil && !errors.Is(err, io.EOF) {
+				return 0, 0, err
+			}
+		}
+		switch {
+		case err1 != nil && err2 != nil:
+			return 0, 0, io.EOF
+		case err1 != nil:
+			s1 = math.MaxInt64
+		case err2 != nil:
+			s2 = math.MaxInt64
+		}
+		s1, s2 = max(s1, off), max(s2, off)
+		switch {
+		case s1 == s2 && err1 == nil && err2 == nil:
+			return s1, max(e1, e2), nil
+		case s1 < s2:
+			return s1, e1, nil
+		}
+		return s2, e2, nil
+	}
+}
+
+// intersection returns a finder of what two find.
+func intersection(a, b finder) finder {
+	return func(off int64) (start, end int64, err error) {
+		for {
+			s1, e1, err := a(off)
+			if err != nil {
+				return 0, 0, err
+			}
+			s1 = max(s1, off)
+			s2, e2, err := b(s1)
+			if err != nil {
+				return 0, 0, err
+			}
+			if s2 = max(s2, s1); s2 < e1 {
+				return s2, min(e1, e2), nil
+			}
+			off = s2
+		}
+	}
+}
+
+// parseBlocks goes through the blocks that differ, and has each decoded by what
+// it is on either side.
+func (c *comparison) parseBlocks() error {
+	bs := uint64(c.d.BlockSize)
+	most := max(1, maxSpan/bs)
+	var bufs [2][]byte
+	for i := range bufs {
+		bufs[i] = make([]byte, most*bs)
+	}
+	for _, run := range c.runs {
+		for start, left := run.start, run.count; left > 0; {
+			n := min(left, most)
+			for i, s := range c.side {
+				s.read(bufs[i][:n*bs], int64(start*bs))
+			}
+			for k := range n {
+				c.parseBlock(start+k, bufs[0][k*bs:(k+1)*bs:(k+1)*bs], bufs[1][k*bs:(k+1)*bs:(k+1)*bs])
+			}
+			start, left = start+n, left-n
+			if err := c.ctx.Err(); err != nil {
+				return fmt.Errorf("comparing the filesystems: %w", err)
+			}
+		}
+	}
+	return nil
+}
+
+// A pair is a block as both images have it, and what it is there.
+type pair struct {
+	block uint64
+	data  [2][]byte
+	kinds [2]kindSet
+}
+
+// either tells whether the block is of a kind on one of the sides.
+func (p *pair) either(kind scan.Kind) bool { return (p.kinds[0] | p.kinds[1]).has(kind) }
+
+// parseBlock takes in a block that differs.
+func (c *comparison) parseBlock(block uint64, a, b []byte) {
+	p := &pair{block, [2][]byte{a, b}, [2]kindSet{c.side[0].kinds(block), c.side[1].kinds(block)}}
+	c.countBlock(p)
+	if p.either(scan.Superblock) {
+		c.superblock(p)
+	}
+	if p.either(scan.GroupDescs) {
+		c.descriptors(p)
+	}
+	if p.either(scan.BlockBitmap) || p.either(scan.InodeBitmap) {
+		c.bitmapBlocks[block] = true
+	}
+	if p.either(scan.InodeTable) {
+		c.inodeTable(p)
+	}
+	if p.either(scan.Mmp) {
+		c.d.MMP = append(c.d.MMP, compareFields(ext.MMPFields, p.data[0], p.data[1], "")...)
+	}
+	if p.either(scan.ExtentNode) || p.either(scan.IndirectBlock) {
+		c.node(p)
+	}
+	if p.either(scan.Directory) {
+		c.directory(p)
+	}
+	if p.either(scan.Symlink) || p.either(scan.EncryptedSymlink) {
+		c.symlink(p)
+	}
+	if p.either(scan.Xattr) {
+		c.attributeBlock(p)
+	}
+	c.quota = c.quota || p.either(scan.Quota)
+	c.orphans = c.orphans || p.either(scan.OrphanFile)
+}
+
+// countBlock lists a block that differs.
+func (c *comparison) countBlock(p *pair) {
+	before, after := p.kinds[0].first(), p.kinds[1].first()
+	c.d.Blocks++
+	c.d.Kinds[cmp.Or(after, before, noKind)]++
+	list := c.d.Runs
+	if n := len(list); n > 0 && list[n-1].Start+list[n-1].Count == p.block && list[n-1].Before == before && list[n-1].After == after {
+		list[n-1].Count++
+	} else if c.room("runs", 1) {
+		c.d.Runs = append(list, Run{p.block, 1, before, after})
+	}
+}
+
+// noKind is what a block is called that is no metadata on either side.
+const noKind = "no known kind"
