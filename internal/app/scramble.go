@@ -104,9 +104,21 @@ type jsonName struct {
 	NewBytes  []byte `json:"new_bytes,omitempty"`
 }
 
-// WriteNames writes old and new names to a file that may be nowhere.
-func (r *Scrambler) WriteNames(ctx context.Context, to Beside) error {
-	if r == nil || to.to == nil {
+// Finish ends the search for words that are left in the image, now that all of
+// it was read, and writes old and new names to a file that may be nowhere.
+func (r *Scrambler) Finish(ctx context.Context, names Beside) error {
+	if r == nil || r.view == nil {
+		return nil
+	}
+	if err := r.view.Verify(ctx); err != nil {
+		return err
+	}
+	return r.writeNames(ctx, names)
+}
+
+// writeNames writes old and new names to a file that may be nowhere.
+func (r *Scrambler) writeNames(ctx context.Context, to Beside) error {
+	if to.to == nil {
 		return nil
 	}
 	b := bufio.NewWriter(to.to)

@@ -149,7 +149,7 @@ func (o *dumpOptions) run(ctx context.Context, t *Tool) error {
 			return err
 		}
 		done.ImageBytes, done.DataBytes = copied.ImageBytes, copied.DataBytes
-		if err := scrambler.WriteNames(ctx, out.Names); err != nil {
+		if err := scrambler.Finish(ctx, out.Names); err != nil {
 			return err
 		}
 		return cmp.Or(in.Damage(), context.Cause(ctx))

@@ -77,7 +77,7 @@ func (o *restoreOptions) run(ctx context.Context, t *Tool) error {
 		if runs, err = o.write(ctx, t, in, part, out.Target, img, &done, shown, frozen); err != nil {
 			return err
 		}
-		if err := scrambler.WriteNames(ctx, out.Names); err != nil {
+		if err := scrambler.Finish(ctx, out.Names); err != nil {
 			return err
 		}
 		return cmp.Or(in.Damage(), context.Cause(ctx))

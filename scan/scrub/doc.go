@@ -71,4 +71,6 @@
 // All words of the source that are seen are searched for in what is written. It
 // is a proof, and changes nothing: a word that stands where rules keep numbers,
 // or in a name that they keep, is there by chance, and any other ends the run.
+// The words themselves are not held: a filter says where one may stand, and
+// View.Verify reads the words of the source again to compare those places.
 package scrub

@@ -2,7 +2,6 @@ package scrub
 
 import (
 	"bytes"
-	"slices"
 
 	"e2qcow/ext"
 	"e2qcow/scan"
@@ -23,22 +22,17 @@ var keptWords = [...]string{
 func (s *scrubber) explain(number uint64, block []byte) []bool {
 	e := explainer{s: s, block: block, kept: make([]bool, len(block))}
 	e.explain(number)
-	return e.kept
-}
-
-// explained tells whether the word of n bytes at byte off of a scrubbed block
-// stands in what rules keep.
-func explained(kept []bool, block []byte, off, n int) bool {
-	if off+n > len(block) {
-		return false
-	}
-	word := block[off : off+n]
 	for _, name := range keptWords {
-		if i := bytes.Index([]byte(name), word); i >= 0 && off >= i && bytes.HasPrefix(block[off-i:], []byte(name)) {
-			return true
+		for at := 0; ; at++ {
+			i := bytes.Index(block[at:], []byte(name))
+			if i < 0 {
+				break
+			}
+			at += i
+			e.keep(at, at+len(name))
 		}
 	}
-	return !slices.Contains(kept[off:off+n], false)
+	return e.kept
 }
 
 // An explainer marks what of a scrubbed block rules keep.

@@ -28,7 +28,9 @@ func scrubbed(data []byte, key byte) (image []byte, res *scan.Result, err error)
 		return nil, res, err
 	}
 	image = make([]byte, v.Size())
-	_, err = v.ReadAt(image, 0)
+	if _, err = v.ReadAt(image, 0); err == nil {
+		err = v.Verify(ctx)
+	}
 	return image, res, err
 }
 

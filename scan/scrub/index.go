@@ -23,6 +23,9 @@ type Index struct {
 	words *words
 
 	collectors sync.Pool
+	once       sync.Once // the words have room for the first reading's
+
+	worded wordedInodes
 
 	mu      sync.Mutex
 	owners  []owner
@@ -123,7 +126,8 @@ const maxShort = 10
 
 // NewIndex returns an empty index.
 func NewIndex(opt Options) *Index {
-	x := &Index{opt: opt, keys: newKeyring(opt.Key), words: newWords(), dirs: map[uint32]*directory{}, wrong: map[uint64]struct{}{}, values: map[uint32]struct{}{}, claims: map[uint64]scan.Kind{}}
+	keys := newKeyring(opt.Key)
+	x := &Index{opt: opt, keys: keys, words: newWords(keys), dirs: map[uint32]*directory{}, wrong: map[uint64]struct{}{}, values: map[uint32]struct{}{}, claims: map[uint64]scan.Kind{}}
 	x.collectors.New = func() any { return new(collector) }
 	return x
 }
@@ -131,7 +135,8 @@ func NewIndex(opt Options) *Index {
 // Visit returns who gathers what is to be known of one reading of the
 // filesystem.
 func (x *Index) Visit(sb *ext.Superblock, geo *ext.Geometry) scan.Visitor {
-	x.superblockWords(sb.Bytes())
+	x.once.Do(func() { x.words.reserve(uint64(geo.InodesCount - min(le.Uint32(sb.Bytes()[0x10:]), geo.InodesCount))) })
+	superblockWords(sb.Bytes(), x.words.add)
 	x.keys.encoded = x.keys.encoded || sb.HasIncompat(ext.IncompatCasefold)
 	return &visitor{shape: shapeOf(sb, geo), x: x, sb: sb, sums: sb.HasRoCompat(ext.RoCompatMetadataCsum)}
 }
@@ -197,7 +202,18 @@ func (v *visitor) Inode(ino uint32, in ext.Inode) {
 		v.x.symlinks.Store(true)
 	}
 	v.noteGeneration(ino, in)
-	v.inodeWords(ino, in)
+	v.inodeNames(ino, in)
+	if len(in) > goodOldInodeSize {
+		v.x.noteValues(ext.NewInodeXattrReader(in))
+	}
+	worded := v.use(in) == useDirectory
+	v.inodeWords(in, v.x.opt.Strict, func(b []byte) {
+		worded = worded || len(b) >= minWord
+		v.x.words.add(b)
+	})
+	if worded {
+		v.x.worded.note(ino)
+	}
 }
 
 // firstBlock returns the first block of a file as far as its inode says it.
@@ -218,7 +234,9 @@ func (v *visitor) Attributes(block uint64, data []byte) {
 		v.claim(block, scan.Xattr)
 		return
 	}
-	v.x.xattrWords(ext.NewXattrBlockReader(data))
+	r := ext.NewXattrBlockReader(data)
+	v.x.noteValues(r)
+	collectXattrs(&r, v.x.opt.Strict, v.x.words.add)
 }
 
 // Pointers notes that a block is claimed as an indirect one.

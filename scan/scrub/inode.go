@@ -198,50 +198,61 @@ func (s *scrubber) inlineDirectory(d *drawer, ino uint32, block []byte) (rest fu
 	return func(b []byte) { s.chain(d, l, b, r) }
 }
 
-// inodeWords adds the words in an inode, and the names of a directory in it.
-func (v *visitor) inodeWords(ino uint32, in ext.Inode) {
-	x := v.x
-	if len(in) > goodOldInodeSize {
-		x.xattrWords(ext.NewInodeXattrReader(in))
+// inodeNames gathers the names of a directory that stand in its inode.
+func (v *visitor) inodeNames(ino uint32, in ext.Inode) {
+	if v.use(in) != useDirectory {
+		return
 	}
-	block := in.IBlock()
-	switch v.use(in) {
-	case useTarget:
-		x.pathWords(untilNUL(block))
-	case useDirectory:
-		c := v.collector(ino)
-		l := c.layout(v)
-		l.indexed = false
-		if _, chain, ok := ext.InlineDirectory(block); ok {
-			l.walkChain(chain, c)
-		}
-		for r := ext.NewInodeXattrReader(in); r.Next(); {
-			if value, ok := r.Value(); ok && r.Entry().IsInlineData() {
-				l.walkChain(value, c)
-			}
-		}
-		v.finish(c, owner{})
-	case useContents:
-		x.words.add(block)
-		for r := ext.NewInodeXattrReader(in); r.Next(); {
-			if value, ok := r.Value(); ok && r.Entry().IsInlineData() {
-				x.words.add(value)
-			}
-		}
-	case useFreed:
-		if in.Type() == ext.ModeSymlink && in.Flags()&ext.FlagExtents == 0 {
-			x.pathWords(untilNUL(block))
+	c := v.collector(ino)
+	l := c.layout(v)
+	l.indexed = false
+	l.walkInline(in, c)
+	v.finish(c, owner{})
+}
+
+// walkInline shows the entries of a directory that stand in its inode.
+func (l layout) walkInline(in ext.Inode, v dirVisitor) {
+	if _, chain, ok := ext.InlineDirectory(in.IBlock()); ok {
+		l.walkChain(chain, v)
+	}
+	for r := ext.NewInodeXattrReader(in); r.Next(); {
+		if value, ok := r.Value(); ok && r.Entry().IsInlineData() {
+			l.walkChain(value, v)
 		}
 	}
 }
 
-// pathWords adds the words of a path, and the path itself: its parts may be
+// inodeWords gives add the words in an inode, but for the names of a directory.
+func (s shape) inodeWords(in ext.Inode, strict bool, add func([]byte)) {
+	if len(in) > goodOldInodeSize {
+		r := ext.NewInodeXattrReader(in)
+		collectXattrs(&r, strict, add)
+	}
+	block := in.IBlock()
+	switch s.use(in) {
+	case useTarget:
+		pathWords(untilNUL(block), add)
+	case useContents:
+		add(block)
+		for r := ext.NewInodeXattrReader(in); r.Next(); {
+			if value, ok := r.Value(); ok && r.Entry().IsInlineData() {
+				add(value)
+			}
+		}
+	case useFreed:
+		if in.Type() == ext.ModeSymlink && in.Flags()&ext.FlagExtents == 0 {
+			pathWords(untilNUL(block), add)
+		}
+	}
+}
+
+// pathWords gives add the words of a path, and the path itself: its parts may be
 // short.
-func (x *Index) pathWords(path []byte) {
-	x.words.add(path)
+func pathWords(path []byte, add func([]byte)) {
+	add(path)
 	for _, part := range bytes.Split(path, []byte{'/'}) {
 		if !keptName(part) {
-			x.words.add(part)
+			add(part)
 		}
 	}
 }

@@ -31,6 +31,7 @@ const (
 	domainNoise                       // numbers that take the place of others
 	domainSum                         // what checksums are wrong by
 	domainSeed                        // seeds of hashes
+	domainFilter                      // the hash of the filter of words
 )
 
 // The alphabets that words are drawn from.

@@ -99,6 +99,9 @@ func (x *Index) View(ctx context.Context, res *scan.Result) (*View, error) {
 	if err := x.readTargets(ctx, res); err != nil {
 		return nil, err
 	}
+	if err := s.makeRoom(ctx); err != nil {
+		return nil, err
+	}
 	x.words.freeze(res.MetadataBytes())
 	x.chooseSeed()
 	placed, err := x.place(ctx, x.opt.Threads)

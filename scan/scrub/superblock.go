@@ -78,11 +78,11 @@ func (s *scrubber) journalBackup(d *drawer, b []byte, sb *ext.Superblock) {
 	}
 }
 
-// superblockWords adds the words in a superblock.
-func (x *Index) superblockWords(b []byte) {
-	x.words.add(untilNUL(ext.VolumeName(b)))
-	x.pathWords(untilNUL(ext.LastMounted(b)))
-	x.words.add(untilNUL(ext.MountOptions(b)))
+// superblockWords gives add the words in a superblock.
+func superblockWords(b []byte, add func([]byte)) {
+	add(untilNUL(ext.VolumeName(b)))
+	pathWords(untilNUL(ext.LastMounted(b)), add)
+	add(untilNUL(ext.MountOptions(b)))
 }
 
 // text replaces a text by what draw makes of it, and clears what is behind its

@@ -134,19 +134,16 @@ func (x *Index) readTargets(ctx context.Context, res *scan.Result) error {
 			if _, err := res.View().ReadAt(block, int64(run.Start+i)*int64(len(block))); err != nil && !errors.Is(err, io.EOF) {
 				return err
 			}
-			x.pathWords(untilNUL(block))
+			pathWords(untilNUL(block), x.words.add)
 		}
 	}
 	return nil
 }
 
-// xattrWords adds the words in a list of attributes, and notes the inodes that
-// hold values.
-func (x *Index) xattrWords(r ext.XattrReader) {
-	again := r
-	collectXattrs(&r, x.opt.Strict, x.words.add)
-	for again.Next() {
-		if ino := again.Entry().ValueInode; ino != 0 {
+// noteValues notes the inodes that hold values of attributes.
+func (x *Index) noteValues(r ext.XattrReader) {
+	for r.Next() {
+		if ino := r.Entry().ValueInode; ino != 0 {
 			x.mu.Lock()
 			x.values[ino] = struct{}{}
 			x.mu.Unlock()

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"sync"
 	"sync/atomic"
 
@@ -46,6 +47,7 @@ type View struct {
 	buffers   sync.Pool
 
 	replaced atomic.Uint64
+	suspects suspects
 }
 
 // Summary returns what scrubbing did so far.
@@ -68,8 +70,9 @@ func (v *View) NextRun(off int64) (start, end int64, err error) { return v.base.
 // is zero stays zero.
 func (v *View) NextData(off int64) (start, end int64, err error) { return v.base.NextData(off) }
 
-// ReadAt reads as io.ReaderAt does. A word that is left is a *LeakError, and an
-// index that is sound no more, without damage or need, an *IndexError.
+// ReadAt reads as io.ReaderAt does. An index that is sound no more, without
+// damage or need, is an *IndexError. [View.Verify] tells whether a word is left in
+// what was read; where very many words may be, ReadAt returns the *LeakError.
 func (v *View) ReadAt(p []byte, off int64) (n int, err error) {
 	if off < 0 || off >= v.Size() {
 		return 0, io.EOF
@@ -109,28 +112,35 @@ func (v *View) ReadAt(p []byte, off int64) (n int, err error) {
 	return len(p), err
 }
 
-// verify searches scrubbed blocks, the bytes of the image from off, for words
-// that are left. It changes nothing. A word that stands where the rules keep
+// search searches scrubbed blocks, the bytes of the image from off, for words
+// that may be left. It changes nothing. A word that stands where the rules keep
 // numbers, or in a name that they keep, is there by chance.
-func (v *View) verify(p []byte, off int64) error {
+func (v *View) search(p []byte, off int64) error {
+	var found []suspect
 	var kept []bool // by the rules, of the block that the last word stood in
 	last := int64(-1)
-	for from := 0; ; {
-		at, n, ok := v.s.words.find(p[from:])
+	for from := 0; ; from++ {
+		at, ok := v.s.words.find(p[from:])
 		if !ok {
-			return nil
+			return v.suspect(found)
 		}
-		at += from
-		block := (off + int64(at)) / v.blockSize
+		from += at
+		block := (off + int64(from)) / v.blockSize
 		start := int(block*v.blockSize - off)
 		data := p[start:min(start+int(v.blockSize), len(p))]
 		if block != last {
 			kept, last = v.s.explain(uint64(block), data), block
 		}
-		if !explained(kept, data, at-start, n) {
-			return &LeakError{off + int64(at), n}
+		at = from - start
+		if longest := untilNUL(data[at:min(at+maxWord, len(data))]); slices.Contains(kept[at:at+len(longest)], false) {
+			found = append(found, suspect{le.Uint64(p[from:]), off + int64(from)})
+			if len(found) == cap(found) && len(found) >= 1<<12 {
+				if err := v.suspect(found); err != nil {
+					return err
+				}
+				found = found[:0]
+			}
 		}
-		from = at + 1
 	}
 }
 
@@ -162,7 +172,7 @@ func (v *View) scrub(p []byte, off int64) error {
 			}
 		}
 		if !v.s.unverified {
-			if err := v.verify(p[start-off:stop-off], start); err != nil {
+			if err := v.search(p[start-off:stop-off], start); err != nil {
 				return err
 			}
 		}

@@ -58,6 +58,9 @@ func TestNamesInInodes(t *testing.T) {
 			if _, err := v.ReadAt(image, 0); err != nil {
 				t.Fatalf("phase %d, key %d: %v", phase, key, err)
 			}
+			if err := v.Verify(ctx); err != nil {
+				t.Fatalf("phase %d, key %d: %v", phase, key, err)
+			}
 			for i := range 42 {
 				if at := bytes.Index(image, fmt.Appendf(nil, "file-%05d-name", i)); at >= 0 {
 					t.Fatalf("phase %d, key %d: a name is left at byte %d", phase, key, at)

@@ -3,10 +3,10 @@ package scrub
 import (
 	"bytes"
 	"encoding/binary"
-	"hash/maphash"
+	"iter"
 	"math"
 	"math/bits"
-	"sync"
+	"sync/atomic"
 )
 
 // A word of fewer than minWord bytes, or of fewer than minDistinct byte
@@ -18,101 +18,124 @@ const (
 	minDistinct = 4
 )
 
-// words is the set of the words seen in a filesystem, to be searched for in
-// what is written of it.
+// words is a filter of the words seen in a filesystem. It knows their first
+// eight bytes, and takes others for them in rare cases. So what it finds in the
+// image is a [suspect]: the words of the source are looked at once more to know.
 //
-//	add ─► sums      fingerprint of the word          has: is this one of them
-//	    └► prefixes  its first 8 bytes ─► lengths  ┐
-//	                     freeze ─► filter          ┴─► find: is one of them in here
+//	prefix ─ keyed hash ─┬► block of the filter: a cache line
+//	                     └► one bit in each of its eight lanes
 //
-// A position in a block costs a look into the filter, two bits for each
-// prefix. Only behind a prefix that is known are the lengths tried that words
-// with that prefix have, so a block costs no more for many words with one
-// prefix, as photographs have them, than for one.
+// What is in the filter depends on the words and on the key, not on the order in
+// which they were added.
 type words struct {
-	seed   maphash.Seed
-	mult   uint64 // odd; no filesystem can be made to fit it
-	shards [wordShards]wordShard
+	keys  [2]uint64
+	lanes []uint64     // eight to a block
+	added atomic.Int64 // words, with those that were added before
 
-	// least is the length from which words are searched for, once frozen;
-	// filter has a power of two of words then, shift says which.
-	least  int
-	filter []uint64
-	shift  uint
+	// least is the length from which words are searched for, once frozen.
+	least int
 }
 
-const wordShards = 64
+// The filter has two bytes for a word. Then it takes 0.1 % of other prefixes for
+// one of a word. A small filter has up to eight bytes for a word, and takes less
+// than one of a hundred thousand (TestWordsRate).
+const (
+	laneBits     = 64
+	blockLanes   = 8
+	bytesPerWord = 2
+	smallFilter  = 4 << 20 // bytes
+	maxFilter    = 1 << 30
+)
 
-// A wordShard holds the words whose fingerprints, and the prefixes whose
-// products, end alike.
-type wordShard struct {
-	mu       sync.Mutex
-	sums     map[uint64]struct{}
-	prefixes map[uint64]uint64 // bit n-1: a word of n bytes
-}
-
-func newWords() *words {
-	w := &words{seed: maphash.MakeSeed()}
-	w.mult = maphash.Bytes(w.seed, nil) | 1
-	for i := range w.shards {
-		w.shards[i].sums = map[uint64]struct{}{}
-		w.shards[i].prefixes = map[uint64]uint64{}
-	}
+func newWords(k *keyring) *words {
+	w := &words{}
+	d := k.get()
+	defer k.put(d)
+	w.keys[0], w.keys[1] = d.random(domainFilter, 0, 0, 0)
+	w.keys[1] |= 1
+	w.reserve(0)
 	return w
 }
 
-// add adds a word, or the words between the NULs of a binary value, as far as
-// they count. It is safe for concurrent use, before freeze.
+// reserve makes room for so many words. What was added is lost.
+func (w *words) reserve(count uint64) {
+	count = min(max(count, 1<<10), maxFilter)
+	size := max(min(count*4*bytesPerWord, smallFilter), min(count*bytesPerWord, maxFilter))
+	w.lanes = nil
+	w.lanes = make([]uint64, size/(laneBits/8)/blockLanes*blockLanes)
+	w.added.Store(0)
+}
+
+// crowded reports whether more words were added than there is room for, so that
+// others are often taken for them.
+func (w *words) crowded() bool {
+	room := int64(len(w.lanes)) * (laneBits / 8) / bytesPerWord
+	return w.added.Load() > room+room/4
+}
+
+// pieces yields the words in a name or a value, as far as they count: what is
+// between its NULs, in pieces of up to maxWord bytes.
+func pieces(b []byte) iter.Seq[[]byte] {
+	return func(yield func([]byte) bool) {
+		for len(b) >= minWord {
+			end := bytes.IndexByte(b, 0)
+			if end < 0 {
+				end = len(b)
+			}
+			for word := b[:end]; len(word) >= minWord; word = word[min(len(word), maxWord):] {
+				if piece := word[:min(len(word), maxWord)]; counts(piece) && !yield(piece) {
+					return
+				}
+			}
+			b = b[min(end+1, len(b)):]
+		}
+	}
+}
+
+// add adds the words in a name or a value. It is safe for concurrent use, before
+// freeze.
 func (w *words) add(b []byte) {
-	for len(b) >= minWord {
-		end := bytes.IndexByte(b, 0)
-		if end < 0 {
-			end = len(b)
+	n := int64(0)
+	for word := range pieces(b) {
+		n++
+		lanes, hash := w.block(binary.LittleEndian.Uint64(word))
+		for i := range lanes {
+			if bit := uint64(1) << (hash & (laneBits - 1)); atomic.LoadUint64(&lanes[i])&bit == 0 {
+				atomic.OrUint64(&lanes[i], bit)
+			}
+			hash >>= 6
 		}
-		for word := b[:end]; len(word) >= minWord; word = word[min(len(word), maxWord):] {
-			w.addPiece(word[:min(len(word), maxWord)])
+	}
+	if n > 0 {
+		w.added.Add(n)
+	}
+}
+
+// block returns the lanes of a prefix, and six bits of a hash for each of them.
+func (w *words) block(prefix uint64) (*[blockLanes]uint64, uint64) {
+	// No filesystem can be made to fit what the key makes of a prefix.
+	hi, lo := bits.Mul64(prefix^w.keys[0], w.keys[1])
+	place := (hi ^ lo) * 0x9E3779B97F4A7C15
+	at, _ := bits.Mul64(place, uint64(len(w.lanes)/blockLanes))
+	return (*[blockLanes]uint64)(w.lanes[at*blockLanes:]), (place ^ hi) * 0xD6E8FEB86659FD93 >> (64 - 6*blockLanes)
+}
+
+// hasPrefix tells whether a word begins with eight bytes.
+func (w *words) hasPrefix(prefix uint64) bool {
+	lanes, hash := w.block(prefix)
+	for i := range lanes {
+		if atomic.LoadUint64(&lanes[i])>>(hash&(laneBits-1))&1 == 0 {
+			return false
 		}
-		b = b[min(end+1, len(b)):]
+		hash >>= 6
 	}
+	return true
 }
 
-// addPiece adds what is no longer than maxWord.
-func (w *words) addPiece(b []byte) {
-	if !counts(b) {
-		return
-	}
-	sum := maphash.Bytes(w.seed, b)
-	s := &w.shards[sum%wordShards]
-	s.mu.Lock()
-	_, known := s.sums[sum]
-	s.sums[sum] = struct{}{}
-	s.mu.Unlock()
-	if known {
-		return
-	}
-	prefix := binary.LittleEndian.Uint64(b)
-	s = w.prefixShard(prefix)
-	s.mu.Lock()
-	s.prefixes[prefix] |= 1 << (len(b) - 1)
-	s.mu.Unlock()
-}
-
-func (w *words) prefixShard(prefix uint64) *wordShard {
-	return &w.shards[bits.ReverseBytes64(prefix*w.mult)%wordShards]
-}
-
-// has tells whether b, or the first maxWord bytes of it, is one of the words.
-// It is safe for concurrent use.
+// has tells whether one of the words begins as b does. It is safe for concurrent
+// use.
 func (w *words) has(b []byte) bool {
-	if len(b) < minWord {
-		return false
-	}
-	sum := maphash.Bytes(w.seed, b[:min(len(b), maxWord)])
-	s := &w.shards[sum%wordShards]
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	_, ok := s.sums[sum]
-	return ok
+	return len(b) >= minWord && w.hasPrefix(binary.LittleEndian.Uint64(b))
 }
 
 // maxChance is how likely it may be that a drawn word is one of the words by
@@ -123,76 +146,35 @@ const maxChance = 1e-6
 // words are searched for from the length on where letters and digits, drawn
 // for all the bytes, give one of them with a chance below maxChance.
 func (w *words) freeze(imageBytes int64) {
-	count, prefixes := 0, 0
-	for i := range w.shards {
-		count += len(w.shards[i].sums)
-		prefixes += len(w.shards[i].prefixes)
-	}
-	trials := float64(count) * float64(max(imageBytes, 1))
+	trials := float64(w.added.Load()) * float64(max(imageBytes, 1))
 	w.least = minWord
 	for w.least < maxWord && trials*math.Pow(float64(len(lettersAndDigits)), -float64(w.least)) >= maxChance {
 		w.least++
 	}
-	const bitsPerPrefix = 16
-	log := bits.Len(uint(max(prefixes*bitsPerPrefix/64, 1)))
-	w.filter = make([]uint64, 1<<log)
-	w.shift = uint(64 - log)
-	for i := range w.shards {
-		for prefix, lengths := range w.shards[i].prefixes {
-			if lengths>>(w.least-1) != 0 {
-				product := prefix * w.mult
-				w.filter[product>>w.shift] |= filterBits(product)
-			}
-		}
-	}
 }
 
-// filterBits returns the bits of a prefix in its word of the filter.
-func filterBits(product uint64) uint64 {
-	return 1<<(product>>20&63) | 1<<(product>>26&63)
-}
-
-// find returns where in p the first word lies that is long enough not to be
+// find returns where in p the first word may lie that is long enough not to be
 // there by chance. It is safe for concurrent use, after freeze. Words that two
 // calls share are not found.
-func (w *words) find(p []byte) (off, n int, ok bool) {
-	for i := 0; i+minWord <= len(p); {
+func (w *words) find(p []byte) (off int, ok bool) {
+	for i := 0; i+w.least <= len(p); {
 		prefix := binary.LittleEndian.Uint64(p[i:])
 		if zeros := zeroBytes(prefix); zeros != 0 {
 			i += 8 - bits.LeadingZeros64(zeros)/8 // no word has a NUL
 			continue
 		}
-		product := prefix * w.mult
-		if set := filterBits(product); w.filter[product>>w.shift]&set == set {
-			if n := w.at(prefix, p[i:]); n > 0 {
-				return i, n, true
-			}
+		if w.hasPrefix(prefix) && counts(p[i:min(i+maxWord, len(p))]) {
+			return i, true
 		}
 		i++
 	}
-	return 0, 0, false
+	return 0, false
 }
 
 // zeroBytes returns the highest bit of each byte of x that is zero.
 func zeroBytes(x uint64) uint64 {
 	const low = 0x7f7f7f7f7f7f7f7f
 	return ^((x&low + low) | x | low)
-}
-
-// at returns the length of the word that p begins with, 0 where there is none.
-func (w *words) at(prefix uint64, p []byte) int {
-	lengths := w.prefixShard(prefix).prefixes[prefix]
-	for lengths = lengths >> (w.least - 1) << (w.least - 1); lengths != 0; lengths &= lengths - 1 {
-		n := bits.TrailingZeros64(lengths) + 1
-		if n > len(p) {
-			break
-		}
-		sum := maphash.Bytes(w.seed, p[:n])
-		if _, ok := w.shards[sum%wordShards].sums[sum]; ok {
-			return n
-		}
-	}
-	return 0
 }
 
 // counts tells whether b is of enough different bytes for a word.

@@ -15,7 +15,7 @@ import (
 func newScrubber(strict bool) *scrubber {
 	return &scrubber{
 		shape: shape{blockSize: 1024, inodeSize: 256, inodes: 1000, firstInode: 11},
-		keys:  newKeyring([KeySize]byte{1, 2, 3}), words: newWords(), index: NewIndex(Options{}), strict: strict, m: new(scan.Map),
+		keys:  newKeyring([KeySize]byte{1, 2, 3}), words: newWords(newKeyring([KeySize]byte{})), index: NewIndex(Options{}), strict: strict, m: new(scan.Map),
 		sums: true, sumSeeds: []sumSeed{{99, 99}},
 		lim: limits{inodes: 1000, blocks: 8192, groupClusters: 8192, groupInodes: 1000, blockSize: 1024, lastWrite: 1.7e9},
 	}
