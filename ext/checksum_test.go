@@ -14,6 +14,8 @@ import (
 	"unsafe"
 
 	ext4 "github.com/dsoprea/go-ext4"
+
+	"e2qcow/internal/testfs"
 )
 
 // checksumImage has directories with and without an index, a file with an
@@ -36,7 +38,7 @@ func checksumImage(t testing.TB, args ...string) *diskImage {
 	if err := os.Mkdir(filepath.Join(dir, "small"), 0o755); err != nil {
 		t.Fatal(err)
 	}
-	img := newDiskImage(t, "32M", 1024, append([]string{"-d", dir, "-t", "ext4", "-N", "2048"}, args...)...)
+	img := newDiskImage(t, 32<<20, 1024, append([]string{"-d", dir, "-t", "ext4", "-N", "2048"}, args...)...)
 	value := filepath.Join(t.TempDir(), "value")
 	if err := os.WriteFile(value, bytes.Repeat([]byte("v"), 900), 0o600); err != nil {
 		t.Fatal(err)
@@ -52,7 +54,7 @@ func checksumImage(t testing.TB, args ...string) *diskImage {
 // header returns a field of dumpe2fs -h.
 func (img *diskImage) header(field string) string {
 	img.t.Helper()
-	for line := range strings.Lines(img.run("dumpe2fs", "-h", img.path)) {
+	for line := range strings.Lines(testfs.Run(img.t, "dumpe2fs", "-h", img.path)) {
 		if v, ok := strings.CutPrefix(line, field+":"); ok {
 			return strings.TrimSpace(v)
 		}
@@ -219,7 +221,7 @@ func (img *diskImage) judgeTrees(t *testing.T, seed uint32) {
 // waits for ten seconds.
 func TestMMPChecksum(t *testing.T) {
 	t.Parallel()
-	img := newDiskImage(t, "4M", 1024, "-t", "ext4", "-O", "metadata_csum,mmp")
+	img := newDiskImage(t, 4<<20, 1024, "-t", "ext4", "-O", "metadata_csum,mmp")
 	sb := img.read(1024, 1024)
 	seed := seedOfUUID(sb[0x68:0x78])
 	block := img.block(binary.LittleEndian.Uint64(sb[0x168:]))
@@ -229,7 +231,7 @@ func TestMMPChecksum(t *testing.T) {
 // TestDxNodeChecksum needs a hash tree of two levels, which only the kernel makes.
 func TestDxNodeChecksum(t *testing.T) {
 	t.Parallel()
-	img := newDiskImage(t, "16M", 1024, "-t", "ext4", "-O", "metadata_csum", "-N", "8192")
+	img := newDiskImage(t, 16<<20, 1024, "-t", "ext4", "-O", "metadata_csum", "-N", "8192")
 	img.mounted(func(dir string) {
 		for i := range 6000 {
 			if err := os.WriteFile(filepath.Join(dir, fmt.Sprintf("%06d%s", i, strings.Repeat("y", 130))), nil, 0o600); err != nil {

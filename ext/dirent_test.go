@@ -100,7 +100,7 @@ func TestDirReaderAgainstDebugfs(t *testing.T) {
 		{65536, 400, []string{"-t", "ext2", "-O", "^dir_index"}},
 	} {
 		t.Run(fmt.Sprintf("%d %s", c.blockSize, strings.Join(c.args, " ")), func(t *testing.T) {
-			img := newDiskImage(t, "64M", c.blockSize, append([]string{"-d", fillTree(t, c.files)}, c.args...)...)
+			img := newDiskImage(t, 64<<20, c.blockSize, append([]string{"-d", fillTree(t, c.files)}, c.args...)...)
 			want := img.list("/d")
 			var got []string
 			add := func(chain []byte) {
@@ -146,7 +146,7 @@ func TestDirReaderAgainstDebugfs(t *testing.T) {
 
 func TestInlineDirectoryAgainstKernel(t *testing.T) {
 	t.Parallel()
-	img := newDiskImage(t, "4M", 4096, "-t", "ext4", "-O", "inline_data", "-I", "512")
+	img := newDiskImage(t, 4<<20, 4096, "-t", "ext4", "-O", "inline_data", "-I", "512")
 	img.mounted(func(dir string) {
 		d := filepath.Join(dir, "d")
 		if err := os.Mkdir(d, 0o755); err != nil {
@@ -232,7 +232,7 @@ func TestSalvageAgainstE2fsck(t *testing.T) {
 		{"-t", "ext4", "-O", "^has_journal,metadata_csum,^resize_inode", "-N", "64"},
 	} {
 		t.Run(args[1], func(t *testing.T) {
-			img := newDiskImage(t, "256k", 1024, append([]string{"-d", fillTree(t, 18)}, args...)...)
+			img := newDiskImage(t, 256<<10, 1024, append([]string{"-d", fillTree(t, 18)}, args...)...)
 			at := int64(img.blocks("/d")[0]) * 1024
 			sound, err := os.ReadFile(img.path)
 			if err != nil {

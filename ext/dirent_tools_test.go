@@ -1,13 +1,13 @@
 package ext
 
 import (
-	"bytes"
+	"fmt"
 	"os"
-	"os/exec"
-	"path/filepath"
 	"strconv"
 	"strings"
 	"testing"
+
+	"e2qcow/internal/testfs"
 )
 
 // diskImage is a filesystem made and judged by e2fsprogs.
@@ -18,43 +18,25 @@ type diskImage struct {
 	journal   []uint64 // blocks, once asked for
 }
 
-// newDiskImage makes a filesystem of size (as mke2fs reads it) and blockSize.
-func newDiskImage(t testing.TB, size string, blockSize int, args ...string) *diskImage {
+// newDiskImage makes a filesystem of size bytes in blocks of blockSize, with the
+// other options of mke2fs.
+func newDiskImage(t testing.TB, size int64, blockSize int, options ...string) *diskImage {
 	t.Helper()
-	img := &diskImage{t: t, path: filepath.Join(t.TempDir(), "fs.img"), blockSize: blockSize}
-	img.run("mke2fs", append(append([]string{"-q", "-F", "-b", strconv.Itoa(blockSize)}, args...), img.path, size)...)
-	return img
+	made := testfs.Make(t, testfs.Spec{Mke2fs: fmt.Sprint("-b ", blockSize, " ", strings.Join(options, " ")), Size: size})
+	return &diskImage{t: t, path: testfs.Copy(t, made.Path), blockSize: blockSize}
 }
 
-// run fails the test if the tool is missing or fails.
-func (img *diskImage) run(tool string, args ...string) string {
+// debugfs has commands change the image.
+func (img *diskImage) debugfs(commands ...string) {
 	img.t.Helper()
-	var stderr bytes.Buffer
-	cmd := exec.Command(tool, args...)
-	cmd.Stderr = &stderr
-	cmd.Env = append(os.Environ(), "MKE2FS_CONFIG=/nonexistent", "E2FSPROGS_FAKE_TIME=1700000000", "PATH="+os.Getenv("PATH")+":/sbin:/usr/sbin")
-	out, err := cmd.Output()
-	if err != nil {
-		img.t.Fatalf("%s %s: %v\n%s%s", tool, strings.Join(args, " "), err, out, stderr.Bytes())
-	}
-	return string(out)
-}
-
-// debugfs runs commands on the image, writing to it, and returns what they print.
-func (img *diskImage) debugfs(commands ...string) string {
-	img.t.Helper()
-	script := filepath.Join(img.t.TempDir(), "commands")
-	if err := os.WriteFile(script, []byte(strings.Join(commands, "\n")+"\n"), 0o600); err != nil {
-		img.t.Fatal(err)
-	}
-	return img.run("debugfs", "-w", "-f", script, img.path)
+	testfs.DebugfsWrite(img.t, img.path, commands...)
 }
 
 // query runs one command of debugfs and returns what it prints, without the
 // prompt that a script would echo.
 func (img *diskImage) query(command string) string {
 	img.t.Helper()
-	return img.run("debugfs", "-R", command, img.path)
+	return testfs.Run(img.t, "debugfs", "-R", command, img.path)
 }
 
 // blocks lists the physical blocks of a file.
@@ -128,7 +110,11 @@ func (img *diskImage) mounted(use func(dir string), options ...string) {
 		img.t.Skip("only root may mount")
 	}
 	dir := img.t.TempDir()
-	img.run("mount", "-o", strings.Join(append([]string{"loop"}, options...), ","), img.path, dir)
-	defer img.run("umount", dir)
+	testfs.Run(img.t, "mount", "-o", strings.Join(append([]string{"loop"}, options...), ","), img.path, dir)
+	defer func() {
+		if err := testfs.Unmount(dir); err != nil {
+			img.t.Error(err)
+		}
+	}()
 	use(dir)
 }

@@ -29,7 +29,7 @@ func extentImage(t testing.TB) *diskImage {
 	if err := f.Close(); err != nil {
 		t.Fatal(err)
 	}
-	return newDiskImage(t, "64M", 1024, "-t", "ext4", "-d", dir)
+	return newDiskImage(t, 64<<20, 1024, "-t", "ext4", "-d", dir)
 }
 
 // walkExtents calls visit for each node, and yields the extents of a tree.

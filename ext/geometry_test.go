@@ -4,13 +4,13 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"os"
-	"path/filepath"
 	"regexp"
 	"slices"
 	"strconv"
 	"strings"
 	"testing"
+
+	"e2qcow/internal/testfs"
 )
 
 // A groupDump is what dumpe2fs says of a group.
@@ -47,7 +47,7 @@ func (img *diskImage) groups() []groupDump {
 		}
 		return n
 	}
-	for line := range strings.Lines(img.run("dumpe2fs", img.path)) {
+	for line := range strings.Lines(testfs.Run(img.t, "dumpe2fs", img.path)) {
 		if m := reGroup.FindStringSubmatch(line); m != nil {
 			if number(m[1]) != uint64(len(groups)) {
 				img.t.Fatalf("group %d follows %s", len(groups), line)
@@ -85,53 +85,46 @@ func (img *diskImage) groups() []groupDump {
 
 func TestGeometryAgainstDumpe2fs(t *testing.T) {
 	for _, c := range []struct {
-		size      string
+		size      int64
 		blockSize int
 		args      string
 	}{
-		{"20M", 1024, "-t ext2"},
-		{"64M", 1024, "-t ext2 -O ^sparse_super,^resize_inode"},
-		{"200M", 2048, "-t ext3 -g 4096"},
-		{"300M", 4096, "-t ext4"},
-		{"700M", 1024, "-t ext4 -O ^resize_inode"},
-		{"100M", 1024, "-t ext4 -O ^64bit"},
-		{"100M", 1024, "-t ext4 -O ^64bit,^flex_bg -I 128"},
-		{"100M", 1024, "-t ext4 -O meta_bg,^resize_inode"},
-		{"500M", 1024, "-t ext4 -O meta_bg,^resize_inode,^sparse_super -g 2048 -N 16000"},
-		{"500M", 1024, "-t ext3 -O meta_bg,^resize_inode -g 1024 -N 16000"},
-		{"200M", 1024, "-t ext4 -O sparse_super2"},
-		{"200M", 1024, "-t ext4 -O sparse_super2 -E num_backup_sb=0"},
-		{"200M", 1024, "-t ext4 -O sparse_super2 -E num_backup_sb=1"},
-		{"200M", 1024, "-t ext4 -O sparse_super2,^sparse_super,meta_bg,^resize_inode -g 512 -N 8000"},
-		{"300M", 4096, "-t ext4 -O bigalloc -C 65536"},
-		{"300M", 1024, "-t ext4 -O bigalloc -C 16384"},
-		{"900M", 1024, "-t ext4 -O bigalloc,^resize_inode,meta_bg -C 2048"},
-		{"40M", 1024, "-r 0 -O none"},
-		{"33000k", 1024, "-t ext4"},                       // a short last group
-		{"8300k", 1024, "-t ext2 -N 64 -O ^resize_inode"}, // one of a hundred blocks
-		{"300M", 4096, "-t ext4 -G 4 -I 1024"},
-		{"300M", 8192, "-t ext4"},
-		{"600M", 65536, "-t ext4 -I 4096"},
-		{"60M", 1024, "-t ext4 -g 256 -N 8192"},
+		{20 << 20, 1024, "-t ext2"},
+		{64 << 20, 1024, "-t ext2 -O ^sparse_super,^resize_inode"},
+		{200 << 20, 2048, "-t ext3 -g 4096"},
+		{300 << 20, 4096, "-t ext4"},
+		{700 << 20, 1024, "-t ext4 -O ^resize_inode"},
+		{100 << 20, 1024, "-t ext4 -O ^64bit"},
+		{100 << 20, 1024, "-t ext4 -O ^64bit,^flex_bg -I 128"},
+		{100 << 20, 1024, "-t ext4 -O meta_bg,^resize_inode"},
+		{500 << 20, 1024, "-t ext4 -O meta_bg,^resize_inode,^sparse_super -g 2048 -N 16000"},
+		{500 << 20, 1024, "-t ext3 -O meta_bg,^resize_inode -g 1024 -N 16000"},
+		{200 << 20, 1024, "-t ext4 -O sparse_super2"},
+		{200 << 20, 1024, "-t ext4 -O sparse_super2 -E num_backup_sb=0"},
+		{200 << 20, 1024, "-t ext4 -O sparse_super2 -E num_backup_sb=1"},
+		{200 << 20, 1024, "-t ext4 -O sparse_super2,^sparse_super,meta_bg,^resize_inode -g 512 -N 8000"},
+		{300 << 20, 4096, "-t ext4 -O bigalloc -C 65536"},
+		{300 << 20, 1024, "-t ext4 -O bigalloc -C 16384"},
+		{900 << 20, 1024, "-t ext4 -O bigalloc,^resize_inode,meta_bg -C 2048"},
+		{40 << 20, 1024, "-r 0 -O none"},
+		{33000 << 10, 1024, "-t ext4"},                       // a short last group
+		{8300 << 10, 1024, "-t ext2 -N 64 -O ^resize_inode"}, // one of a hundred blocks
+		{300 << 20, 4096, "-t ext4 -G 4 -I 1024"},
+		{300 << 20, 8192, "-t ext4"},
+		{600 << 20, 65536, "-t ext4 -I 4096"},
+		{60 << 20, 1024, "-t ext4 -g 256 -N 8192"},
 	} {
-		t.Run(fmt.Sprintf("%s %d %s", c.size, c.blockSize, c.args), func(t *testing.T) {
+		t.Run(fmt.Sprintf("%d %d %s", c.size, c.blockSize, c.args), func(t *testing.T) {
 			img := newDiskImage(t, c.size, c.blockSize, append([]string{"-E", "nodiscard"}, strings.Fields(c.args)...)...)
 			img.checkGeometry()
 		})
 	}
 }
 
-// A filesystem of more than 2³² blocks, in tmpfs: few other filesystems have
-// files of that size.
+// A filesystem of more than 2³² blocks, where there is a filesystem that takes
+// files of that size, as tmpfs does.
 func TestGeometryBeyond32Bits(t *testing.T) {
-	dir, err := os.MkdirTemp("/dev/shm", "geometry")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer os.RemoveAll(dir)
-	img := &diskImage{t: t, path: filepath.Join(dir, "fs.img"), blockSize: 4096}
-	img.run("mke2fs", "-q", "-F", "-t", "ext4", "-b", "4096", "-O", "bigalloc,^resize_inode,^has_journal", "-C", "262144",
-		"-E", "lazy_itable_init=1,nodiscard", "-N", "40000", img.path, "17T")
+	img := newDiskImage(t, 17<<40, 4096, "-t ext4 -O bigalloc,^resize_inode,^has_journal -C 262144 -E nodiscard -N 40000")
 	geo := img.checkGeometry()
 	if geo.BlocksCount>>32 == 0 {
 		t.Errorf("%d blocks", geo.BlocksCount)
@@ -279,7 +272,7 @@ func checkDescPlaces(t testing.TB, geo *Geometry, groups []groupDump) {
 // while a filesystem is made.
 func TestDescBackupsHoldTheTables(t *testing.T) {
 	for _, args := range []string{"-t ext4", "-t ext4 -O meta_bg,^resize_inode", "-t ext2 -O ^sparse_super,^resize_inode", "-t ext4 -O sparse_super2"} {
-		img := newDiskImage(t, "200M", 1024, strings.Fields(args)...)
+		img := newDiskImage(t, 200<<20, 1024, strings.Fields(args)...)
 		geo, err := img.super().Geometry()
 		if err != nil {
 			t.Fatal(err)
@@ -301,7 +294,7 @@ func TestDescBackupsHoldTheTables(t *testing.T) {
 // Metablock groups that begin behind a linear table, as an online resize
 // leaves them (ext4_bg_num_gdb, descriptor_loc).
 func TestGeometryFirstMetaBg(t *testing.T) {
-	b := newDiskImage(t, "300M", 1024, "-t", "ext4", "-O", "meta_bg,^resize_inode").read(SuperblockOffset, SuperblockSize)
+	b := newDiskImage(t, 300<<20, 1024, "-t", "ext4", "-O", "meta_bg,^resize_inode").read(SuperblockOffset, SuperblockSize)
 	binary.LittleEndian.PutUint32(b[0x104:], 2)
 	sb, err := DecodeSuperblock(b)
 	if err != nil {
@@ -328,7 +321,7 @@ func TestGeometryFirstMetaBg(t *testing.T) {
 }
 
 func TestGeometryRefuses(t *testing.T) {
-	img := newDiskImage(t, "32M", 1024, "-t", "ext4")
+	img := newDiskImage(t, 32<<20, 1024, "-t", "ext4")
 	good := img.read(SuperblockOffset, SuperblockSize)
 	const maxU32 = 0xFFFFFFFF
 	for _, c := range []struct {
@@ -429,7 +422,7 @@ func TestInodePlace(t *testing.T) {
 
 func FuzzGeometry(f *testing.F) {
 	for _, args := range []string{"-t ext4", "-t ext2", "-t ext4 -O bigalloc", "-t ext4 -O meta_bg,^resize_inode", "-t ext4 -O sparse_super2"} {
-		f.Add(newDiskImage(f, "8M", 1024, strings.Fields(args)...).read(SuperblockOffset, SuperblockSize))
+		f.Add(newDiskImage(f, 8<<20, 1024, strings.Fields(args)...).read(SuperblockOffset, SuperblockSize))
 	}
 	f.Fuzz(func(t *testing.T, b []byte) {
 		if len(b) < SuperblockSize {

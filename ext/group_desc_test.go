@@ -52,7 +52,7 @@ func (img *diskImage) oracle() (*os.File, *ext4.Superblock, *ext4.BlockGroupDesc
 }
 
 func TestGroupDescAgainstGoExt4(t *testing.T) {
-	img := newDiskImage(t, "200M", 1024, "-t", "ext4")
+	img := newDiskImage(t, 200<<20, 1024, "-t", "ext4")
 	_, _, list := img.oracle()
 	geo, err := img.super().Geometry()
 	if err != nil {
@@ -74,7 +74,7 @@ func TestGroupDescAgainstGoExt4(t *testing.T) {
 }
 
 func FuzzGroupDesc(f *testing.F) {
-	img := newDiskImage(f, "32M", 1024, "-t", "ext4")
+	img := newDiskImage(f, 32<<20, 1024, "-t", "ext4")
 	f.Add(img.block(2)[:64], uint32(0))
 	f.Add(make([]byte, 32), uint32(1))
 	sb := img.super()

@@ -5,11 +5,13 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+
+	"e2qcow/internal/testfs"
 )
 
 func TestDirHashAgainstDebugfs(t *testing.T) {
 	t.Parallel()
-	img := newDiskImage(t, "1M", 1024, "-t", "ext2")
+	img := newDiskImage(t, 1<<20, 1024, "-t", "ext2")
 	names := []string{"a", "abc", "abcd", "lost+found", "f\xe9\xffte", strings.Repeat("long name ", 3), strings.Repeat("\xf0xyz", 63)}
 	for n := 15; n <= 34; n++ {
 		names = append(names, strings.Repeat("n", n))
@@ -38,7 +40,7 @@ func TestDirHashAgainstDebugfs(t *testing.T) {
 		}
 	}
 	var got []string
-	for line := range strings.Lines(img.debugfs(commands...)) {
+	for line := range strings.Lines(testfs.Debugfs(t, img.path, commands...).Text) {
 		if strings.HasPrefix(line, "Hash of") {
 			got = append(got, strings.TrimSpace(line))
 		}

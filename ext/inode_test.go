@@ -15,7 +15,7 @@ import (
 )
 
 // inodeImage holds a file of each kind that is told by its inode.
-func inodeImage(t testing.TB, size string, args ...string) (img *diskImage, files []string) {
+func inodeImage(t testing.TB, size int64, args ...string) (img *diskImage, files []string) {
 	t.Helper()
 	dir := t.TempDir()
 	for _, n := range []int{59, 60, 61, 200} {
@@ -67,7 +67,7 @@ var inodeTypes = map[string]uint16{
 
 func TestInodeAgainstDebugfs(t *testing.T) {
 	for _, args := range []string{"-t ext2 -I 128", "-t ext3 -I 256", "-t ext4 -O ^64bit", "-t ext4 -I 512", "-t ext4 -O inline_data"} {
-		img, files := inodeImage(t, "64M", strings.Fields(args)...)
+		img, files := inodeImage(t, 64<<20, strings.Fields(args)...)
 		sb := img.super()
 		geo, err := sb.Geometry()
 		if err != nil {
@@ -125,7 +125,7 @@ func TestInodeAgainstDebugfs(t *testing.T) {
 }
 
 func TestInodeAgainstGoExt4(t *testing.T) {
-	img, files := inodeImage(t, "64M", "-t", "ext4")
+	img, files := inodeImage(t, 64<<20, "-t", "ext4")
 	f, _, list := img.oracle()
 	compared := 0
 	for _, file := range append(files, "<12>") {
@@ -213,7 +213,7 @@ func TestInodeUsed(t *testing.T) {
 }
 
 func FuzzInode(f *testing.F) {
-	img, files := inodeImage(f, "64M", "-t", "ext4")
+	img, files := inodeImage(f, 64<<20, "-t", "ext4")
 	for _, file := range files {
 		f.Add(img.read(img.inodeAt(file), 256))
 	}

@@ -15,6 +15,8 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+
+	"e2qcow/internal/testfs"
 )
 
 // journalBlocks lists the blocks of the journal, which stays where it is.
@@ -83,7 +85,7 @@ func (img *diskImage) recovered() []byte {
 // overwrite and revoke blocks between 3000 and 3100, one of them escaped.
 func journalImage(t testing.TB, csum int, args ...string) *diskImage {
 	t.Helper()
-	img := newDiskImage(t, "4M", 1024, append([]string{"-t", "ext4", "-J", "size=1"}, args...)...)
+	img := newDiskImage(t, 4<<20, 1024, append([]string{"-t", "ext4", "-J", "size=1"}, args...)...)
 	dir := t.TempDir()
 	file := func(name string, blocks int, escaped bool) string {
 		rnd := rand.New(rand.NewPCG(uint64(blocks), uint64(name[0])))
@@ -408,7 +410,7 @@ func TestWalkJournalAgainstKernel(t *testing.T) {
 		{"fast commit", []string{"-t", "ext4", "-O", "fast_commit"}, true},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			img := newDiskImage(t, "16M", 1024, append([]string{"-J", "size=4"}, c.args...)...)
+			img := newDiskImage(t, 16<<20, 1024, append([]string{"-J", "size=4"}, c.args...)...)
 			img.mounted(func(dir string) {
 				for i := range 60 {
 					sub := filepath.Join(dir, fmt.Sprint("d", i%7))
@@ -423,10 +425,10 @@ func TestWalkJournalAgainstKernel(t *testing.T) {
 						if err := os.RemoveAll(filepath.Join(dir, fmt.Sprint("d", (i+1)%7))); err != nil {
 							t.Fatal(err)
 						}
-						img.run("sync", "-f", dir)
+						testfs.Run(t, "sync", "-f", dir)
 					}
 				}
-				img.run("sync", "-f", dir)
+				testfs.Run(t, "sync", "-f", dir)
 				for i := range 3 { // fast commits, where there are any
 					f, err := os.Create(filepath.Join(dir, fmt.Sprint("fast", i)))
 					if err != nil {

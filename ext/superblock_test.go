@@ -34,7 +34,7 @@ func TestSuperblockAgainstDumpe2fs(t *testing.T) {
 		{1024, "-r 0 -O none"},
 	} {
 		t.Run(strconv.Itoa(c.blockSize)+" "+c.args, func(t *testing.T) {
-			img := newDiskImage(t, "64M", c.blockSize, strings.Fields(c.args)...)
+			img := newDiskImage(t, 64<<20, c.blockSize, strings.Fields(c.args)...)
 			sb := img.super()
 			for _, f := range []struct {
 				field string
@@ -92,7 +92,7 @@ func TestSuperblockFeatures(t *testing.T) {
 		"-t ext4 -O fast_commit,metadata_csum_seed,quota,mmp,casefold,orphan_file",
 		"-t ext4 -O ^metadata_csum,uninit_bg,meta_bg,^resize_inode", "-t ext4 -O bigalloc",
 	} {
-		img := newDiskImage(t, "32M", 4096, strings.Fields(args)...)
+		img := newDiskImage(t, 32<<20, 4096, strings.Fields(args)...)
 		sb := img.super()
 		on := strings.Fields(img.header("Filesystem features"))
 		for name, has := range named {
@@ -120,20 +120,20 @@ func incompat(m uint32) func(*Superblock) bool {
 }
 
 func TestSuperblockJournalBackup(t *testing.T) {
-	img := newDiskImage(t, "64M", 4096, "-t", "ext4")
+	img := newDiskImage(t, 64<<20, 4096, "-t", "ext4")
 	iblock, ok := img.super().JournalBackup()
 	at := img.inodeAt("<8>")
 	if in := Inode(img.read(at, 256)); !ok || !bytes.Equal(iblock[:], in.IBlock()) {
 		t.Errorf("the backup %x, %v is not the journal's i_block %x", iblock, ok, in.IBlock())
 	}
-	if _, ok := newDiskImage(t, "8M", 1024, "-t", "ext2").super().JournalBackup(); ok {
+	if _, ok := newDiskImage(t, 8<<20, 1024, "-t", "ext2").super().JournalBackup(); ok {
 		t.Error("a backup without a journal")
 	}
 }
 
 // go-ext4 reads the same.
 func TestSuperblockAgainstGoExt4(t *testing.T) {
-	img := newDiskImage(t, "64M", 4096, "-t", "ext4", "-L", "oracle")
+	img := newDiskImage(t, 64<<20, 4096, "-t", "ext4", "-L", "oracle")
 	sb := img.super()
 	oracle, err := ext4.NewSuperblockWithReader(bytes.NewReader(img.read(SuperblockOffset, SuperblockSize)))
 	if err != nil {
@@ -164,7 +164,7 @@ func TestDecodeSuperblockRefuses(t *testing.T) {
 
 // A superblock without its magic number still says where groups begin.
 func TestGeometryHint(t *testing.T) {
-	b := newDiskImage(t, "32M", 2048, "-t", "ext4", "-g", "4096").read(SuperblockOffset, SuperblockSize)
+	b := newDiskImage(t, 32<<20, 2048, "-t", "ext4", "-g", "4096").read(SuperblockOffset, SuperblockSize)
 	clear(b[0x38:0x3A])
 	if h := GeometryHint(b); h != (Hint{2048, 0, 4096}) {
 		t.Errorf("hint %+v", h)
@@ -191,7 +191,7 @@ func blankSuperblock() []byte {
 func FuzzSuperblock(f *testing.F) {
 	f.Add(blankSuperblock())
 	f.Add(bytes.Repeat([]byte{0xFF}, SuperblockSize))
-	f.Add(newDiskImage(f, "8M", 1024, "-t", "ext4").read(SuperblockOffset, SuperblockSize))
+	f.Add(newDiskImage(f, 8<<20, 1024, "-t", "ext4").read(SuperblockOffset, SuperblockSize))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		sb, err := DecodeSuperblock(b)
 		if err != nil {

@@ -29,7 +29,7 @@ func xattrs(r XattrReader) ([]string, error) {
 // the filesystem allows it, in an inode.
 func xattrImage(t testing.TB, args ...string) *diskImage {
 	t.Helper()
-	img := newDiskImage(t, "4M", 4096, args...)
+	img := newDiskImage(t, 4<<20, 4096, args...)
 	dir := t.TempDir()
 	for name, n := range map[string]int{"large": 1500, "huge": 9000, "empty": 0} {
 		if err := os.WriteFile(filepath.Join(dir, name), []byte(strings.Repeat(name[:1], n)), 0o600); err != nil {
@@ -118,7 +118,7 @@ func TestXattrReaderAgainstDebugfs(t *testing.T) {
 
 func TestXattrBlockHashAgainstKernel(t *testing.T) {
 	t.Parallel()
-	img := newDiskImage(t, "4M", 4096, "-t", "ext4", "-I", "128")
+	img := newDiskImage(t, 4<<20, 4096, "-t", "ext4", "-I", "128")
 	img.mounted(func(dir string) {
 		f := filepath.Join(dir, "f")
 		if err := os.WriteFile(f, nil, 0o600); err != nil {

@@ -6,6 +6,8 @@ import (
 	"os"
 	"path/filepath"
 	"testing"
+
+	"e2qcow/internal/testfs"
 )
 
 func scanBytes(t *testing.T, data []byte, opt Options) *Result {
@@ -21,8 +23,8 @@ func scanBytes(t *testing.T, data []byte, opt Options) *Result {
 // reads that bitmap. It believes the mark of other groups.
 func TestUninitBitmapOfLastGroup(t *testing.T) {
 	for _, flags := range []string{"2", "3"} { // BLOCK_UNINIT, with INODE_UNINIT
-		data := recipe{size: 8 << 20, blockSize: 1024, options: "-t ext4 -g 2048 -O ^flex_bg,^has_journal",
-			debugfs: []string{"set_bg 2 flags " + flags, "set_bg 2 checksum calc", "set_bg 3 flags " + flags, "set_bg 3 checksum calc"}}.make(t, t.TempDir())
+		data := makeImage(t, testfs.Spec{Size: 8 << 20, Mke2fs: "-b 1024 -t ext4 -g 2048 -O ^flex_bg,^has_journal",
+			Debugfs: []string{"set_bg 2 flags " + flags, "set_bg 2 checksum calc", "set_bg 3 flags " + flags, "set_bg 3 checksum calc"}}, t.TempDir())
 		res := scanBytes(t, data, Options{})
 		desc := func(g int) uint64 { return uint64(le.Uint32(data[2048+64*g:])) } // bg_block_bitmap_lo
 		if !res.Map.Contains(BlockBitmap, desc(3)) {
@@ -36,7 +38,7 @@ func TestUninitBitmapOfLastGroup(t *testing.T) {
 
 // A journal whose superblock is lost is taken whole, unless less was asked for.
 func TestJournalWithoutSuperblock(t *testing.T) {
-	data := recipe{size: 8 << 20, blockSize: 1024, options: "-t ext4 -J size=1"}.make(t, t.TempDir())
+	data := makeImage(t, testfs.Spec{Size: 8 << 20, Mke2fs: "-b 1024 -t ext4 -J size=1"}, t.TempDir())
 	whole := scanBytes(t, data, Options{}).Map
 	for run := range whole.RunsOf(Journal) {
 		clear(data[run.Start*1024:][:1024])
@@ -64,14 +66,14 @@ func TestJournalWithoutSuperblock(t *testing.T) {
 // and the tree of its blocks, unless they are asked for.
 func TestXattrValues(t *testing.T) {
 	value := filepath.Join(t.TempDir(), "value")
-	if err := os.WriteFile(value, bytes.Repeat(canary, 127), 0o600); err != nil {
+	if err := os.WriteFile(value, bytes.Repeat(canary, 63), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	dir := t.TempDir()
 	if err := os.WriteFile(filepath.Join(dir, "file"), nil, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	data := recipe{size: 8 << 20, blockSize: 1024, options: "-t ext4 -O ea_inode", debugfs: []string{"ea_set -f " + value + " file user.value"}}.make(t, dir)
+	data := makeImage(t, testfs.Spec{Size: 8 << 20, Mke2fs: "-b 1024 -t ext4 -O ea_inode", Debugfs: []string{"ea_set -f " + value + " file user.value"}}, dir)
 	res := scanBytes(t, data, Options{})
 	checkNoCanary(t, res)
 	if n := res.Map.Blocks(XattrValue); n != 0 {
@@ -83,8 +85,8 @@ func TestXattrValues(t *testing.T) {
 	}
 	got := make([]byte, len(data))
 	_, _ = res.View().ReadAt(got, 0)
-	if n := bytes.Count(got, canary); n != 127 {
-		t.Errorf("%d words of the value, want 127", n)
+	if n := bytes.Count(got, canary); n != 63 {
+		t.Errorf("%d words of the value, want 63", n)
 	}
 }
 
@@ -92,7 +94,7 @@ func TestXattrValues(t *testing.T) {
 // images are as long as the source, which e2fsck compares with the filesystem.
 func TestSourceEndsEarly(t *testing.T) {
 	const size, short = 16 << 20, 9<<20 + 700
-	data := recipe{size: size, blockSize: 1024, options: "-t ext4"}.make(t, t.TempDir())[:short]
+	data := makeImage(t, testfs.Spec{Size: size, Mke2fs: "-b 1024 -t ext4"}, t.TempDir())[:short]
 	for _, c := range []struct {
 		opt        Options
 		size       int64

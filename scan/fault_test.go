@@ -6,6 +6,8 @@ import (
 	"errors"
 	"io"
 	"testing"
+
+	"e2qcow/internal/testfs"
 )
 
 // readAll reads a view to its end, run by run.
@@ -31,13 +33,13 @@ func readAll(t testing.TB, v *View) {
 // Each sector of a filesystem in turn cannot be read. Where it holds metadata
 // it is listed, alone; elsewhere nothing is, whatever is read through it.
 func TestEverySectorBad(t *testing.T) {
-	for _, c := range []recipe{
-		{size: 2 << 20, blockSize: 1024, options: "-t ext4 -O ^has_journal,inline_data -g 512 -N 128 -I 256"},
-		{size: 1 << 20, blockSize: 1024, options: "-t ext2 -g 512 -N 96"},
-		{size: 3 << 20, blockSize: 4096, options: "-t ext4 -O ^has_journal,bigalloc,^resize_inode -C 16384 -N 128"},
+	for _, c := range []testfs.Spec{
+		{Size: 2 << 20, Mke2fs: "-b 1024 -t ext4 -O ^has_journal,inline_data -g 512 -N 128 -I 256"},
+		{Size: 1 << 20, Mke2fs: "-b 1024 -t ext2 -g 512 -N 96"},
+		{Size: 3 << 20, Mke2fs: "-b 4096 -t ext4 -O ^has_journal,bigalloc,^resize_inode -C 16384 -N 128"},
 	} {
-		t.Run(c.options, func(t *testing.T) {
-			data := c.make(t, tree(t, []byte("file data ")))
+		t.Run(c.Mke2fs, func(t *testing.T) {
+			data := makeImage(t, c, tree(t, []byte("file data ")))
 			size := int64(len(data))
 			sound, err := Scan(context.Background(), bytes.NewReader(data), size, Options{})
 			if err != nil {
@@ -76,8 +78,8 @@ func TestEverySectorBad(t *testing.T) {
 // A filesystem on which nothing but the superblock can be read is a result,
 // with all that was looked for listed.
 func TestOnlySuperblockReadable(t *testing.T) {
-	c := recipe{size: 4 << 20, blockSize: 1024, options: "-t ext4 -g 1024 -N 128"}
-	data := c.make(t, tree(t, []byte("file data ")))
+	c := testfs.Spec{Size: 4 << 20, Mke2fs: "-b 1024 -t ext4 -g 1024 -N 128"}
+	data := makeImage(t, c, tree(t, []byte("file data ")))
 	size := int64(len(data))
 	var bad []int64
 	for s := int64(2048); s < size; s += sector {

@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"e2qcow/ext"
+	"e2qcow/internal/testfs"
 )
 
 // TestFilesOfDamaged takes the contents of files of damaged filesystems: all
@@ -21,7 +22,7 @@ func TestFilesOfDamaged(t *testing.T) {
 		}
 	}
 	for _, options := range []string{"-t ext2", "-t ext4", "-t ext4 -O bigalloc -C 16384"} {
-		image := recipe{size: 8 << 20, blockSize: 1024, options: options}.make(t, dir)
+		image := makeImage(t, testfs.Spec{Size: 8 << 20, Mke2fs: "-b 1024 " + options}, dir)
 		for seed := range uint64(25) {
 			r := rand.New(rand.NewPCG(1, seed))
 			damaged := bytes.Clone(image)

@@ -13,21 +13,22 @@ import (
 	"time"
 
 	"e2qcow/ext"
+	"e2qcow/internal/testfs"
 	"e2qcow/qcow2"
 )
 
-// fuzzRecipes are filesystems of each layout, small enough to be scanned in a
+// fuzzSpecs are filesystems of each layout, small enough to be scanned in a
 // millisecond.
-var fuzzRecipes = []recipe{
-	{size: 2 << 20, blockSize: 1024, options: "-t ext4 -O ^has_journal,^metadata_csum -g 512 -N 128"},
-	{size: 2 << 20, blockSize: 1024, options: "-t ext2 -g 1024 -N 128"},
-	{size: 2 << 20, blockSize: 1024, options: "-t ext4 -O ^has_journal,^metadata_csum,inline_data,ea_inode,meta_bg,^resize_inode -g 256 -N 512 -I 512"},
-	{size: 4 << 20, blockSize: 1024, options: "-t ext4 -O ^metadata_csum,quota -g 1024 -N 256", debugfs: []string{"jo", "jw -b 5,600 /dev/null", "jc"}},
-	{size: 4 << 20, blockSize: 4096, options: "-t ext4 -O ^has_journal,bigalloc,^resize_inode,^metadata_csum,project,quota -C 16384 -N 128"},
-	{size: 3 << 20, blockSize: 2048, options: "-t ext3 -O ^has_journal,^resize_inode,sparse_super2 -N 256"},
-	{size: 4 << 20, blockSize: 1024, options: "-t ext4 -O metadata_csum,mmp,orphan_file,encrypt,verity,^resize_inode -g 1024 -N 128"},
-	{size: 4 << 20, blockSize: 1024, options: "-t ext4 -O ^metadata_csum,^resize_inode,64bit,casefold -E encoding=utf8 -g 1024 -N 128",
-		debugfs: []string{"jo", "jw -b 5,600 -r 700 /dev/null", "jw -b 6 /dev/null", "jc"}},
+var fuzzSpecs = []testfs.Spec{
+	{Size: 2 << 20, Mke2fs: "-b 1024 -t ext4 -O ^has_journal,^metadata_csum -g 512 -N 128"},
+	{Size: 2 << 20, Mke2fs: "-b 1024 -t ext2 -g 1024 -N 128"},
+	{Size: 2 << 20, Mke2fs: "-b 1024 -t ext4 -O ^has_journal,^metadata_csum,inline_data,ea_inode,meta_bg,^resize_inode -g 256 -N 512 -I 512"},
+	{Size: 4 << 20, Mke2fs: "-b 1024 -t ext4 -O ^metadata_csum,quota -g 1024 -N 256", Debugfs: []string{"jo", "jw -b 5,600 /dev/null", "jc"}},
+	{Size: 4 << 20, Mke2fs: "-b 4096 -t ext4 -O ^has_journal,bigalloc,^resize_inode,^metadata_csum,project,quota -C 16384 -N 128"},
+	{Size: 3 << 20, Mke2fs: "-b 2048 -t ext3 -O ^has_journal,^resize_inode,sparse_super2 -N 256"},
+	{Size: 4 << 20, Mke2fs: "-b 1024 -t ext4 -O metadata_csum,mmp,orphan_file,encrypt,verity,^resize_inode -g 1024 -N 128"},
+	{Size: 4 << 20, Mke2fs: "-b 1024 -t ext4 -O ^metadata_csum,^resize_inode,64bit,casefold -E encoding=utf8 -g 1024 -N 128",
+		Debugfs: []string{"jo", "jw -b 5,600 -r 700 /dev/null", "jw -b 6 /dev/null", "jc"}},
 }
 
 // An edit changes a few bytes of an image, of structure where it can.
@@ -82,8 +83,8 @@ func FuzzDump(f *testing.F) {
 	}
 	var bases []base
 	dir := tree(f, []byte("file data "))
-	for _, r := range fuzzRecipes {
-		image := r.make(f, dir)
+	for _, spec := range fuzzSpecs {
+		image := makeImage(f, spec, dir)
 		res, err := Scan(context.Background(), bytes.NewReader(image), int64(len(image)), Options{})
 		if err != nil {
 			f.Fatal(err)
@@ -94,7 +95,7 @@ func FuzzDump(f *testing.F) {
 				meta = append(meta, start)
 			}
 		}
-		bases = append(bases, base{image, r.blockSize, meta})
+		bases = append(bases, base{image, blockSizeOf(image), meta})
 	}
 	for i := range bases {
 		f.Add(uint8(i), []byte{})

@@ -8,6 +8,8 @@ import (
 	"path/filepath"
 	"slices"
 	"testing"
+
+	"e2qcow/internal/testfs"
 )
 
 // TestInUse damages the inode of a file: its contents are taken all the same
@@ -44,16 +46,16 @@ func TestInUse(t *testing.T) {
 		{"-t ext4 -O ^metadata_csum,^resize_inode,meta_bg", "sif a block[0] 0", false},
 		{"-t ext4 -O bigalloc -C 16384", "sif a block[0] 0", true},
 	} {
-		r := recipe{size: 8 << 20, blockSize: 1024, options: c.options, fill: []byte("what was there before")}
-		sound := take(r.make(t, dir), Options{})
+		r := testfs.Spec{Size: 8 << 20, Mke2fs: "-b 1024 " + c.options, Stale: true}
+		sound := take(makeImage(t, r, dir), Options{})
 		if n, want := sound.Map.Blocks(FileData), uint64(2*900); n != want {
 			t.Errorf("%s: %d blocks of files that fill %d", c.options, n, want)
 		}
-		if less := take(r.make(t, dir), Options{Journal: JournalNone}); less.Map.Blocks(FileData) != sound.Map.Blocks(FileData) {
+		if less := take(makeImage(t, r, dir), Options{Journal: JournalNone}); less.Map.Blocks(FileData) != sound.Map.Blocks(FileData) {
 			t.Errorf("%s: %d blocks of files without the journal, %d with it", c.options, less.Map.Blocks(FileData), sound.Map.Blocks(FileData))
 		}
-		r.debugfs = []string{c.damage}
-		image := r.make(t, dir)
+		r.Debugfs = []string{c.damage}
+		image := makeImage(t, r, dir)
 		missing := func(image []byte) uint64 {
 			lost := new(blockSet)
 			lost.union(&sound.Map.sets[FileData])
@@ -78,7 +80,7 @@ func TestBadBlocks(t *testing.T) {
 	if err := os.WriteFile(list, []byte("5000\n5001\n6000\n"), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	image := recipe{size: 8 << 20, blockSize: 1024, options: "-t ext4 -l " + list}.make(t, dir)
+	image := makeImage(t, testfs.Spec{Size: 8 << 20, Mke2fs: "-b 1024 -t ext4 -l " + list}, dir)
 	res, err := Scan(context.Background(), bytes.NewReader(image), int64(len(image)), Options{Files: true})
 	if err != nil {
 		t.Fatal(err)

@@ -5,11 +5,10 @@ import (
 	"encoding/binary"
 	"fmt"
 	"os"
-	"os/exec"
-	"path/filepath"
 	"testing"
 
 	"e2qcow/ext"
+	"e2qcow/internal/testfs"
 )
 
 // TestScanJournalDevice has a transaction in a journal device, whose log counts
@@ -17,16 +16,7 @@ import (
 func TestScanJournalDevice(t *testing.T) {
 	for _, blockSize := range []int{1024, 4096} {
 		t.Run(fmt.Sprint(blockSize), func(t *testing.T) {
-			path := filepath.Join(t.TempDir(), "journal")
-			if err := os.WriteFile(path, nil, 0o600); err != nil {
-				t.Fatal(err)
-			}
-			if err := os.Truncate(path, 8<<20); err != nil {
-				t.Fatal(err)
-			}
-			if out, err := exec.Command("mke2fs", "-q", "-F", "-O", "journal_dev", "-b", fmt.Sprint(blockSize), path).CombinedOutput(); err != nil {
-				t.Fatalf("mke2fs: %v\n%s", err, out)
-			}
+			path := testfs.Make(t, testfs.Spec{Mke2fs: fmt.Sprint("-O journal_dev -b ", blockSize), Size: 8 << 20}).Path
 			img, err := os.ReadFile(path)
 			if err != nil {
 				t.Fatal(err)

@@ -8,9 +8,11 @@ import (
 	"os"
 	"path/filepath"
 	"testing"
+
+	"e2qcow/internal/testfs"
 )
 
-var canary = []byte("canary! ")
+var canary = []byte(testfs.Canary)
 
 // No word of what files hold, held, or what was on the device before, is in
 // the view; all structure is.
@@ -22,21 +24,21 @@ func TestViewHoldsNoFileData(t *testing.T) {
 	common := []string{"rm deleted", "fallocate small 200 400", "symlink made-link " + string(bytes.Repeat([]byte("m"), 150))}
 	withValue := append([]string{"ea_set -f " + value + " large user.value"}, common...)
 	dir := tree(t, canary)
-	for _, c := range []recipe{
-		{size: 8 << 20, blockSize: 1024, options: "-t ext2", debugfs: []string{"rm deleted", common[2]}},
-		{size: 16 << 20, blockSize: 2048, options: "-t ext3", debugfs: []string{"rm deleted", common[2]}},
-		{size: 16 << 20, blockSize: 4096, options: "-t ext4", debugfs: common},
-		{size: 64 << 20, blockSize: 4096, options: "-t ext4 -g 2048", debugfs: common, lazy: true},
-		{size: 8 << 20, blockSize: 1024, options: "-t ext4 -O ^has_journal,meta_bg,^resize_inode -g 1024", debugfs: common},
-		{size: 16 << 20, blockSize: 1024, options: "-t ext4 -O bigalloc -C 16384", debugfs: common},
-		{size: 64 << 20, blockSize: 4096, options: "-t ext4 -O bigalloc,quota -C 65536", debugfs: common},
-		{size: 32 << 20, blockSize: 4096, options: "-t ext4 -O inline_data,ea_inode -I 512", debugfs: withValue},
-		{size: 64 << 20, blockSize: 65536, options: "-t ext4 -O ^has_journal", debugfs: common},
-		{size: 16 << 20, blockSize: 1024, options: "-t ext4 -O sparse_super2,orphan_file,project,quota", debugfs: common},
+	for _, c := range []testfs.Spec{
+		{Size: 8 << 20, Mke2fs: "-b 1024 -t ext2", Debugfs: []string{"rm deleted", common[2]}},
+		{Size: 16 << 20, Mke2fs: "-b 2048 -t ext3", Debugfs: []string{"rm deleted", common[2]}},
+		{Size: 16 << 20, Mke2fs: "-b 4096 -t ext4", Debugfs: common},
+		{Size: 64 << 20, Mke2fs: "-b 4096 -t ext4 -g 2048 -E lazy_itable_init=1", Debugfs: common},
+		{Size: 8 << 20, Mke2fs: "-b 1024 -t ext4 -O ^has_journal,meta_bg,^resize_inode -g 1024", Debugfs: common},
+		{Size: 16 << 20, Mke2fs: "-b 1024 -t ext4 -O bigalloc -C 16384", Debugfs: common},
+		{Size: 64 << 20, Mke2fs: "-b 4096 -t ext4 -O bigalloc,quota -C 65536", Debugfs: common},
+		{Size: 32 << 20, Mke2fs: "-b 4096 -t ext4 -O inline_data,ea_inode -I 512", Debugfs: withValue},
+		{Size: 64 << 20, Mke2fs: "-b 65536 -t ext4 -O ^has_journal", Debugfs: common},
+		{Size: 16 << 20, Mke2fs: "-b 1024 -t ext4 -O sparse_super2,orphan_file,project,quota", Debugfs: common},
 	} {
-		t.Run(c.options, func(t *testing.T) {
-			c.fill = canary
-			data := c.make(t, dir)
+		t.Run(c.Mke2fs, func(t *testing.T) {
+			c.Stale = true
+			data := makeImage(t, c, dir)
 			if n := bytes.Count(data, canary); n < len(data)/len(canary)/8 {
 				t.Fatalf("the filesystem holds only %d words", n)
 			}

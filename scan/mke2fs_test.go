@@ -4,68 +4,29 @@ import (
 	"bytes"
 	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
-	"strconv"
 	"strings"
 	"testing"
+
+	"e2qcow/ext"
+	"e2qcow/internal/testfs"
 )
 
-// tool runs a tool of e2fsprogs; the test fails where it is missing or fails.
-func tool(t testing.TB, name string, args ...string) string {
+// makeImage makes a filesystem with the contents of a folder, and inode tables
+// that are written whole unless the spec says otherwise, and returns its bytes.
+func makeImage(t testing.TB, spec testfs.Spec, dir string) []byte {
 	t.Helper()
-	cmd := exec.Command(name, args...)
-	cmd.Env = append(os.Environ(), "MKE2FS_CONFIG=/nonexistent", "E2FSPROGS_FAKE_TIME=1700000000", "PATH="+os.Getenv("PATH")+":/sbin:/usr/sbin")
-	out, err := cmd.CombinedOutput()
-	if err != nil {
-		t.Fatalf("%s %s: %v\n%s", name, strings.Join(args, " "), err, out)
-	}
-	return string(out)
-}
-
-// A recipe makes a filesystem: the options of mke2fs, and commands of debugfs
-// for what mke2fs -d does not do.
-type recipe struct {
-	size      int64
-	blockSize int
-	options   string
-	debugfs   []string
-	fill      []byte // what is on the device before, repeated; zeros if empty
-	lazy      bool   // leaves it in the parts of inode tables that are not in use
-}
-
-// make makes the filesystem from a folder and returns its bytes.
-func (r recipe) make(t testing.TB, dir string) []byte {
-	t.Helper()
-	path := filepath.Join(t.TempDir(), "fs.img")
-	var before []byte
-	if len(r.fill) > 0 {
-		before = bytes.Repeat(r.fill, int(r.size)/len(r.fill)+1)[:r.size]
-	} else {
-		before = make([]byte, r.size)
-	}
-	if err := os.WriteFile(path, before, 0o600); err != nil {
-		t.Fatal(err)
-	}
-	lazy := "0"
-	if r.lazy {
-		lazy = "1"
-	}
-	args := append([]string{"-q", "-F", "-b", strconv.Itoa(r.blockSize), "-E", "nodiscard,hash_seed=01234567-89ab-cdef-0123-456789abcdef,lazy_itable_init=" + lazy,
-		"-U", "01234567-89ab-cdef-0123-456789abcdef", "-d", dir}, strings.Fields(r.options)...)
-	tool(t, "mke2fs", append(args, path)...)
-	if len(r.debugfs) > 0 {
-		script := filepath.Join(t.TempDir(), "commands")
-		if err := os.WriteFile(script, []byte(strings.Join(r.debugfs, "\n")+"\n"), 0o600); err != nil {
-			t.Fatal(err)
-		}
-		tool(t, "debugfs", "-w", "-f", script, path)
-	}
-	data, err := os.ReadFile(path)
+	spec.Mke2fs = "-E lazy_itable_init=0 -d " + dir + " " + spec.Mke2fs
+	data, err := os.ReadFile(testfs.Make(t, spec).Path)
 	if err != nil {
 		t.Fatal(err)
 	}
 	return data
+}
+
+// blockSizeOf returns the size of the blocks of a filesystem.
+func blockSizeOf(image []byte) int {
+	return 1024 << le.Uint32(image[ext.SuperblockOffset+0x18:]) // s_log_block_size
 }
 
 // tree makes a folder with files of the given contents: small and large, one

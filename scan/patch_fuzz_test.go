@@ -19,8 +19,8 @@ func FuzzPatch(f *testing.F) {
 		meta  []uint64
 	}
 	var bases []base
-	for i, r := range fuzzRecipes[:4] {
-		image := r.make(f, dir)
+	for i, spec := range fuzzSpecs[:4] {
+		image := makeImage(f, spec, dir)
 		res, err := Scan(context.Background(), bytes.NewReader(image), int64(len(image)), Options{})
 		if err != nil {
 			f.Fatal(err)
@@ -31,7 +31,7 @@ func FuzzPatch(f *testing.F) {
 				meta = append(meta, start)
 			}
 		}
-		bases = append(bases, base{image, r.blockSize, meta})
+		bases = append(bases, base{image, blockSizeOf(image), meta})
 		f.Add(uint8(i), uint16(0), uint8(0), []byte{})
 		f.Add(uint8(i), uint16(20), uint8(9), bytes.Repeat([]byte{6, 3, 0, 0x28, 0, 9, 0, 0, 0}, 5))
 	}

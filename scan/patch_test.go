@@ -10,6 +10,8 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"e2qcow/internal/testfs"
 )
 
 // patchOf scans a disk and returns the patch of it, and its runs.
@@ -66,7 +68,7 @@ func patchTree(t *testing.T) string {
 // reads stays, what is metadata is as in the source.
 func TestPatchSlack(t *testing.T) {
 	for _, blockSize := range []int{1024, 4096} {
-		source := recipe{size: 16 << 20, blockSize: blockSize, options: "-t ext4"}.make(t, patchTree(t))
+		source := makeImage(t, testfs.Spec{Size: 16 << 20, Mke2fs: fmt.Sprint("-b ", blockSize, " -t ext4")}, patchTree(t))
 		target := bytes.Clone(source)
 		copy(target, "boot")
 		target[1024+0x78] ^= 0xff // the label
@@ -101,7 +103,7 @@ func TestPatchSlack(t *testing.T) {
 // TestPatchZeros writes metadata that is zero, of which there is much in every
 // filesystem.
 func TestPatchZeros(t *testing.T) {
-	source := recipe{size: 16 << 20, blockSize: 1024, options: "-t ext3"}.make(t, t.TempDir())
+	source := makeImage(t, testfs.Spec{Size: 16 << 20, Mke2fs: "-b 1024 -t ext3"}, t.TempDir())
 	res, err := Scan(context.Background(), bytes.NewReader(source), int64(len(source)), Options{})
 	if err != nil {
 		t.Fatal(err)
@@ -129,7 +131,7 @@ func TestPatchZeros(t *testing.T) {
 // TestPatchAbsent takes away what images of other makers lack. The patch then
 // leaves it alone.
 func TestPatchAbsent(t *testing.T) {
-	source := recipe{size: 40 << 20, blockSize: 1024, options: "-t ext4"}.make(t, patchTree(t))
+	source := makeImage(t, testfs.Spec{Size: 40 << 20, Mke2fs: "-b 1024 -t ext4"}, patchTree(t))
 	res, err := Scan(context.Background(), bytes.NewReader(source), int64(len(source)), Options{})
 	if err != nil {
 		t.Fatal(err)
@@ -163,7 +165,7 @@ func TestPatchAbsent(t *testing.T) {
 
 // TestPatchUnreadable leaves alone what cannot be read.
 func TestPatchUnreadable(t *testing.T) {
-	source := recipe{size: 16 << 20, blockSize: 1024, options: "-t ext4"}.make(t, patchTree(t))
+	source := makeImage(t, testfs.Spec{Size: 16 << 20, Mke2fs: "-b 1024 -t ext4"}, patchTree(t))
 	sound, err := Scan(context.Background(), bytes.NewReader(source), int64(len(source)), Options{})
 	if err != nil {
 		t.Fatal(err)

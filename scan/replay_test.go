@@ -11,19 +11,20 @@ import (
 	"testing"
 
 	"e2qcow/ext"
+	"e2qcow/internal/testfs"
 )
 
 // pending returns a filesystem as it was before some commands of debugfs, with
 // all that they change in its journal, and as it is after them.
-func pending(t testing.TB, c recipe, commands ...string) (before, after []byte) {
+func pending(t testing.TB, c testfs.Spec, commands ...string) (before, after []byte) {
 	t.Helper()
 	dir := tree(t, []byte("file data "))
-	clean := c.make(t, dir)
-	c.debugfs = commands
-	after = c.make(t, dir)
+	clean := makeImage(t, c, dir)
+	c.Debugfs = commands
+	after = makeImage(t, c, dir)
 	var changed []string
 	var blocks bytes.Buffer
-	bs := c.blockSize
+	bs := blockSizeOf(clean)
 	for at := 0; at < len(clean); at += bs {
 		if !bytes.Equal(clean[at:at+bs], after[at:at+bs]) {
 			changed = append(changed, fmt.Sprint(at/bs))
@@ -37,18 +38,18 @@ func pending(t testing.TB, c recipe, commands ...string) (before, after []byte) 
 	if err := os.WriteFile(path, blocks.Bytes(), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	c.debugfs = []string{"jo", "jw -b " + strings.Join(changed, ",") + " " + path, "jc"}
-	return c.make(t, dir), after
+	c.Debugfs = []string{"jo", "jw -b " + strings.Join(changed, ",") + " " + path, "jc"}
+	return makeImage(t, c, dir), after
 }
 
 // What replay would make metadata is in the map, and what is before it too.
 func TestScanSeesTheStateAfterReplay(t *testing.T) {
-	for _, c := range []recipe{
-		{size: 8 << 20, blockSize: 1024, options: "-t ext4 -O ^metadata_csum -J size=1 -N 256"},
-		{size: 32 << 20, blockSize: 4096, options: "-t ext4 -O ^64bit,^metadata_csum,uninit_bg"},
-		{size: 8 << 20, blockSize: 1024, options: "-t ext3 -J size=1 -N 256"},
+	for _, c := range []testfs.Spec{
+		{Size: 8 << 20, Mke2fs: "-b 1024 -t ext4 -O ^metadata_csum -J size=1 -N 256"},
+		{Size: 32 << 20, Mke2fs: "-b 4096 -t ext4 -O ^64bit,^metadata_csum,uninit_bg"},
+		{Size: 8 << 20, Mke2fs: "-b 1024 -t ext3 -J size=1 -N 256"},
 	} {
-		t.Run(c.options, func(t *testing.T) {
+		t.Run(c.Mke2fs, func(t *testing.T) {
 			// Enough of them that the inode table's unused end is named too.
 			var commands []string
 			for i := range 40 {
@@ -73,7 +74,7 @@ func TestScanSeesTheStateAfterReplay(t *testing.T) {
 						}
 					}
 				}
-				checkCopies(t, dirty, before, after, c.blockSize)
+				checkCopies(t, dirty, before, after, blockSizeOf(before))
 			}
 			// Without the journal, only what stands there now is of interest.
 			none := scanBounded(t, bytes.NewReader(before), size, Options{Journal: JournalNone})
@@ -87,11 +88,11 @@ func TestScanSeesTheStateAfterReplay(t *testing.T) {
 // The superblock that replay brings begins another orphan list.
 func TestScanSeesTheSuperblockAfterReplay(t *testing.T) {
 	const orphan, target = 200, 3000
-	for _, c := range []recipe{
-		{size: 8 << 20, blockSize: 1024, options: "-t ext3 -J size=1 -N 256"},
-		{size: 32 << 20, blockSize: 4096, options: "-t ext3 -N 256"},
+	for _, c := range []testfs.Spec{
+		{Size: 8 << 20, Mke2fs: "-b 1024 -t ext3 -J size=1 -N 256"},
+		{Size: 32 << 20, Mke2fs: "-b 4096 -t ext3 -N 256"},
 	} {
-		t.Run(fmt.Sprint(c.blockSize), func(t *testing.T) {
+		t.Run(c.Mke2fs, func(t *testing.T) {
 			field := fmt.Sprintf("sif <%d> ", orphan)
 			before, _ := pending(t, c, field+"mode 0120777", field+"size 200", field+"blocks 8",
 				fmt.Sprint(field, "block[0] ", target), fmt.Sprint("ssv last_orphan ", orphan))
@@ -132,7 +133,7 @@ func checkCopies(t *testing.T, res *Result, before, after []byte, bs int) {
 // Sectors that cannot be read while the state after replay is looked at are
 // sectors of the journal or of the metadata, and listed once the view is read.
 func TestReplayWithBadSectors(t *testing.T) {
-	c := recipe{size: 4 << 20, blockSize: 1024, options: "-t ext4 -O ^metadata_csum,^resize_inode -J size=1 -N 128"}
+	c := testfs.Spec{Size: 4 << 20, Mke2fs: "-b 1024 -t ext4 -O ^metadata_csum,^resize_inode -J size=1 -N 128"}
 	before, _ := pending(t, c, "mkdir new-folder", "symlink new-link "+strings.Repeat("t", 200))
 	size := int64(len(before))
 	sound, err := Scan(context.Background(), bytes.NewReader(before), size, Options{Journal: JournalLive})

@@ -4,17 +4,19 @@ import (
 	"bytes"
 	"context"
 	"testing"
+
+	"e2qcow/internal/testfs"
 )
 
 // What cannot be read is unreadable, and is not damage besides: each block of
 // metadata of a sound filesystem in turn, and its first sector alone.
 func TestUnreadIsNotDamaged(t *testing.T) {
-	for _, c := range []recipe{
-		{size: 2 << 20, blockSize: 1024, options: "-t ext4 -O ^has_journal,inline_data -g 512 -N 128 -I 256"},
-		{size: 3 << 20, blockSize: 1024, options: "-t ext3 -J size=1 -g 1024 -N 96"},
+	for _, c := range []testfs.Spec{
+		{Size: 2 << 20, Mke2fs: "-b 1024 -t ext4 -O ^has_journal,inline_data -g 512 -N 128 -I 256"},
+		{Size: 3 << 20, Mke2fs: "-b 1024 -t ext3 -J size=1 -g 1024 -N 96"},
 	} {
-		t.Run(c.options, func(t *testing.T) {
-			data := c.make(t, tree(t, []byte("file data ")))
+		t.Run(c.Mke2fs, func(t *testing.T) {
+			data := makeImage(t, c, tree(t, []byte("file data ")))
 			sound := scanBytes(t, data, Options{})
 			for start, end := range sound.Map.all().runs() {
 				for block := start; block < end; block += raceShrink {
@@ -47,7 +49,7 @@ func runsKinds(m *Map, block uint64) (kinds []Kind) {
 
 // Damage beside a bad sector is still damage.
 func TestDamageBesideUnread(t *testing.T) {
-	data := recipe{size: 2 << 20, blockSize: 1024, options: "-t ext2 -g 1024 -N 96"}.make(t, tree(t, []byte("file data ")))
+	data := makeImage(t, testfs.Spec{Size: 2 << 20, Mke2fs: "-b 1024 -t ext2 -g 1024 -N 96"}, tree(t, []byte("file data ")))
 	for run := range scanBytes(t, data, Options{}).Map.RunsOf(Directory) {
 		le.PutUint16(data[run.Start*1024+4:], 3) // rec_len of its first entry
 		res := scanBytes(t, data, Options{Bad: []Range{{int64(run.Start)*1024 + sector, int64(run.Start+1) * 1024}}})

@@ -12,6 +12,7 @@ import (
 
 	"e2qcow/image"
 	"e2qcow/internal/ordered"
+	"e2qcow/internal/testfs"
 )
 
 var _ image.Image = (*View)(nil)
@@ -261,7 +262,7 @@ func (u *useRecorder) ReadFor(p []byte, off int64, use image.Use) (int, error) {
 // What the scan has not read the view asks for once, past any cache; what it
 // has read, but for short pieces beside that, it asks for as the last time.
 func TestUses(t *testing.T) {
-	data := recipe{size: 64 << 20, blockSize: 4096, options: "-t ext4 -O ^metadata_csum,^uninit_bg -J size=8 -N 16384"}.make(t, tree(t, []byte("file data ")))
+	data := makeImage(t, testfs.Spec{Size: 64 << 20, Mke2fs: "-b 4096 -t ext4 -O ^metadata_csum,^uninit_bg -J size=8 -N 16384"}, tree(t, []byte("file data ")))
 	u := newUseRecorder(bytes.NewReader(data), 4096)
 	res, err := Scan(t.Context(), u, int64(len(data)), Options{})
 	if err != nil {

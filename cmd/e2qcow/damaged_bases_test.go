@@ -31,8 +31,8 @@ var bases = map[string]struct {
 	"ext4-4k":         {"-t ext4 -b 4096 -N 512 -J size=4", 140 * mib, nil},
 	"ext4-64k":        {"-t ext4 -b 65536 -g 512 -N 2048 -O ^has_journal", 72 * mib, nil},
 	"ext4-g2048":      {"-t ext4 -b 1024 -g 2048 -N 512 -J size=1", 12 * mib, nil},
-	"ext4-stale":      {"-t ext4 -b 1024 -N 768 -J size=1 -E lazy_itable_init=1,hash_seed=" + hashSeed, 28 * mib, nil},
-	"uninit-stale":    {"-t ext4 -b 1024 -N 768 -J size=1 -O ^metadata_csum,uninit_bg -E lazy_itable_init=1,hash_seed=" + hashSeed, 28 * mib, nil},
+	"ext4-stale":      {"-t ext4 -b 1024 -N 768 -J size=1 -E lazy_itable_init=1", 28 * mib, nil},
+	"uninit-stale":    {"-t ext4 -b 1024 -N 768 -J size=1 -O ^metadata_csum,uninit_bg -E lazy_itable_init=1", 28 * mib, nil},
 	"nocsum-1k":       {"-t ext4 -b 1024 -N 768 -J size=1 -O ^metadata_csum,^uninit_bg", 28 * mib, nil},
 	"nocsum-4k":       {"-t ext4 -b 4096 -N 512 -J size=4 -O ^metadata_csum,^uninit_bg", 16 * mib, nil},
 	"uninit-1k":       {"-t ext4 -b 1024 -N 768 -J size=1 -O ^metadata_csum,uninit_bg", 28 * mib, nil},
@@ -52,8 +52,6 @@ var bases = map[string]struct {
 	"journal-dev":     {"-O journal_dev -b 1024", 4 * mib, nil},
 	"journal-dev-4k":  {"-O journal_dev -b 4096", 8 * mib, nil},
 }
-
-const hashSeed = "6d796a20-0000-4000-8000-000000000001"
 
 // canaryFile writes blocks of file contents of 1 KiB to a file of the host,
 // where pattern, repeated, says which of them are there and which are holes.
@@ -172,12 +170,8 @@ func makeBase(t *testing.T, host, name string) *base {
 	if !ok {
 		t.Fatalf("there is no base named %q", name)
 	}
-	options := b.options
-	if !strings.Contains(options, "-E ") {
-		options += " -E hash_seed=" + hashSeed
-	}
-	spec := testfs.Spec{Mke2fs: options, Size: b.size, Stale: strings.HasSuffix(name, "-stale")}
-	if !strings.Contains(options, "journal_dev") {
+	spec := testfs.Spec{Mke2fs: b.options, Size: b.size, Stale: strings.HasSuffix(name, "-stale")}
+	if !strings.Contains(b.options, "journal_dev") {
 		spec.Debugfs, spec.Fsck = commonTree(host), true
 		if b.more != nil {
 			spec.Debugfs = append(spec.Debugfs, b.more(host)...)

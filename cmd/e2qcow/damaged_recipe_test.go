@@ -6,10 +6,8 @@ import (
 	"fmt"
 	"hash/crc32"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"regexp"
-	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -134,7 +132,7 @@ func (r *recipe) make(t *testing.T, b *base) string {
 				i++
 				commands = append(commands, c.expand(r.steps[i].args))
 			}
-			c.debugfs(commands)
+			testfs.DebugfsWrite(t, c.path, commands...)
 		case "put":
 			c.put(args)
 		case "keep":
@@ -155,27 +153,6 @@ func (r *recipe) make(t *testing.T, b *base) string {
 	}
 	return c.path
 }
-
-// debugfs runs commands in one session. What a command prints is a complaint:
-// the exit status does not tell.
-func (c *cook) debugfs(commands []string) {
-	c.t.Helper()
-	cmd := exec.Command("debugfs", "-w", "-f", "-", c.path)
-	cmd.Env = append(os.Environ(), "LC_ALL=C", "E2FSPROGS_FAKE_TIME="+testfs.FakeTime, "DEBUGFS_PAGER=__none__")
-	cmd.Stdin = strings.NewReader(strings.Join(commands, "\n") + "\n")
-	out, err := cmd.CombinedOutput()
-	if err != nil {
-		c.t.Fatalf("debugfs: %v\n%s", err, out)
-	}
-	for line := range strings.Lines(string(out)) {
-		if !slices.ContainsFunc(debugfsSays, func(s string) bool { return strings.HasPrefix(line, s) }) {
-			c.t.Fatalf("debugfs: %s", out)
-		}
-	}
-}
-
-// debugfsSays begins what debugfs says when all is well.
-var debugfsSays = []string{"debugfs", "Allocated inode", "Checksum set to", "Setting csum"}
 
 var expansion = regexp.MustCompile(`\{[^}]*\}`)
 

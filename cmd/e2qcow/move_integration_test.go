@@ -36,13 +36,8 @@ func filledDisk(t *testing.T, megabytes int) string {
 	if err := os.WriteFile(filepath.Join(tree, "big"), bigFile(megabytes), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	path := filepath.Join(dir, "fs.img")
-	cmd := exec.Command("mke2fs", "-qF", "-t", "ext4", "-b", "4096", "-E", "lazy_itable_init=0", "-d", tree, path, fmt.Sprint(2*megabytes, "M"))
-	cmd.Env = append(os.Environ(), "PATH="+os.Getenv("PATH")+":/sbin:/usr/sbin")
-	if out, err := cmd.CombinedOutput(); err != nil {
-		t.Fatalf("mke2fs: %v\n%s", err, out)
-	}
-	return path
+	spec := testfs.Spec{Mke2fs: "-t ext4 -b 4096 -E lazy_itable_init=0 -d " + tree, Size: 2 * int64(megabytes) * mib}
+	return testfs.Copy(t, testfs.Make(t, spec).Path)
 }
 
 // bigFile returns the contents of the largest file that filledDisk makes.

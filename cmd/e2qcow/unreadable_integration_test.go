@@ -15,16 +15,7 @@ import (
 // what it is among them. The scan finds a backup of the superblock.
 func TestUnreadableStart(t *testing.T) {
 	binary, dir := testfs.Build(t), testfs.TempDir(t)
-	source := filepath.Join(dir, "source.img")
-	if err := os.WriteFile(source, nil, 0o600); err != nil {
-		t.Fatal(err)
-	}
-	if err := os.Truncate(source, 32<<20); err != nil {
-		t.Fatal(err)
-	}
-	if out, err := exec.Command("mke2fs", "-q", "-F", "-t", "ext4", "-b", "1024", source).CombinedOutput(); err != nil {
-		t.Fatalf("mke2fs: %v\n%s", err, out)
-	}
+	source := testfs.Make(t, testfs.Spec{Mke2fs: "-t ext4 -b 1024", Size: 32 * mib}).Path
 	for _, test := range []struct {
 		which string // of the reads
 		exit  int

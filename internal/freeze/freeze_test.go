@@ -51,18 +51,9 @@ func mounted(t *testing.T) string {
 	if os.Geteuid() != 0 {
 		t.Skip("needs root: mounts filesystems")
 	}
-	dir := t.TempDir()
-	image, point := filepath.Join(dir, "image"), filepath.Join(dir, "mnt")
-	for _, args := range [][]string{
-		{"truncate", "-s", "16M", image},
-		{"mke2fs", "-qF", "-t", "ext4", image},
-		{"mkdir", point},
-		{"mount", "-o", "loop", image, point},
-	} {
-		if out, err := exec.Command(args[0], args[1:]...).CombinedOutput(); err != nil {
-			t.Fatalf("%q: %v\n%s", args, err, out)
-		}
-	}
+	point := t.TempDir()
+	image := testfs.Copy(t, testfs.Make(t, testfs.Spec{Mke2fs: "-t ext4", Size: 16 << 20}).Path)
+	testfs.Run(t, "mount", "-o", "loop", image, point)
 	t.Cleanup(func() {
 		if err := testfs.Unmount(point); err != nil {
 			t.Error(err)
