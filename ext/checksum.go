@@ -136,6 +136,12 @@ func VerifyBlockBitmap(seed uint32, bitmap, desc []byte) bool {
 	return verifyBitmap(seed, bitmap, desc, int(unsafe.Offsetof(ext4.BlockGroupDescriptorData{}.BgBlockBitmapCsumLo)), blockBitmapChecksumHiEnd)
 }
 
+// VerifyInodeBitmap is VerifyBlockBitmap for the inode bitmap, of which bitmap is
+// s_inodes_per_group bits. AdjustGroupDesc goes by the same fields.
+func VerifyInodeBitmap(seed uint32, bitmap, desc []byte) bool {
+	return verifyBitmap(seed, bitmap, desc, int(unsafe.Offsetof(ext4.BlockGroupDescriptorData{}.BgInodeBitmapCsumLo)), inodeBitmapChecksumHiEnd)
+}
+
 func verifyBitmap(seed uint32, bitmap, desc []byte, lo, hiEnd int) bool {
 	if len(desc) < 32 {
 		return false

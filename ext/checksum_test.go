@@ -11,9 +11,6 @@ import (
 	"strconv"
 	"strings"
 	"testing"
-	"unsafe"
-
-	ext4 "github.com/dsoprea/go-ext4"
 
 	"e2qcow/internal/testfs"
 )
@@ -144,7 +141,7 @@ func TestChecksumsAgainstMke2fs(t *testing.T) {
 					judge(t, fmt.Sprint("block bitmap ", g), img.block(uint64(le.Uint32(desc))), []int{0, 1023},
 						func(b []byte) bool { return VerifyBlockBitmap(seed, b, desc) })
 					judge(t, fmt.Sprint("inode bitmap ", g), img.block(uint64(le.Uint32(desc[4:])))[:perGroup/8], []int{0, int(perGroup/8) - 1},
-						func(b []byte) bool { return verifyInodeBitmap(seed, b, desc) })
+						func(b []byte) bool { return VerifyInodeBitmap(seed, b, desc) })
 				}
 			}
 			if !metadata {
@@ -284,7 +281,7 @@ func FuzzChecksums(f *testing.F) {
 		verifyGroupDesc(1, 2, b)
 		verifyGroupDesc16(b, 2, b)
 		VerifyBlockBitmap(1, b, b)
-		verifyInodeBitmap(1, b, b)
+		VerifyInodeBitmap(1, b, b)
 		VerifyInode(1, 2, b)
 		VerifyExtentBlock(1, b)
 		VerifyXattrBlock(1, 2, b)
@@ -347,10 +344,4 @@ func BenchmarkVerifyDirBlock(b *testing.B) {
 	for b.Loop() {
 		VerifyDirBlock(1, block)
 	}
-}
-
-// verifyInodeBitmap is VerifyBlockBitmap for the inode bitmap, of which bitmap is
-// s_inodes_per_group bits. AdjustGroupDesc goes by the same fields.
-func verifyInodeBitmap(seed uint32, bitmap, desc []byte) bool {
-	return verifyBitmap(seed, bitmap, desc, int(unsafe.Offsetof(ext4.BlockGroupDescriptorData{}.BgInodeBitmapCsumLo)), inodeBitmapChecksumHiEnd)
 }
