@@ -70,8 +70,18 @@ func (s *scrubber) certain(k scan.Kind, n uint64, data []byte) bool {
 		return ok
 	case scan.InodeTable:
 		return s.trueTable(n, data)
+	case scan.IndirectBlock:
+		return s.onlyPointers(data)
+	case scan.Symlink:
+		t := untilNUL(data)
+		return len(t) > 0 && allZero(data[len(t):])
 	case scan.Directory:
-		return layout{blockSize: s.blockSize}.sound(data)
+		dir := s.index.dirs[s.index.ownerOf(n)]
+		h := indexHead{}
+		if dir != nil && dir.indexed {
+			h = headOf(data)
+		}
+		return h.root || h.node || layout{blockSize: s.blockSize}.sound(data)
 	case scan.Journal:
 		return s.inJournal(n)
 	case scan.Xattr:

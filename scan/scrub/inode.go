@@ -127,11 +127,11 @@ func (s *scrubber) inode(d *drawer, ino uint32, in ext.Inode) {
 		copy(in[len(in)-len(area):], area)
 		s.inodeXattrs(d, in, s.values, inline)
 	}
-	if h, ok := s.values[ino]; h.change != 0 {
+	stored := le.Uint32(ext.XattrValueHashField(old))
+	if h, ok := s.values.of(ino, stored); h.change != 0 {
 		le.PutUint32(ext.XattrValueHashField(in), h.stored^h.change)
 	} else if !ok && holdsValue(old) {
 		// Nothing refers to the value: its hash would tell what it was.
-		stored := le.Uint32(ext.XattrValueHashField(old))
 		le.PutUint32(ext.XattrValueHashField(in), uint32(d.noise(uint64(stored), 4, nil)))
 	}
 	if stored := ext.StoredInodeChecksum(old); stored != 0 || right && s.sums && !allZero(old[:goodOldInodeSize]) {

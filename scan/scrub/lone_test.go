@@ -126,7 +126,7 @@ func TestValueInode(t *testing.T) {
 			old, in := valueInode(), valueInode()
 			s.values = valueHashes{}
 			if known {
-				s.values[ino] = valueHash{stored: 0xC503DC2A, change: 0x01010101}
+				s.values[ino] = []valueHash{{stored: 0xC503DC2A, change: 0x01010101}}
 			}
 			s.inode(s.keys.get(), ino, in)
 			hash := le.Uint32(in[0x08:])

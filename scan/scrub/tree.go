@@ -64,6 +64,17 @@ func (s *scrubber) pointers(d *drawer, b []byte, sure bool) {
 	clear(b)
 }
 
+// onlyPointers tells whether all words are numbers of blocks or zero, and none may
+// be text.
+func (s *scrubber) onlyPointers(b []byte) bool {
+	for ; len(b) >= 4; b = b[4:] {
+		if v := uint64(le.Uint32(b)); v >= s.lim.blocks || v != 0 && textual(b[:4]) && s.lim.blocks > wordBlocks {
+			return false
+		}
+	}
+	return true
+}
+
 // staysIllegal tells whether the number that b begins with, which is no block's,
 // is a mistake rather than a piece of contents. before are the two before it,
 // count is how many such there are, and usual how many others.

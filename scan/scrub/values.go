@@ -52,11 +52,14 @@ func (s *scrubber) readValues(ctx context.Context, res *scan.Result) error {
 				continue
 			}
 			h := valueHash{stored: le.Uint32(ext.XattrValueHashField(in))}
+			if _, known := s.values.of(ino, h.stored); known {
+				continue // as in another reading
+			}
 			if in.Size() > min(maxValue, left) || int(r.Geometry.BlockSize) != s.blockSize {
 				if holdsValue(in) {
 					h.change = h.stored ^ d.sumOf(h.stored, 0, false)
 				}
-				s.values[ino] = h
+				s.values[ino] = append(s.values[ino], h)
 				continue
 			}
 			left -= in.Size()
@@ -64,25 +67,21 @@ func (s *scrubber) readValues(ctx context.Context, res *scan.Result) error {
 			if extents -= len(file); extents < 0 {
 				return nil
 			}
-			before, after, err := s.readValue(d, res, &r, in, file, old, block)
-			if err != nil {
-				return err
-			}
+			before, after := s.readValue(d, &r, in, file, old, block)
 			switch {
 			case h.stored == before:
 				h.change = before ^ after
 			case in.Flags()&ext.FlagEaInode != 0 && h.stored != le.Uint32(in[0x0C:]): // else it is a time, as i_ctime is
 				h.change = h.stored ^ d.sumOf(h.stored, after, false)
 			}
-			s.values[ino] = h
-			break
+			s.values[ino] = append(s.values[ino], h)
 		}
 	}
 	return nil
 }
 
 // readValue reads one value, and returns its hash, as it is and as it will be.
-func (s *scrubber) readValue(d *drawer, res *scan.Result, r *scan.Reading, in ext.Inode, file []ext.Extent, old, block []byte) (before, after uint32, err error) {
+func (s *scrubber) readValue(d *drawer, r *scan.Reading, in ext.Inode, file []ext.Extent, old, block []byte) (before, after uint32) {
 	before = r.Super.ChecksumSeed()
 	after = before ^ s.seeds.block
 	left := in.Size()
@@ -106,9 +105,7 @@ func (s *scrubber) readValue(d *drawer, res *scan.Result, r *scan.Reading, in ex
 			if left == 0 || !s.m.Contains(scan.XattrValue, x.Start+i) {
 				continue
 			}
-			if _, err := res.View().ReadAt(old, int64(x.Start+i)*int64(len(old))); err != nil && !errors.Is(err, io.EOF) {
-				return 0, 0, err
-			}
+			r.ReadBlock(x.Start+i, old)
 			s.words.add(old)
 			copy(block, old)
 			s.block(d, x.Start+i, block)
@@ -119,7 +116,7 @@ func (s *scrubber) readValue(d *drawer, res *scan.Result, r *scan.Reading, in ex
 		clear(block)
 		hash(block, block)
 	}
-	return before, after, nil
+	return before, after
 }
 
 // readTargets reads the targets of symlinks that have blocks of their own, for

@@ -280,8 +280,19 @@ func collectXattrs(r *ext.XattrReader, strict bool, add func([]byte)) {
 // what it changes.
 type valueHash struct{ stored, change uint32 }
 
-// valueHashes has those of the inodes that hold values.
-type valueHashes map[uint32]valueHash
+// valueHashes has those of the inodes that hold values: of each inode one for
+// each reading of the filesystem that has another.
+type valueHashes map[uint32][]valueHash
+
+// of returns that of an inode which has a hash.
+func (v valueHashes) of(ino, stored uint32) (valueHash, bool) {
+	for _, h := range v[ino] {
+		if h.stored == stored {
+			return h, true
+		}
+	}
+	return valueHash{}, false
+}
 
 // xattrHeaderFields is struct ext4_xattr_header, xattrEntryFields struct
 // ext4_xattr_entry, up to the name.
@@ -320,7 +331,7 @@ func (s *scrubber) xattrBlock(d *drawer, n uint64, block []byte, values valueHas
 		x := newXattrs(block, ext.XattrHeaderLen)
 		defer x.release()
 		x.read(ext.NewXattrBlockReader(block), values)
-		x.scrub(s, d, values, nil, true)
+		x.scrub(s, d, nil, true)
 		x.clearRest()
 		ext.SetXattrBlockHash(block, d.sumOf(h.Hash, ext.XattrBlockHash(block), h.Hash == hash))
 	case h.KnownMagic():
@@ -361,7 +372,7 @@ func (s *scrubber) inodeXattrs(d *drawer, in ext.Inode, values valueHashes, inli
 	x := newXattrs(in, len(in)-len(area)+ext.XattrMagicLen)
 	defer x.release()
 	x.read(r, values)
-	x.scrub(s, d, values, inline, false)
+	x.scrub(s, d, inline, false)
 	x.clearRest()
 }
 
@@ -373,6 +384,7 @@ type xattrEntry struct {
 	hashed          bool // whether e_hash is to be kept right
 	signed          bool // with the bytes of the name taken as signed
 	valueInode      uint32
+	valueHash       valueHash // of that inode
 	rule            valueRule
 	old             []byte // the name as it was
 }
@@ -439,12 +451,7 @@ func (x *xattrs) read(r ext.XattrReader, values valueHashes) {
 		}
 		switch {
 		case e.ValueInode != 0:
-			for _, n.signed = range []bool{false, true} {
-				h, ok := values[e.ValueInode]
-				if n.hashed = ok && e.Hash == ext.XattrHashInode(ext.XattrHash(e.Name, nil, n.signed), h.stored); n.hashed {
-					break
-				}
-			}
+			x.judgeValueInode(&n, e, values[e.ValueInode])
 		case e.ValueSize == 0:
 			x.judge(&n, e, nil)
 		default:
@@ -473,6 +480,18 @@ func (x *xattrs) judge(n *xattrEntry, e *ext.Xattr, value []byte) {
 	}
 }
 
+// judgeValueInode finds out whether e_hash is right by one of the hashes that the
+// inode of the value may have.
+func (x *xattrs) judgeValueInode(n *xattrEntry, e *ext.Xattr, hashes []valueHash) {
+	for _, n.valueHash = range hashes {
+		for _, n.signed = range []bool{false, true} {
+			if n.hashed = e.Hash == ext.XattrHashInode(ext.XattrHash(e.Name, nil, n.signed), n.valueHash.stored); n.hashed {
+				return
+			}
+		}
+	}
+}
+
 // keepHead keeps of an entry that cannot be one what makes it so: that it is
 // there, and the length of its name.
 func (x *xattrs) keepHead(off int) {
@@ -489,7 +508,7 @@ func (x *xattrs) keepHead(off int) {
 
 // scrub scrubs values, then names, in an order if they are to keep it, then
 // the hashes.
-func (x *xattrs) scrub(s *scrubber, d *drawer, values valueHashes, inline func([]byte), ordered bool) {
+func (x *xattrs) scrub(s *scrubber, d *drawer, inline func([]byte), ordered bool) {
 	for i := range x.entries {
 		n := &x.entries[i]
 		value := x.area[n.value:n.valueEnd]
@@ -512,8 +531,7 @@ func (x *xattrs) scrub(s *scrubber, d *drawer, values valueHashes, inline func([
 		stored := ext.XattrEntryHash(head)
 		is := ext.XattrHash(name, x.area[n.value:n.valueEnd], n.signed)
 		if n.valueInode != 0 {
-			h := values[n.valueInode]
-			is = ext.XattrHashInode(ext.XattrHash(name, nil, n.signed), h.stored^h.change)
+			is = ext.XattrHashInode(ext.XattrHash(name, nil, n.signed), n.valueHash.stored^n.valueHash.change)
 		}
 		d.source = append(d.source[:0], head...)
 		clear(head)

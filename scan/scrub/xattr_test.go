@@ -188,7 +188,7 @@ func TestXattrValueInode(t *testing.T) {
 	d := s.keys.get()
 	stored := ext.XattrValueHash(7, value)
 	s.value(d, value)
-	s.xattrBlock(d, 1234, block, valueHashes{77: {stored, stored ^ ext.XattrValueHash(7, value)}})
+	s.xattrBlock(d, 1234, block, valueHashes{77: {{stored, stored ^ ext.XattrValueHash(7, value)}}})
 	r := ext.NewXattrBlockReader(block)
 	r.Next()
 	e := r.Entry()
