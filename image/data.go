@@ -31,6 +31,8 @@ func (d data) NextData(off int64) (start, end int64, err error) { return nextDat
 
 func (d data) Advice() Advice { return AdviceOf(d.Image) }
 
+func (d data) Damage() error { return DamageOf(d.Image) }
+
 func (d data) ReadFor(p []byte, off int64, use Use) (int, error) {
 	return ReadFor(d.Image, p, off, use)
 }

@@ -21,6 +21,8 @@ func (s *section) Size() int64 { return s.size }
 
 func (s *section) Advice() Advice { return AdviceOf(s.img) }
 
+func (s *section) Damage() error { return DamageOf(s.img) }
+
 func (s *section) ReadAt(p []byte, off int64) (int, error) { return s.ReadFor(p, off, Again) }
 
 func (s *section) ReadFor(p []byte, off int64, use Use) (int, error) {

@@ -2,6 +2,7 @@ package qcow2
 
 import (
 	"bytes"
+	"context"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -82,7 +83,7 @@ func bombEntry(off int64, n int, clusterBits uint) uint64 {
 // TestZeroBomb has a disk of 512 GiB that is marked zero: there is no data.
 func TestZeroBomb(t *testing.T) {
 	b := bomb{clusterBits: 21, tables: 1, entry: func(int) uint64 { return entryZero }}.image()
-	m, err := Open(bytes.NewReader(b), int64(len(b)), OpenOptions{})
+	m, err := Open(context.Background(), bytes.NewReader(b), int64(len(b)), OpenOptions{Unverified: true})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -203,7 +204,7 @@ func TestInflated(t *testing.T) {
 			return uint64(b.dataOffset())
 		}
 		image := withRefcounts(t, b)
-		m, err := Open(bytes.NewReader(image), int64(len(image)), OpenOptions{})
+		m, err := Open(context.Background(), bytes.NewReader(image), int64(len(image)), OpenOptions{Unverified: true})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -253,7 +254,7 @@ func TestDataInHoles(t *testing.T) {
 	size := data + 150*cs
 	file := holed{zeroBehind{bytes.NewReader(image), int64(len(image))}, data + 512, size - 512}
 	file.r, file.size = file.zeroBehind, size
-	m, err := Open(file, size, OpenOptions{})
+	m, err := Open(context.Background(), file, size, OpenOptions{Unverified: true})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -295,7 +296,7 @@ func TestFrames(t *testing.T) {
 			return bombEntry(b.dataOffset(), len(b.data), bits)
 		}
 		image := b.image()
-		m, err := Open(bytes.NewReader(image), int64(len(image)), OpenOptions{})
+		m, err := Open(context.Background(), bytes.NewReader(image), int64(len(image)), OpenOptions{Unverified: true})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -310,7 +311,7 @@ func TestFrames(t *testing.T) {
 func TestStreamOfTables(t *testing.T) {
 	const bits, tables = 16, maxStreamKept>>16 + 64
 	b := bomb{clusterBits: bits, tables: tables, entry: func(int) uint64 { return entryZero }}
-	s, err := OpenStream(bytes.NewReader(b.image()), OpenOptions{Spool: SpoolOptions{Dir: t.TempDir()}})
+	s, err := OpenStream(context.Background(), bytes.NewReader(b.image()), OpenOptions{Unverified: true, Spool: SpoolOptions{Dir: t.TempDir()}})
 	if err != nil {
 		t.Fatal(err)
 	}

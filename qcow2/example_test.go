@@ -56,7 +56,7 @@ func ExampleOpen() {
 	if err != nil {
 		log.Fatal(err)
 	}
-	img, err := qcow2.Open(f, info.Size(), qcow2.OpenOptions{})
+	img, err := qcow2.Open(context.Background(), f, info.Size(), qcow2.OpenOptions{})
 	if err != nil {
 		log.Fatal(err)
 	}

@@ -75,7 +75,7 @@ func FuzzRead(f *testing.F) {
 	}
 	const most = 256 << 10
 	f.Fuzz(func(t *testing.T, b []byte) {
-		m, err := Open(bytes.NewReader(b), int64(len(b)), OpenOptions{})
+		m, err := Open(context.Background(), bytes.NewReader(b), int64(len(b)), OpenOptions{Unverified: true})
 		if err != nil {
 			if !known(err) {
 				t.Fatal(err)
@@ -120,7 +120,7 @@ func FuzzStream(f *testing.F) {
 		f.Add(b)
 	}
 	f.Fuzz(func(t *testing.T, b []byte) {
-		s, err := OpenStream(iotest.OneByteReader(bytes.NewReader(b)), OpenOptions{})
+		s, err := OpenStream(context.Background(), iotest.OneByteReader(bytes.NewReader(b)), OpenOptions{Unverified: true})
 		if err != nil {
 			if !known(err) {
 				t.Fatal(err)
@@ -136,7 +136,7 @@ func FuzzStream(f *testing.F) {
 			}
 			return
 		}
-		m, err := Open(bytes.NewReader(b), int64(len(b)), OpenOptions{})
+		m, err := Open(context.Background(), bytes.NewReader(b), int64(len(b)), OpenOptions{Unverified: true})
 		if err != nil {
 			return
 		}
@@ -169,7 +169,7 @@ func FuzzCheck(f *testing.F) {
 		if r.Status() != 0 && r.Status() != 3 {
 			return
 		}
-		m, err := Open(bytes.NewReader(b), int64(len(b)), OpenOptions{Backing: noBacking})
+		m, err := Open(context.Background(), bytes.NewReader(b), int64(len(b)), OpenOptions{Unverified: true, Backing: noBacking})
 		if err != nil {
 			t.Fatalf("clean, but: %v", err)
 		}

@@ -160,7 +160,7 @@ func openTemp(t testing.TB, name string, opt OpenOptions) *Image {
 	if err != nil {
 		t.Fatal(err)
 	}
-	m, err := Open(f, info.Size(), opt)
+	m, err := Open(context.Background(), f, info.Size(), opt)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -1,6 +1,7 @@
 package qcow2
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -29,7 +30,7 @@ var ErrStreamOrder = errors.New("not in the order of the stream")
 // before the data, as WriteStream writes them, they are held in memory as far
 // as they are not zero, and as much of the data as opt.Window says. Any other
 // image is read to its end first, into a spool.
-func OpenStream(r io.Reader, opt OpenOptions) (*Stream, error) {
+func OpenStream(ctx context.Context, r io.Reader, opt OpenOptions) (*Stream, error) {
 	window := opt.Window
 	if window == 0 {
 		window = int64(runtime.GOMAXPROCS(0)) * 4 * ordered.DefaultChunkSize
@@ -37,7 +38,10 @@ func OpenStream(r io.Reader, opt OpenOptions) (*Stream, error) {
 	in := &pipeReader{r: r, window: window + 2*maxPipeRead, pieces: make(map[int64]*[pieceSize]byte)}
 	m, err := openPiped(in, opt)
 	if errors.Is(err, errNotStreamed) {
-		return openSpooled(in, opt)
+		return openSpooled(ctx, in, opt)
+	}
+	if err == nil {
+		err = m.verify(ctx, opt)
 	}
 	if err != nil {
 		return nil, err
@@ -131,13 +135,13 @@ func (m *Image) checkOrder(dataOffset, window int64) error {
 const endless = 1 << 62
 
 // openSpooled opens an image of any layout: what in has kept, and what comes.
-func openSpooled(in *pipeReader, opt OpenOptions) (*Stream, error) {
+func openSpooled(ctx context.Context, in *pipeReader, opt OpenOptions) (*Stream, error) {
 	s := spool.New(spool.Options(opt.Spool))
 	if err := in.moveTo(s); err != nil {
 		s.Close()
 		return nil, err
 	}
-	m, err := Open(s, s.Size(), opt)
+	m, err := Open(ctx, s, s.Size(), opt)
 	if err != nil {
 		s.Close()
 		return nil, err

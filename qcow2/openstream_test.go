@@ -60,7 +60,7 @@ func TestOpenStream(t *testing.T) {
 		}
 		whole := bytes.Clone(b.Bytes())
 		for _, r := range []io.Reader{&b, iotest.HalfReader(bytes.NewReader(whole))} {
-			s, err := OpenStream(r, OpenOptions{Spool: SpoolOptions{Dir: "/nonexistent", Memory: -1}})
+			s, err := OpenStream(context.Background(), r, OpenOptions{Unverified: true, Spool: SpoolOptions{Dir: "/nonexistent", Memory: -1}})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -75,7 +75,7 @@ func TestOpenStream(t *testing.T) {
 			}
 		}
 		// Cut short, it fails where the data ends.
-		s, err := OpenStream(bytes.NewReader(whole[:len(whole)*9/10]), OpenOptions{})
+		s, err := OpenStream(context.Background(), bytes.NewReader(whole[:len(whole)*9/10]), OpenOptions{Unverified: true})
 		if err == nil {
 			_, err = s.ReadAt(make([]byte, s.Size()), 0)
 		}
@@ -92,7 +92,7 @@ func TestOpenStreamOrder(t *testing.T) {
 	if _, err := WriteStream(context.Background(), &b, d, WriteOptions{}); err != nil {
 		t.Fatal(err)
 	}
-	s, err := OpenStream(&b, OpenOptions{Window: 1 << 20})
+	s, err := OpenStream(context.Background(), &b, OpenOptions{Unverified: true, Window: 1 << 20})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -123,7 +123,7 @@ func TestOpenStreamForeign(t *testing.T) {
 				t.Fatal(err)
 			}
 			defer f.Close()
-			s, err := OpenStream(f, OpenOptions{Spool: SpoolOptions{Memory: memory, Dir: t.TempDir()}})
+			s, err := OpenStream(context.Background(), f, OpenOptions{Unverified: true, Spool: SpoolOptions{Memory: memory, Dir: t.TempDir()}})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -138,12 +138,12 @@ func TestOpenStreamForeign(t *testing.T) {
 // TestOpenStreamNot is for what is no image.
 func TestOpenStreamNot(t *testing.T) {
 	for _, in := range []string{"", "QFI", "not a qcow2 image, but longer than its magic is"} {
-		if _, err := OpenStream(bytes.NewReader([]byte(in)), OpenOptions{}); !errors.Is(err, ErrNotQcow2) {
+		if _, err := OpenStream(context.Background(), bytes.NewReader([]byte(in)), OpenOptions{Unverified: true}); !errors.Is(err, ErrNotQcow2) {
 			t.Errorf("%q: %v", in, err)
 		}
 	}
 	sick := errors.New("sick")
-	if _, err := OpenStream(iotest.ErrReader(sick), OpenOptions{}); !errors.Is(err, sick) {
+	if _, err := OpenStream(context.Background(), iotest.ErrReader(sick), OpenOptions{Unverified: true}); !errors.Is(err, sick) {
 		t.Errorf("a pipe that fails: %v", err)
 	}
 }
@@ -161,7 +161,7 @@ func TestOpenStreamGaps(t *testing.T) {
 		t.Fatal(err)
 	}
 	packed := b.Bytes()
-	m, err := Open(bytes.NewReader(packed), int64(len(packed)), OpenOptions{})
+	m, err := Open(context.Background(), bytes.NewReader(packed), int64(len(packed)), OpenOptions{Unverified: true})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -177,7 +177,7 @@ func TestOpenStreamGaps(t *testing.T) {
 		image   []byte
 		spooled bool
 	}{{packed, false}, {spread, true}} {
-		s, err := OpenStream(bytes.NewReader(c.image), OpenOptions{Window: 8 << 20})
+		s, err := OpenStream(context.Background(), bytes.NewReader(c.image), OpenOptions{Unverified: true, Window: 8 << 20})
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -1,6 +1,7 @@
 package qcow2
 
 import (
+	"context"
 	"encoding/binary"
 	"fmt"
 	"io"
@@ -14,6 +15,10 @@ type OpenOptions struct {
 	// names one, and opens it. Both strings are untrusted. If Backing is nil,
 	// images with a backing file are refused.
 	Backing func(name, format string) (image.Image, error)
+
+	// Unverified leaves out Image.Verify, which is else a part of opening. Who
+	// sets it calls Verify, or reads bytes that may be wrong.
+	Unverified bool
 
 	// Window is how many bytes of data OpenStream holds, at least. 0 is enough
 	// for a pipeline of as many threads as there are processors.
@@ -36,6 +41,7 @@ type Image struct {
 	tables   areas
 	runs     fileRuns
 	backing  image.Image
+	damage   damage
 
 	backingRun backingRun // the last one that was asked for
 }
@@ -44,8 +50,9 @@ var _ image.Image = (*Image)(nil)
 
 // Open opens the image in the first size bytes of r. The error is ErrNotQcow2
 // where the magic is missing, an *UnsupportedError for what is not read, a
-// *CorruptError for damage. What a header names, another file, is not opened.
-func Open(r io.ReaderAt, size int64, opt OpenOptions) (*Image, error) {
+// *CorruptError for damage, as far as Image.Verify finds it. Another file, which
+// the header may name, is opened by opt.Backing only.
+func Open(ctx context.Context, r io.ReaderAt, size int64, opt OpenOptions) (*Image, error) {
 	h, err := readHeader(r, size)
 	if err != nil {
 		return nil, err
@@ -68,7 +75,18 @@ func Open(r io.ReaderAt, size int64, opt OpenOptions) (*Image, error) {
 			return nil, fmt.Errorf("backing file %q: %w", h.BackingFile, err)
 		}
 	}
+	if err := m.verify(ctx, opt); err != nil {
+		return nil, err
+	}
 	return m, nil
+}
+
+// verify verifies the image unless the options leave that out.
+func (m *Image) verify(ctx context.Context, opt OpenOptions) error {
+	if opt.Unverified {
+		return nil
+	}
+	return m.Verify(ctx)
 }
 
 func newImage(h *Header, r io.ReaderAt, size int64) *Image {
@@ -127,6 +145,11 @@ func (m *Image) Size() int64 { return m.header.Size }
 
 // ReadAt reads the virtual disk.
 func (m *Image) ReadAt(b []byte, off int64) (int, error) {
+	n, err := m.readAt(b, off)
+	return n, m.damage.note(err)
+}
+
+func (m *Image) readAt(b []byte, off int64) (int, error) {
 	if off < 0 {
 		return 0, fmt.Errorf("qcow2: read at negative offset %d", off)
 	}

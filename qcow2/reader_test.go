@@ -2,6 +2,7 @@ package qcow2
 
 import (
 	"bytes"
+	"context"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -118,7 +119,7 @@ func TestReadQemu(t *testing.T) {
 func readLikeQemu(t *testing.T, file string) {
 	t.Helper()
 	want := convert(t, file)
-	m := openTemp(t, file, OpenOptions{})
+	m := openTemp(t, file, OpenOptions{Unverified: true})
 	if m.Size() != fileSize(t, want) {
 		t.Errorf("size is %d, want %d", m.Size(), fileSize(t, want))
 	}
@@ -167,13 +168,13 @@ func TestReadBacking(t *testing.T) {
 		tool(t, 0, "qemu-io", "-f", "qcow2", "-c", "write -P 1 100k 10k", "-c", "write -P 2 4M 1k", file)
 
 		f := openRaw(t, file)
-		_, err := Open(f, f.size, OpenOptions{})
+		_, err := Open(context.Background(), f, f.size, OpenOptions{Unverified: true})
 		var unsupported *UnsupportedError
 		if !errors.As(err, &unsupported) || !strings.Contains(err.Error(), raw) {
 			t.Errorf("open with a backing file: %v", err)
 		}
 		opened := ""
-		m := openTemp(t, file, OpenOptions{Backing: func(name, format string) (image.Image, error) {
+		m := openTemp(t, file, OpenOptions{Unverified: true, Backing: func(name, format string) (image.Image, error) {
 			opened = name + " " + format
 			return base, nil
 		}})
@@ -245,7 +246,7 @@ func TestReadRefused(t *testing.T) {
 			t.Fatal(err)
 		}
 		copy(b[c.off:], c.b)
-		_, err = Open(bytes.NewReader(b), int64(len(b)), OpenOptions{})
+		_, err = Open(context.Background(), bytes.NewReader(b), int64(len(b)), OpenOptions{Unverified: true})
 		if err == nil || !strings.Contains(err.Error(), c.want) {
 			t.Errorf("%q at %d: error %v, want %q", c.b, c.off, err, c.want)
 		}
@@ -267,7 +268,7 @@ func TestReadTruncated(t *testing.T) {
 			t.Fatal(err)
 		}
 		for n := 0; n < len(whole); n += 1000 {
-			m, err := Open(bytes.NewReader(whole[:n]), int64(n), OpenOptions{})
+			m, err := Open(context.Background(), bytes.NewReader(whole[:n]), int64(n), OpenOptions{Unverified: true})
 			if err != nil {
 				continue
 			}
@@ -293,7 +294,7 @@ func TestReadSharedTable(t *testing.T) {
 	for what, entry := range map[string]uint64{"shared": binary.BigEndian.Uint64(data[l1:]), "itself": l1 | 1<<63} {
 		bad := bytes.Clone(data)
 		binary.BigEndian.PutUint64(bad[l1+8:], entry)
-		_, err := Open(bytes.NewReader(bad), int64(len(bad)), OpenOptions{})
+		_, err := Open(context.Background(), bytes.NewReader(bad), int64(len(bad)), OpenOptions{Unverified: true})
 		var corrupt *CorruptError
 		if !errors.As(err, &corrupt) || corrupt.Offset < int64(l1) {
 			t.Errorf("%s: %v, want a *CorruptError with the place", what, err)
@@ -310,9 +311,9 @@ func TestReadAcross(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	h := openTemp(t, file, OpenOptions{}).Header()
+	h := openTemp(t, file, OpenOptions{Unverified: true}).Header()
 	b[h.L1Offset+8+6] ^= 2 // no longer aligned
-	m, err := Open(bytes.NewReader(b), int64(len(b)), OpenOptions{})
+	m, err := Open(context.Background(), bytes.NewReader(b), int64(len(b)), OpenOptions{Unverified: true})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -370,7 +371,7 @@ func TestRunsOfOverlay(t *testing.T) {
 		{diskRun{size - 512, noise(512)}, clusters / 2},
 		{diskRun{size, nil}, clusters / 2},
 	} {
-		m := openTemp(t, file, OpenOptions{})
+		m := openTemp(t, file, OpenOptions{Unverified: true})
 		backing := &countedDisk{disk: &disk{size: size, runs: []diskRun{c.backing}}}
 		m.backing = backing
 		if n := countRuns(t, m); n != c.runs || backing.asked > 3 {
@@ -381,7 +382,7 @@ func TestRunsOfOverlay(t *testing.T) {
 	const gap = 1 << 20
 	empty := &disk{size: 20_000 * gap}
 	sparse, _ := writeTemp(t, empty, WriteOptions{ClusterSize: 512})
-	m := openTemp(t, sparse, OpenOptions{})
+	m := openTemp(t, sparse, OpenOptions{Unverified: true})
 	backing := &disk{size: empty.size}
 	for off := int64(0); off < empty.size; off += gap {
 		backing.runs = append(backing.runs, diskRun{off, noise(512)})
@@ -406,7 +407,7 @@ func TestReadOverlap(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		m := openTemp(t, file, OpenOptions{})
+		m := openTemp(t, file, OpenOptions{Unverified: true})
 		sameBytes(t, m, d, d.size)
 		h := m.Header()
 		l2 := m.l1[0] & entryOffset
@@ -423,7 +424,7 @@ func TestReadOverlap(t *testing.T) {
 				continue // 0 is nowhere
 			}
 			binary.BigEndian.PutUint64(b[l2:], entry)
-			m, err := Open(bytes.NewReader(b), int64(len(b)), OpenOptions{})
+			m, err := Open(context.Background(), bytes.NewReader(b), int64(len(b)), OpenOptions{Unverified: true})
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -9,11 +9,17 @@ import (
 
 // NextRun returns the next run of clusters that are allocated, marked zero, or
 // known to the backing file.
-func (m *Image) NextRun(off int64) (start, end int64, err error) { return m.next(off, true) }
+func (m *Image) NextRun(off int64) (start, end int64, err error) {
+	start, end, err = m.next(off, true)
+	return start, end, m.damage.note(err)
+}
 
 // NextData is NextRun without the clusters that are marked zero, and those that
 // are holes in the file: an image can have all its clusters in one hole.
-func (m *Image) NextData(off int64) (start, end int64, err error) { return m.next(off, false) }
+func (m *Image) NextData(off int64) (start, end int64, err error) {
+	start, end, err = m.next(off, false)
+	return start, end, m.damage.note(err)
+}
 
 // next returns the next run, with or without what is marked zero.
 func (m *Image) next(off int64, zeros bool) (start, end int64, err error) {

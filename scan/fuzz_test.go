@@ -169,7 +169,7 @@ func fuzzWrite(t *testing.T, res *Result, opt qcow2.WriteOptions) {
 	if err != nil || report.Status() != 0 {
 		t.Fatalf("check: %+v, %v", report, err)
 	}
-	img, err := qcow2.Open(r, r.Size(), qcow2.OpenOptions{})
+	img, err := qcow2.Open(ctx, r, r.Size(), qcow2.OpenOptions{})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -8,6 +8,7 @@ import (
 	"sort"
 
 	"e2qcow/ext"
+	"e2qcow/image"
 	"e2qcow/internal/buffer"
 	"e2qcow/internal/zero"
 )
@@ -75,6 +76,9 @@ func (r *Result) Patch(ctx context.Context) (*Patch, error) {
 	all.remove(&absent)
 	p.runs = newRunIndex(all.runs())
 	p.lost = r.Unreadable()
+	if damage := image.DamageOf(r.dev.r); damage != nil {
+		return nil, damage
+	}
 	return p, nil
 }
 

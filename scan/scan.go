@@ -11,6 +11,7 @@ import (
 	"slices"
 
 	"e2qcow/ext"
+	"e2qcow/image"
 )
 
 // ErrNotExt says that there is no ext2, ext3 or ext4 filesystem: no superblock
@@ -150,7 +151,9 @@ func (r *Result) Unreadable() []Range { return r.dev.unreadable() }
 // Scan finds the metadata of the filesystem that begins at byte 0 of r, which
 // is size bytes long. It fails with ErrNotExt where there is none, with a
 // *ReadError where that may be because something could not be read, and when
-// ctx ends; damage and other read errors do not make it fail.
+// ctx ends. Where r is an image that contradicts itself, it fails with what
+// image.DamageOf says: of such an image nothing can be believed. Damage of the
+// filesystem and other read errors do not make it fail.
 func Scan(ctx context.Context, r io.ReaderAt, size int64, opt Options) (*Result, error) {
 	if opt.Threads <= 0 {
 		opt.Threads = runtime.GOMAXPROCS(0)
@@ -162,6 +165,9 @@ func Scan(ctx context.Context, r io.ReaderAt, size int64, opt Options) (*Result,
 	err := res.scan(ctx, opt)
 	if ctx.Err() != nil {
 		return nil, fmt.Errorf("scanning the filesystem: %w", ctx.Err()) // what was read since is nothing
+	}
+	if damage := image.DamageOf(r); damage != nil {
+		return nil, fmt.Errorf("scanning the filesystem: %w", damage)
 	}
 	if err != nil {
 		return nil, err

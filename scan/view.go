@@ -50,7 +50,8 @@ func (v *View) NextData(off int64) (start, end int64, err error) {
 }
 
 // ReadAt reads as io.ReaderAt does. What the source cannot give is zero and
-// listed by Result.Unreadable; the only error is io.EOF at the end.
+// listed by Result.Unreadable. The only errors are io.EOF at the end, and what
+// image.DamageOf says of a source that is an image and contradicts itself.
 func (v *View) ReadAt(p []byte, off int64) (n int, err error) {
 	if off < 0 || off >= v.size {
 		return 0, io.EOF
@@ -67,6 +68,9 @@ func (v *View) ReadAt(p []byte, off int64) (n int, err error) {
 		}
 		clear(p[at-off : start-off])
 		at = v.readSpan(p, off, start, min(stop, end), end)
+	}
+	if damage := image.DamageOf(v.dev.r); damage != nil {
+		return 0, damage
 	}
 	return len(p), err
 }

@@ -1,6 +1,7 @@
 package app
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -40,7 +41,7 @@ func openFolder(name string) (*os.Root, error) {
 
 // backingOpener returns what opens the backing file of an image that lies in
 // dir below folder, depth images behind the source.
-func (in *Input) backingOpener(folder *os.Root, dir string, depth int) func(name, format string) (image.Image, error) {
+func (in *Input) backingOpener(ctx context.Context, folder *os.Root, dir string, depth int) func(name, format string) (image.Image, error) {
 	return func(name, format string) (image.Image, error) {
 		if depth > maxBacking {
 			return nil, errBackingDeep
@@ -59,8 +60,9 @@ func (in *Input) backingOpener(folder *os.Root, dir string, depth int) func(name
 		if err != nil || !qcow {
 			return src, err
 		}
-		img, err := qcow2.Open(src, src.Size(), qcow2.OpenOptions{
-			Backing: in.backingOpener(folder, filepath.Dir(path), depth+1),
+		img, err := qcow2.Open(ctx, src, src.Size(), qcow2.OpenOptions{
+			Unverified: true, // Input.verify does it
+			Backing:    in.backingOpener(ctx, folder, filepath.Dir(path), depth+1),
 		})
 		if err != nil {
 			return nil, err

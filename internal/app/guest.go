@@ -5,68 +5,52 @@ import (
 	"fmt"
 	"io"
 	"math"
-	"sync"
 
 	"e2qcow/ext"
 	"e2qcow/qcow2"
 )
 
-// A Guest is the disk in a qcow2 image. The scan takes what it cannot read for
-// bad sectors; that the image contradicts itself is something else, and
-// remembered here.
+// A Guest is the disk in a qcow2 image. Its errors name the source.
 type Guest struct {
-	*qcow2.Image
+	img    *qcow2.Image
 	stream *qcow2.Stream // the same, where it comes through a pipe; else nil
-	name   string        // of the source, for errors
+	name   string        // of the source
 	behind []qcow2.Info  // the records of its backing files
-
-	mu  sync.Mutex
-	err error // the first such error
 }
+
+// Header returns the header of the image.
+func (g *Guest) Header() *qcow2.Header { return g.img.Header() }
+
+// Size returns the size of the disk in bytes.
+func (g *Guest) Size() int64 { return g.img.Size() }
 
 // ReadAt reads as io.ReaderAt does.
 func (g *Guest) ReadAt(p []byte, off int64) (int, error) {
-	n, err := g.Image.ReadAt(p, off)
-	return n, g.note(err)
+	n, err := g.img.ReadAt(p, off)
+	return n, g.named(err)
 }
 
 // NextRun returns the next run as image.Image says.
 func (g *Guest) NextRun(off int64) (start, end int64, err error) {
-	start, end, err = g.Image.NextRun(off)
-	return start, end, g.note(err)
+	start, end, err = g.img.NextRun(off)
+	return start, end, g.named(err)
 }
 
 // NextData returns the next run as image.DataFinder says.
 func (g *Guest) NextData(off int64) (start, end int64, err error) {
-	start, end, err = g.Image.NextData(off)
-	return start, end, g.note(err)
+	start, end, err = g.img.NextData(off)
+	return start, end, g.named(err)
 }
 
-// note remembers damage and names the source.
-func (g *Guest) note(err error) error {
+// Damage returns the first contradiction that was met while the image was read.
+func (g *Guest) Damage() error { return g.named(g.img.Damage()) }
+
+// named returns err with the name of the source.
+func (g *Guest) named(err error) error {
 	if err == nil || errors.Is(err, io.EOF) {
 		return err
 	}
-	err = fmt.Errorf("%s: %w", g.name, err)
-	var corrupt *qcow2.CorruptError
-	if errors.As(err, &corrupt) || errors.Is(err, io.ErrUnexpectedEOF) {
-		g.mu.Lock()
-		if g.err == nil {
-			g.err = err
-		}
-		g.mu.Unlock()
-	}
-	return err
-}
-
-// damage returns the first error of the image itself; a nil guest has none.
-func (g *Guest) damage() error {
-	if g == nil {
-		return nil
-	}
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	return g.err
+	return fmt.Errorf("%s: %w", g.name, err)
 }
 
 // What an image holds, in the record of how the image was made.

@@ -153,7 +153,12 @@ func (in *Input) Disk() image.Image {
 }
 
 // Damage returns the first contradiction that was met while the image was read.
-func (in *Input) Damage() error { return in.Guest.damage() }
+func (in *Input) Damage() error {
+	if in.Guest == nil {
+		return nil
+	}
+	return in.Guest.Damage()
+}
 
 // Made returns the record of how a qcow2 image was made.
 func (in *Input) Made() (qcow2.Info, bool) { return in.Guest.info() }
@@ -203,19 +208,19 @@ func (s *Session) examine(ctx context.Context, in *Input, o Source, shown *progr
 		return err
 	}
 	if !in.Src.IsPipe() {
-		return in.open(f, o)
+		return in.open(ctx, f, o)
 	}
 	if o.Backing {
 		return Usagef("option --backing concerns files beside the source, and %s has none", in.Src.Name())
 	}
 	if f == FormatQCOW2 && o.Stream {
-		return in.openStream(o)
+		return in.openStream(ctx, o)
 	}
 	s.Say("%s is read to its end first, into memory and a temporary file in %s", in.Src.Name(), o.Spool.Folder())
 	if err := in.Src.Spool(ctx, o.Spool, shown.Phase("spool", progress.Bytes)); err != nil {
 		return err
 	}
-	return in.open(f, o)
+	return in.open(ctx, f, o)
 }
 
 // format finds out by its first bytes what the source is, if asked says nothing.
@@ -241,7 +246,7 @@ func (in *Input) format(asked Format) (Format, error) {
 }
 
 // open opens the image of that format that the source is.
-func (in *Input) open(f Format, o Source) error {
+func (in *Input) open(ctx context.Context, f Format, o Source) error {
 	switch f {
 	case FormatNormal:
 		var err error
@@ -249,38 +254,39 @@ func (in *Input) open(f Format, o Source) error {
 			return fmt.Errorf("%s: %w", in.Src.Name(), err)
 		}
 	case FormatQCOW2:
-		return in.openQCOW2(o)
+		return in.openQCOW2(ctx, o)
 	}
 	return nil
 }
 
-func (in *Input) openQCOW2(o Source) error {
+func (in *Input) openQCOW2(ctx context.Context, o Source) error {
 	name := in.Src.Name()
-	opt := qcow2.OpenOptions{}
+	opt := qcow2.OpenOptions{Unverified: true} // Input.verify does it
 	if o.Backing {
 		folder, err := openFolder(name)
 		if err != nil {
 			return err
 		}
 		defer folder.Close()
-		opt.Backing = in.backingOpener(folder, ".", 1)
+		opt.Backing = in.backingOpener(ctx, folder, ".", 1)
 	}
-	img, err := qcow2.Open(in.Src, in.Src.Size(), opt)
+	img, err := qcow2.Open(ctx, in.Src, in.Src.Size(), opt)
 	if err != nil {
 		return fmt.Errorf("%s: %w", name, err)
 	}
 	in.notes = append(in.notes, img.Notes()...)
 	in.opened = append(in.opened, openedImage{name, img})
-	in.Guest = &Guest{Image: img, name: name, behind: in.behind}
+	in.Guest = &Guest{img: img, name: name, behind: in.behind}
 	return nil
 }
 
 // openStream opens the image that comes through a pipe.
-func (in *Input) openStream(o Source) error {
+func (in *Input) openStream(ctx context.Context, o Source) error {
 	r := &endSeen{r: in.Src}
-	img, err := qcow2.OpenStream(r, qcow2.OpenOptions{
-		Window: int64(o.Threads) * 4 * ordered.DefaultChunkSize,
-		Spool:  qcow2.SpoolOptions(o.Spool),
+	img, err := qcow2.OpenStream(ctx, r, qcow2.OpenOptions{
+		Unverified: true,
+		Window:     int64(o.Threads) * 4 * ordered.DefaultChunkSize,
+		Spool:      qcow2.SpoolOptions(o.Spool),
 	})
 	if err != nil {
 		return fmt.Errorf("%s: %w", in.Src.Name(), err)
@@ -291,7 +297,7 @@ func (in *Input) openStream(o Source) error {
 	}
 	in.notes = append(in.notes, img.Notes()...)
 	in.opened = append(in.opened, openedImage{in.Src.Name(), img.Image})
-	in.Guest = &Guest{Image: img.Image, stream: img, name: in.Src.Name()}
+	in.Guest = &Guest{img: img.Image, stream: img, name: in.Src.Name()}
 	return nil
 }
 

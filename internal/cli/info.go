@@ -61,7 +61,7 @@ func (t *Tool) info(c *cli.Context) error {
 		return t.infoNormal(src, c.Bool(flagJSON))
 	}
 	var i *jsonInfo
-	img, err := qcow2.Open(src, src.Size(), qcow2.OpenOptions{})
+	img, err := qcow2.Open(c.Context, src, src.Size(), qcow2.OpenOptions{Unverified: true})
 	var unsupported *qcow2.UnsupportedError
 	switch {
 	case err == nil:
