@@ -7,13 +7,57 @@ import (
 	"e2qcow/ext"
 )
 
-// Groups of eight blocks in metablock groups: 2²¹ groups that all fit.
-func TestTinyMetaGroups(t *testing.T) {
-	for _, ro := range []uint32{ext.RoCompatSparseSuper, 1 << 31} {
-		fs := newSynthetic(layout{blocks: 1 << 24 / raceShrink, perGroup: 8, inodesPerGroup: 16, roCompat: ro,
-			incompat: ext.IncompatFiletype | ext.IncompatExtents | ext.Incompat64bit | ext.IncompatFlexBg | ext.IncompatMetaBg})
-		scanBounded(t, fs, fs.size, Options{})
+// directoryBlock makes a block of 4 KiB with one entry.
+func directoryBlock() []byte {
+	dir := make([]byte, 4096)
+	le.PutUint32(dir, 2)
+	le.PutUint16(dir[4:], 4096)
+	dir[6], dir[8] = 1, '.'
+	return dir
+}
+
+// tinyMetaGroups makes a filesystem of groups of eight blocks in metablock
+// groups, with a directory in the only table that a descriptor names.
+func tinyMetaGroups(blocks uint64, roCompat uint32) *synthetic {
+	fs := newSynthetic(layout{blocks: blocks, perGroup: 8, inodesPerGroup: 16, roCompat: roCompat,
+		incompat: ext.IncompatFiletype | ext.IncompatExtents | ext.Incompat64bit | ext.IncompatFlexBg | ext.IncompatMetaBg})
+	dir := fs.block(directoryBlock())
+	fs.inode(12, modeDir, ext.FlagExtents, 4096, extentNode(ext.IBlockSize, 0, entry{len: 1, block: dir}))
+	return fs
+}
+
+// checkTinyMetaGroups checks what is found in the filesystem of tinyMetaGroups:
+// so many superblocks, the descriptors of each metablock group so many times,
+// and what the first descriptor leads to. The others are zero, which is an error.
+func checkTinyMetaGroups(t *testing.T, fs *synthetic, opt Options, supers, copies uint64) {
+	t.Helper()
+	res := scanBounded(t, fs, fs.size, opt)
+	const descsPerBlock = 4096 / 64
+	for kind, want := range map[Kind]uint64{
+		Superblock: supers, GroupDescs: copies * fs.groups / descsPerBlock,
+		BlockBitmap: 1, InodeBitmap: 1, InodeTable: 1, Directory: 1,
+	} {
+		if n := res.Map.Blocks(kind); n != want {
+			t.Errorf("%d blocks of kind %v, want %d", n, kind, want)
+		}
 	}
+	if !hasProblem(res, BadTableLocation) {
+		t.Error("descriptors without tables are no problem")
+	}
+}
+
+// Groups of eight blocks in metablock groups: 2²¹ groups that all fit. The first
+// group of a metablock group has its descriptors, the second has a copy.
+func TestTinyMetaGroups(t *testing.T) {
+	const groups = 1 << 21 / raceShrink
+	sparse := uint64(2) // groups 0 and 1, and the powers of 3, 5 and 7
+	for _, base := range []uint64{3, 5, 7} {
+		for power := base; power < groups; power *= base {
+			sparse++
+		}
+	}
+	checkTinyMetaGroups(t, tinyMetaGroups(8*groups, ext.RoCompatSparseSuper), Options{}, sparse, 2)
+	checkTinyMetaGroups(t, tinyMetaGroups(8*groups, 1<<31), Options{}, groups, 2)
 }
 
 // graph makes n blocks from block first on of extent nodes each of which points
@@ -109,11 +153,7 @@ func TestDirectoriesOverlap(t *testing.T) {
 		leaf := fs.block(extentNode(4096, 0, extents...))
 		fs.inode(ino, modeDir, ext.FlagExtents, 4096, extentNode(ext.IBlockSize, 1, entry{block: leaf}))
 	}
-	dir := make([]byte, 4096)
-	le.PutUint32(dir, 2)
-	le.PutUint16(dir[4:], 4096)
-	dir[6], dir[8] = 1, '.'
-	fs.fill(first*4096, fs.size, dir)
+	fs.fill(first*4096, fs.size, directoryBlock())
 	res := scanBounded(t, fs, fs.size, Options{})
 	if n := res.Map.Blocks(Directory); n < 1<<15 {
 		t.Errorf("only %d blocks of directories", n)
@@ -121,9 +161,8 @@ func TestDirectoriesOverlap(t *testing.T) {
 }
 
 // A copy of the superblock in each of many tiny groups, and all descriptors in
-// metablock groups.
+// metablock groups, of which the last group has a second copy.
 func TestManyCopiesOfMetaGroups(t *testing.T) {
-	fs := newSynthetic(layout{blocks: 1 << 21 / raceShrink, perGroup: 8, inodesPerGroup: 16, roCompat: 1 << 31,
-		incompat: ext.IncompatFiletype | ext.IncompatExtents | ext.Incompat64bit | ext.IncompatFlexBg | ext.IncompatMetaBg})
-	scanBounded(t, fs, fs.size, Options{Backups: BackupsAll})
+	const groups = 1 << 18 / raceShrink
+	checkTinyMetaGroups(t, tinyMetaGroups(8*groups, 1<<31), Options{Backups: BackupsAll}, groups, 3)
 }

@@ -156,13 +156,25 @@ func TestTinyGroups(t *testing.T) {
 	}
 }
 
-// Where the first data block lies beyond the device, nothing is on it.
+// Where the first data block lies beyond the device, nothing is on the device but
+// the superblock, and that is a problem.
 func TestFirstDataBlockBeyondDevice(t *testing.T) {
-	for _, incompat := range []uint32{ext.IncompatJournalDev, ext.IncompatExtents} {
+	for incompat, problems := range map[uint32][]ProblemKind{
+		ext.IncompatJournalDev: {BadJournal},
+		ext.IncompatExtents:    {SizeMismatch, BadDescriptor},
+	} {
 		fs := newSynthetic(layout{blockSize: 2048, blocks: 128, incompat: incompat})
 		fs.super(sbFirstDataBlock, 50)
 		fs.size = 2*2048 + 1
-		scanBounded(t, fs, fs.size, Options{})
+		res := scanBounded(t, fs, fs.size, Options{})
+		if !res.Map.Contains(Superblock, 0) || res.Map.all().count() != 1 {
+			t.Errorf("incompat %#x: %d blocks of metadata, want the superblock's alone", incompat, res.Map.all().count())
+		}
+		for _, kind := range problems {
+			if !hasProblem(res, kind) {
+				t.Errorf("incompat %#x: no problem of kind %v", incompat, kind)
+			}
+		}
 	}
 }
 

@@ -46,6 +46,10 @@ func inodeOf(mode, links uint16, flags, block uint32) []byte {
 // before: 2³¹ inodes, of which every one asks for something.
 func TestTablesInOnePlace(t *testing.T) {
 	const groups = 8191
+	// Of the blocks that the inodes name, behind all tables, the attributes are in
+	// the first, and the last three are indirect.
+	const first = 20000
+	indirect := []uint64{first + 12, first + 13, first + 14}
 	sizes := []uint32{1024, 4096, 65536}
 	if testing.Short() {
 		sizes = sizes[2:]
@@ -55,13 +59,16 @@ func TestTablesInOnePlace(t *testing.T) {
 			what  string
 			pitch uint64
 			in    []byte
+			kind  Kind        // of the blocks
+			found []uint64    // that the inodes lead to
+			shown ProblemKind // by what is in them
 		}{
-			{"zero inodes", 0, nil},
-			{"zero inodes in steps", 3, nil},
-			{"directories", 0, inodeOf(modeDir, 1, 0, 9000)},
-			{"directories without links", 0, inodeOf(modeDir, 0, 0, 0)},
-			{"what may be directories", 0, inodeOf(0, 1, 0, 9000)},
-			{"attribute blocks", 1, inodeOf(modeRegular, 1, 0, 9000)},
+			{"zero inodes", 0, nil, 0, nil, BadDescriptor},
+			{"zero inodes in steps", 3, nil, 0, nil, BadDescriptor},
+			{"directories", 0, inodeOf(modeDir, 1, 0, first), IndirectBlock, indirect, BadXattr},
+			{"directories without links", 0, inodeOf(modeDir, 0, 0, 0), 0, nil, BadDirectory}, // the root's, which is read all the same
+			{"what may be directories", 0, inodeOf(0, 1, 0, first), IndirectBlock, indirect, BadXattr},
+			{"attribute blocks", 1, inodeOf(modeRegular, 1, 0, first), Claimed, []uint64{first}, BadXattr},
 		} {
 			t.Run(fmt.Sprintf("%d/%s", bs, c.what), func(t *testing.T) {
 				inodes := 8 * bs
@@ -71,8 +78,19 @@ func TestTablesInOnePlace(t *testing.T) {
 				if c.in != nil && bs > 4096 && !hasProblem(res, Unbounded) {
 					t.Error("what is left out is not told")
 				}
-				if n := res.Map.Blocks(InodeTable); n < 1024 {
-					t.Errorf("%d blocks of inode tables", n)
+				// A table has inodes of 128 bytes, as many as a bitmap has bits. Only the
+				// descriptors that fit into the first group count.
+				described := min(groups, 8*uint64(bs)/64)
+				if n, want := res.Map.Blocks(InodeTable), 8*128+c.pitch*(described-1); n != want {
+					t.Errorf("%d blocks of inode tables, want %d", n, want)
+				}
+				for _, block := range c.found {
+					if !res.Map.Contains(c.kind, block) {
+						t.Errorf("block %d, which inodes name, is not of kind %v", block, c.kind)
+					}
+				}
+				if !hasProblem(res, c.shown) {
+					t.Errorf("no problem of kind %v", c.shown)
 				}
 			})
 		}
