@@ -62,7 +62,7 @@ func TestCompleteBash(t *testing.T) {
 		{"check --", "--help --json"},
 		{"info a", "a disk.img"},
 		{"completion ", "bash fish zsh"},
-		{"help ", "check completion help info version"},
+		{"help ", "check completion diff help info version"},
 		{"info.img --dry", "--dry-run"},
 	} {
 		cmd := exec.Command("bash", append([]string{"-c", complete, completions}, strings.Split(test.words, " ")...)...)
@@ -121,7 +121,7 @@ func TestCompleteZsh(t *testing.T) {
 	}
 	for line, want := range map[string]string{
 		"e2qcow inf":              "e2qcow info ",
-		"e2qcow di":               "e2qcow disk.img ",
+		"e2qcow dis":              "e2qcow disk.img ",
 		"e2qcow -Q di":            "e2qcow -Q disk.img ",
 		"e2qcow --jour":           "e2qcow --journal=",
 		"e2qcow --journal l":      "e2qcow --journal live ",

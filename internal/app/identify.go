@@ -43,22 +43,28 @@ func (o Search) Metadata(ctx context.Context, p *Part, shown *progress.Reporter)
 		opt.BelieveBackup = func(block uint64, blockSize uint32) error { return o.otherwise(p, block, blockSize) }
 	}
 	res, err := scan.Scan(ctx, p.Disk, p.Disk.Size(), opt)
-	if choice := (*NotExtError)(nil); errors.As(err, &choice) {
-		return nil, choice
-	}
-	if errors.Is(err, scan.ErrNotExt) {
-		found, _, _ := signature.Find(p.Disk, p.Disk.Size())
-		if unread := (*scan.ReadError)(nil); found.Name != "" || !errors.As(err, &unread) {
-			return nil, o.notExt(p, found)
-		}
-	}
 	if err != nil {
-		return nil, fmt.Errorf("%s: %w", p.Name, err)
+		return nil, o.Explain(p, err)
 	}
 	if err := o.checkFeatures(res.Super()); err != nil {
 		return nil, fmt.Errorf("%s: %w", p.Name, err)
 	}
 	return res, nil
+}
+
+// Explain says what err, of a scan of p, comes from: a *NotExtError where there
+// is something else than a filesystem.
+func (o Search) Explain(p *Part, err error) error {
+	if choice := (*NotExtError)(nil); errors.As(err, &choice) {
+		return choice
+	}
+	if errors.Is(err, scan.ErrNotExt) {
+		found, _, _ := signature.Find(p.Disk, p.Disk.Size())
+		if unread := (*scan.ReadError)(nil); found.Name != "" || !errors.As(err, &unread) {
+			return o.notExt(p, found)
+		}
+	}
+	return fmt.Errorf("%s: %w", p.Name, err)
 }
 
 // notExt says what there is on p in place of a filesystem.

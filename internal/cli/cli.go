@@ -8,6 +8,7 @@
 //	-ra       move.go      … with one operand: on the disk that it lies on
 //	(none)    normal.go    a normal image, as e2image writes it
 //	-I        install.go   the metadata in an image back on a device; undo.go
+//	diff      diff.go      what differs between two images
 //	info, check, completion, help, version
 //
 // What the options of several commands have in common is in common.go, scramble.go
@@ -20,6 +21,7 @@
 package cli
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -35,7 +37,7 @@ import (
 	"e2qcow/internal/raw"
 )
 
-// Exit codes. Those of check are the codes of qemu-img check: there 2 is a
+// Exit codes. Those of diff are the codes of diff(1). Those of check are the codes of qemu-img check: there 2 is a
 // damaged image, so wrong usage is 1, and 3 is lost space.
 const (
 	exitOK         = 0
@@ -53,14 +55,15 @@ func init() {
 type Tool struct {
 	*app.Session
 	e2image bool // the tool takes the place of e2image
+	failed  int  // exit code where the command fails
 }
 
 // New returns the tool as called by the name called. Messages go to stderr.
 func New(called string, stderr *os.File) *Tool {
 	if filepath.Base(called) == e2image {
-		return &Tool{app.NewSession(e2image, stderr), true}
+		return &Tool{app.NewSession(e2image, stderr), true, exitFailed}
 	}
-	return &Tool{app.NewSession(app.Name, stderr), false}
+	return &Tool{app.NewSession(app.Name, stderr), false, exitFailed}
 }
 
 // A command is one way to call the tool.
@@ -71,6 +74,8 @@ type command struct {
 	run   func(*Tool, *cli.Context) error
 
 	examples string // behind the flags
+
+	failed int // exit code where it fails; 0 for exitFailed
 }
 
 // commands returns the ways to call the tool, the usual one first.
@@ -79,6 +84,7 @@ func commands() []command {
 		{flags: flags(), help: help, examples: examples, run: (*Tool).runMode},
 		{name: "info", flags: inspectFlags(), help: infoHelp, run: (*Tool).info},
 		{name: "check", flags: inspectFlags(), help: checkHelp, run: (*Tool).check},
+		{name: "diff", flags: diffFlags(), help: diffHelp, run: (*Tool).diff, failed: exitTrouble},
 		{name: "completion", flags: helpFlags(), help: completionHelp, run: (*Tool).completion},
 		{name: "help", flags: helpFlags(), help: helpHelp, run: (*Tool).printHelp},
 		{name: "version", flags: helpFlags(), help: versionHelp, run: (*Tool).printVersion},
@@ -141,6 +147,7 @@ func (t *Tool) Run(ctx context.Context, args []string) error {
 			break
 		}
 	}
+	t.failed = cmp.Or(cmd.failed, exitFailed)
 	rest, hint, err := normalise(args, cmd.flags)
 	if err == nil {
 		err = t.parser(cmd).RunContext(ctx, append([]string{app.Name}, rest...))
@@ -233,5 +240,5 @@ func (t *Tool) Status(err error) int {
 	default:
 		t.Say("%s", advise.Explain(err))
 	}
-	return exitFailed
+	return t.failed
 }

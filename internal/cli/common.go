@@ -49,7 +49,7 @@ func operands(c *cli.Context, m mode, words string) (first, second string, err e
 		e.What = fmt.Sprintf("%s takes %s, nothing more: %q", m, words, args[2])
 	}
 	if m == toNormal {
-		e.What += "; it is what is written without -Q, -r or -I; commands are info, check, completion, help and version"
+		e.What += "; it is what is written without -Q, -r or -I; commands are info, check, diff, completion, help and version"
 	}
 	return "", "", e
 }

@@ -164,7 +164,7 @@ func completeZsh(list []command) string {
 	// _arguments passes options of its own to what it calls, which _alternative
 	// does not know.
 	fmt.Fprintf(&b, "#compdef e2qcow\n# made by: e2qcow completion zsh\n\n"+
-		"_e2qcow_first() {\n\t_alternative 'commands:command:(%s)' 'files:source:_files'\n}\n\n", strings.Join(commandNames(list), " "))
+		"_e2qcow_first() {\n\tif (( CURRENT == 2 )); then\n\t\t_alternative 'commands:command:(%s)' 'files:source:_files'\n\telse\n\t\t_files\n\tfi\n}\n\n", strings.Join(commandNames(list), " "))
 	b.WriteString("_e2qcow() {\n\tlocal -a specs\n\tcase $(( CURRENT > 2 ))$words[2] in\n")
 	for _, cmd := range slices.Backward(list) {
 		pattern, operands := "1"+cmd.name, "'*:file:_files'"

@@ -293,9 +293,21 @@ type pair struct {
 // either tells whether the block is of a kind on one of the sides.
 func (p *pair) either(kind scan.Kind) bool { return (p.kinds[0] | p.kinds[1]).has(kind) }
 
+// slackKinds are the kinds whose blocks may end in what is nobody's: an image of
+// the metadata has zeros there.
+const slackKinds kindSet = 1<<scan.Superblock | 1<<scan.InodeTable | 1<<scan.Symlink | 1<<scan.EncryptedSymlink | 1<<scan.XattrValue
+
 // parseBlock takes in a block that differs.
 func (c *comparison) parseBlock(block uint64, a, b []byte) {
 	p := &pair{block, [2][]byte{a, b}, [2]kindSet{c.side[0].kinds(block), c.side[1].kinds(block)}}
+	if c.opt.Changes == nil && !c.opt.Contents && p.kinds[0]&p.kinds[1]&slackKinds != 0 {
+		for i, s := range c.side {
+			_, _ = s.res.View().ReadAt(p.data[i], int64(block)*int64(len(p.data[i]))) // what it lacks is zero
+		}
+		if bytes.Equal(p.data[0], p.data[1]) {
+			return
+		}
+	}
 	c.countBlock(p)
 	if p.either(scan.Superblock) {
 		c.superblock(p)

@@ -37,7 +37,8 @@ type Options struct {
 	// 0 stands for 300,000. All are counted.
 	Limit int
 
-	// Scan is how both images are scanned. Its Visit is not used.
+	// Scan is how both images are scanned. Its Visit is not used; its Progress
+	// is told of the groups of both.
 	Scan scan.Options
 }
 
@@ -100,6 +101,7 @@ func Compare(ctx context.Context, first, second Source, opt Options) (*Diff, err
 	}
 	c.name()
 	c.fold()
+	c.d.fill()
 	return c.d, nil
 }
 
@@ -151,7 +153,11 @@ func (c *comparison) scanBoth(first, second Source) error {
 		if c.opt.Changes == nil {
 			s = seed.fork()
 		}
-		sd, err := newSide(c.ctx, src, s, c.opt.Scan)
+		scanning := c.opt.Scan
+		if shown := scanning.Progress; shown != nil {
+			scanning.Progress = func(done, total int64) { shown(done+int64(i)*total, 2*total) }
+		}
+		sd, err := newSide(c.ctx, src, s, scanning)
 		if err != nil {
 			if c.ctx.Err() != nil {
 				return err

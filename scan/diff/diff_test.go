@@ -52,7 +52,7 @@ func source(b []byte) diff.Source {
 
 func compare(t testing.TB, a, b []byte, opt diff.Options) *diff.Diff {
 	t.Helper()
-	d, err := diff.Compare(context.Background(), source(a), source(b), opt)
+	d, err := diff.Compare(t.Context(), source(a), source(b), opt)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -186,6 +186,25 @@ func TestListOfChanges(t *testing.T) {
 	}
 }
 
+// An image of the metadata differs from its source by contents only, also where
+// a block of metadata ends in what is nobody's.
+func TestImageOfSource(t *testing.T) {
+	for name, spec := range filesystems {
+		t.Run(name, func(t *testing.T) {
+			b := read(t, testfs.Make(t, spec).Path)
+			copy(b, "a boot loader") // before the superblock
+			res, err := scan.Scan(t.Context(), bytes.NewReader(b), int64(len(b)), scan.Options{})
+			if err != nil {
+				t.Fatal(err)
+			}
+			d, err := diff.Compare(t.Context(), source(b), diff.Source{Reader: res.View(), Size: res.View().Size()}, diff.Options{})
+			if err != nil || !d.Same() {
+				t.Errorf("%v\n%s", err, text(t, d, diff.TextOptions{All: true}))
+			}
+		})
+	}
+}
+
 // The blocks that are listed are all that has to be applied.
 func TestApply(t *testing.T) {
 	fs := testfs.Make(t, filesystems["4k"])
@@ -215,7 +234,7 @@ func TestThreads(t *testing.T) {
 			t.Errorf("with %d threads:\n%s\nwith one:\n%s", n, text(t, got, diff.TextOptions{}), text(t, want, diff.TextOptions{}))
 		}
 	}
-	got, err := diff.Compare(context.Background(), diff.Source{Reader: holey{bytes.NewReader(a)}, Size: int64(len(a))}, diff.Source{Reader: holey{bytes.NewReader(b)}, Size: int64(len(b))}, diff.Options{})
+	got, err := diff.Compare(t.Context(), diff.Source{Reader: holey{bytes.NewReader(a)}, Size: int64(len(a))}, diff.Source{Reader: holey{bytes.NewReader(b)}, Size: int64(len(b))}, diff.Options{})
 	if err != nil || !reflect.DeepEqual(got, want) {
 		t.Errorf("of images with holes: %v\n%s", err, text(t, got, diff.TextOptions{}))
 	}
@@ -290,7 +309,7 @@ func FuzzCompare(f *testing.F) {
 	}
 	var meta [][]int64 // of each base, the blocks of structure
 	for _, b := range bases {
-		res, err := scan.Scan(context.Background(), bytes.NewReader(b), int64(len(b)), scan.Options{})
+		res, err := scan.Scan(f.Context(), bytes.NewReader(b), int64(len(b)), scan.Options{})
 		if err != nil {
 			f.Fatal(err)
 		}
@@ -320,7 +339,7 @@ func FuzzCompare(f *testing.F) {
 			side := sides[edits[3]>>7]
 			copy(side[at:], edits[4:6])
 		}
-		d, err := diff.Compare(context.Background(), source(sides[0]), source(sides[1]), diff.Options{Contents: which&64 != 0, Limit: 5000})
+		d, err := diff.Compare(t.Context(), source(sides[0]), source(sides[1]), diff.Options{Contents: which&64 != 0, Limit: 5000})
 		if err != nil {
 			return
 		}

@@ -6,6 +6,34 @@ import (
 	"e2qcow/ext"
 )
 
+// fill gives lists that are empty their form in JSON.
+func (d *Diff) fill() {
+	full(&d.Superblock)
+	full(&d.Copies)
+	full(&d.Groups)
+	full(&d.BlockUse)
+	full(&d.InodeUse)
+	full(&d.Inodes)
+	full(&d.Entries)
+	full(&d.Indexes)
+	full(&d.Symlinks)
+	full(&d.Attributes)
+	full(&d.Orphans)
+	full(&d.Quota)
+	full(&d.MMP)
+	full(&d.Damage)
+	full(&d.Runs)
+	for _, it := range d.Inodes {
+		full(&it.Fields)
+	}
+}
+
+func full[T any](list *[]T) {
+	if *list == nil {
+		*list = []T{}
+	}
+}
+
 // name finds the paths of the inodes that the comparison speaks of. An inode has
 // the path that it has in the second image, else that in the first.
 func (c *comparison) name() {

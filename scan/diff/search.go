@@ -20,7 +20,7 @@ func (s *side) search(ctx context.Context, wanted *ranges, opt scan.Options) ([]
 	opt.Visit = func(_ *ext.Superblock, geo *ext.Geometry) scan.Visitor {
 		return &searching{x, geo}
 	}
-	opt.Journal = scan.JournalNone
+	opt.Journal, opt.Progress = scan.JournalNone, nil
 	res, err := scan.Scan(ctx, s.src.Reader, s.size, opt)
 	if err != nil {
 		return nil, fmt.Errorf("looking for the owners of blocks: %w", err)
