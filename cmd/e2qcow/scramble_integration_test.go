@@ -2,6 +2,7 @@ package main_test
 
 import (
 	"bytes"
+	"errors"
 	"io/fs"
 	"os"
 	"os/exec"
@@ -132,28 +133,27 @@ func lookUp(t *testing.T, source *testfs.FS, raw string) {
 func countFiles(t *testing.T, image string) (n int, ok bool) {
 	t.Helper()
 	dir := t.TempDir()
-	if exec.Command("mount", "-o", "loop,ro", image, dir).Run() != nil {
-		return 0, false
-	}
-	defer func() { // lazily: filesystems made beside this one may hold it in their own view of mounts
-		if out, err := exec.Command("umount", "-l", dir).CombinedOutput(); err != nil {
-			t.Errorf("umount: %v\n%s", err, out)
+	err := testfs.Privately(func() error {
+		if exec.Command("mount", "-o", "loop,ro", image, dir).Run() != nil {
+			return nil
 		}
-	}()
-	err := filepath.WalkDir(dir, func(path string, _ fs.DirEntry, err error) error {
-		if err != nil {
-			return err
-		}
-		if _, err := os.Lstat(path); err != nil {
-			return err
-		}
-		n++
-		return nil
+		ok = true
+		err := filepath.WalkDir(dir, func(path string, _ fs.DirEntry, err error) error {
+			if err != nil {
+				return err
+			}
+			if _, err := os.Lstat(path); err != nil {
+				return err
+			}
+			n++
+			return nil
+		})
+		return errors.Join(err, testfs.Unmount(dir))
 	})
 	if err != nil {
 		t.Errorf("walking the filesystem: %v", err)
 	}
-	return n, true
+	return n, ok
 }
 
 // TestScrambleKey scrambles twice with one key, and an image in place of a

@@ -1,6 +1,7 @@
 package main_test
 
 import (
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"os"
@@ -49,8 +50,7 @@ func TestScrambleNames(t *testing.T) {
 	if n, err := strconv.Atoi(os.Getenv("SCRAMBLE_DIRECTORIES")); err == nil {
 		count = n
 	}
-	const perFS = 6
-	for k := 0; k*perFS < count; k++ {
+	for k := 0; k*foldersPerFS < count; k++ {
 		r := rand.New(rand.NewPCG(uint64(k), 1))
 		block := []int{1024, 2048, 4096}[r.IntN(3)]
 		hash := []string{"legacy", "half_md4", "tea"}[k%3]
@@ -69,26 +69,10 @@ func TestScrambleNames(t *testing.T) {
 			if err := os.Mkdir(mnt, 0o700); err != nil {
 				t.Fatal(err)
 			}
-			if exec.Command("mount", "-o", "loop", image, mnt).Run() != nil {
+			old := map[uint64]string{}
+			if !fillFolders(t, r, image, mnt, old) {
 				t.Skip("the kernel mounts no such filesystem")
 			}
-			old := map[uint64]string{}
-			for d := range perFS {
-				folder := filepath.Join(mnt, fmt.Sprintf("folder-%d", d))
-				if d == 0 {
-					folder = mnt
-				}
-				_ = os.Mkdir(folder, 0o700)
-				for _, name := range randomNames(r) {
-					if err := os.WriteFile(folder+"/"+name, nil, 0o600); err != nil {
-						t.Fatal(err)
-					}
-				}
-				collect(t, folder, func(ino uint64, name string) { old[ino] = name })
-			}
-			// Other tests may have copied the list of mounts: so all is written now.
-			run(false, "mount", "-o", "remount,ro", mnt)
-			testfs.Unmount(mnt)
 			if k%2 == 1 {
 				run(true, "e2fsck", "-fyD", image)
 			}
@@ -101,24 +85,25 @@ func TestScrambleNames(t *testing.T) {
 			if v.Exit != 0 {
 				t.Fatalf("e2fsck: exit %d\n%.2000s", v.Exit, v.Text)
 			}
-			if exec.Command("mount", "-o", "loop,ro", raw, mnt).Run() != nil {
-				t.Fatal("the scrambled filesystem cannot be mounted")
-			}
-			defer testfs.Unmount(mnt)
 			found, stayed := 0, 0
-			err := filepath.WalkDir(mnt, func(path string, e os.DirEntry, err error) error {
-				if err != nil || !e.IsDir() {
-					return err
+			err := testfs.Privately(func() error {
+				if err := exec.Command("mount", "-o", "loop,ro", raw, mnt).Run(); err != nil {
+					return fmt.Errorf("mounting the scrambled filesystem: %w", err)
 				}
-				collect(t, path, func(ino uint64, name string) {
-					if was, ok := old[ino]; ok {
-						found++
-						if was == name && name != "lost+found" {
-							stayed++
-						}
+				err := filepath.WalkDir(mnt, func(path string, e os.DirEntry, err error) error {
+					if err != nil || !e.IsDir() {
+						return err
 					}
+					return collect(path, func(ino uint64, name string) {
+						if was, ok := old[ino]; ok {
+							found++
+							if was == name && name != "lost+found" {
+								stayed++
+							}
+						}
+					})
 				})
-				return nil
+				return errors.Join(err, testfs.Unmount(mnt))
 			})
 			if err != nil || found != len(old) || stayed > 0 {
 				t.Errorf("%d files of %d are found, %d have their names: %v", found, len(old), stayed, err)
@@ -127,21 +112,59 @@ func TestScrambleNames(t *testing.T) {
 	}
 }
 
-// collect looks each name in a folder up, and shows its inode.
-func collect(t *testing.T, folder string, show func(ino uint64, name string)) {
+// foldersPerFS is how many folders of random names a filesystem gets, the root
+// among them.
+const foldersPerFS = 6
+
+// fillFolders mounts the filesystem in image on mnt, makes files with random
+// names in it, and notes their names by inode. It returns false where the kernel
+// does not mount such a filesystem.
+func fillFolders(t *testing.T, r *rand.Rand, image, mnt string, names map[uint64]string) (mounted bool) {
 	t.Helper()
-	entries, err := os.ReadDir(folder)
+	err := testfs.Privately(func() (err error) {
+		if exec.Command("mount", "-o", "loop", image, mnt).Run() != nil {
+			return nil
+		}
+		mounted = true
+		defer func() { err = errors.Join(err, testfs.Unmount(mnt)) }()
+		for d := range foldersPerFS {
+			folder := filepath.Join(mnt, fmt.Sprintf("folder-%d", d))
+			if d == 0 {
+				folder = mnt
+			} else if err := os.Mkdir(folder, 0o700); err != nil {
+				return err
+			}
+			for _, name := range randomNames(r) {
+				if err := os.WriteFile(folder+"/"+name, nil, 0o600); err != nil {
+					return err
+				}
+			}
+			if err := collect(folder, func(ino uint64, name string) { names[ino] = name }); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
 	if err != nil {
 		t.Fatal(err)
+	}
+	return mounted
+}
+
+// collect looks each name in a folder up, and shows its inode.
+func collect(folder string, show func(ino uint64, name string)) error {
+	entries, err := os.ReadDir(folder)
+	if err != nil {
+		return err
 	}
 	for _, e := range entries {
 		info, err := os.Lstat(folder + "/" + e.Name())
 		if err != nil {
-			t.Errorf("looking %q up: %v", e.Name(), err)
-			continue
+			return err
 		}
 		show(inodeOf(info), e.Name())
 	}
+	return nil
 }
 
 func inodeOf(info os.FileInfo) uint64 { return info.Sys().(*syscall.Stat_t).Ino }

@@ -40,26 +40,33 @@ func makeJournal(path string, spec Spec) (*loop, error) {
 	return attach(path)
 }
 
-// fillMounted mounts the filesystem and fills it.
-//
-// That happens on a thread with mounts of its own, so that nobody else sees
-// the mount, and that it goes away with the thread whatever becomes of it.
-func fillMounted(fs *FS, journal *loop) error {
+// Privately runs f on a thread with mounts of its own. Nobody else sees what f
+// mounts, and that goes away with the thread, whatever becomes of it. What is
+// mounted for all to see stays mounted where another thread makes its own mounts
+// in between.
+func Privately(f func() error) error {
 	result := make(chan error)
 	go func() {
 		runtime.LockOSThread() // never unlocked: the thread ends with the goroutine
-		result <- fillPrivately(fs, journal)
+		if err := unix.Unshare(unix.CLONE_NEWNS); err != nil {
+			result <- fmt.Errorf("unshare: %w", err)
+			return
+		}
+		if err := unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""); err != nil {
+			result <- fmt.Errorf("making mounts private: %w", err)
+			return
+		}
+		result <- f()
 	}()
 	return <-result
 }
 
+// fillMounted mounts the filesystem and fills it.
+func fillMounted(fs *FS, journal *loop) error {
+	return Privately(func() error { return fillPrivately(fs, journal) })
+}
+
 func fillPrivately(fs *FS, journal *loop) error {
-	if err := unix.Unshare(unix.CLONE_NEWNS); err != nil {
-		return fmt.Errorf("unshare: %w", err)
-	}
-	if err := unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""); err != nil {
-		return fmt.Errorf("making mounts private: %w", err)
-	}
 	dir := filepath.Join(filepath.Dir(fs.Path), "mnt")
 	if err := os.Mkdir(dir, 0o700); err != nil {
 		return err

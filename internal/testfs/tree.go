@@ -8,7 +8,6 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"runtime"
 	"syscall"
 	"testing"
 
@@ -23,31 +22,19 @@ func Tree(t testing.TB, path string) map[string]string {
 	if os.Geteuid() != 0 {
 		t.Skip("needs root: mounts a filesystem")
 	}
-	type result struct {
-		tree map[string]string
-		err  error
-	}
 	copied, dir := Copy(t, path), TempDir(t)
-	done := make(chan result)
-	go func() {
-		runtime.LockOSThread() // as in fillMounted
-		tree, err := readPrivately(copied, dir)
-		done <- result{tree, err}
-	}()
-	r := <-done
-	if r.err != nil {
-		t.Fatal(r.err)
+	var tree map[string]string
+	err := Privately(func() (err error) {
+		tree, err = readTree(copied, dir)
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
 	}
-	return r.tree
+	return tree
 }
 
-func readPrivately(path, dir string) (tree map[string]string, err error) {
-	if err := unix.Unshare(unix.CLONE_NEWNS); err != nil {
-		return nil, fmt.Errorf("unshare: %w", err)
-	}
-	if err := unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""); err != nil {
-		return nil, fmt.Errorf("making mounts private: %w", err)
-	}
+func readTree(path, dir string) (tree map[string]string, err error) {
 	if _, err := run("mount", "-t", "ext4", "-o", "loop,noatime", path, dir); err != nil {
 		return nil, err
 	}
