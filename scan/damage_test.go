@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"e2qcow/image"
+	"e2qcow/internal/testfs"
 	"e2qcow/qcow2"
 	"e2qcow/scan"
 )
@@ -26,7 +27,7 @@ func (w whole) NextRun(off int64) (start, end int64, err error) {
 func packSample(t *testing.T) []byte {
 	t.Helper()
 	var b bytes.Buffer
-	if _, err := qcow2.WriteStream(t.Context(), &b, whole{bytes.NewReader(sample())}, qcow2.WriteOptions{ClusterSize: 4096}); err != nil {
+	if _, err := qcow2.WriteStream(t.Context(), &b, whole{bytes.NewReader(testfs.Sample(".."))}, qcow2.WriteOptions{ClusterSize: 4096}); err != nil {
 		t.Fatal(err)
 	}
 	return b.Bytes()

@@ -2,37 +2,19 @@ package scan_test
 
 import (
 	"bytes"
-	"compress/gzip"
 	"context"
 	"fmt"
-	"io"
 	"log"
 	"os"
 
+	"e2qcow/internal/testfs"
 	"e2qcow/qcow2"
 	"e2qcow/scan"
 )
 
-// sample returns the filesystem of testdata/sample.img.gz.
-func sample() []byte {
-	f, err := os.Open("../testdata/sample.img.gz")
-	if err != nil {
-		log.Fatal(err)
-	}
-	z, err := gzip.NewReader(f)
-	if err != nil {
-		log.Fatal(err)
-	}
-	disk, err := io.ReadAll(z)
-	if err != nil {
-		log.Fatal(err)
-	}
-	return disk
-}
-
 // Dump the metadata of a filesystem as a qcow2 image.
 func ExampleScan() {
-	disk := sample() // any io.ReaderAt will do
+	disk := testfs.Sample("..") // any io.ReaderAt will do
 	res, err := scan.Scan(context.Background(), bytes.NewReader(disk), int64(len(disk)), scan.Options{})
 	if err != nil {
 		log.Fatal(err)
@@ -52,7 +34,7 @@ func ExampleScan() {
 
 // List the damage of a filesystem whose root directory was overwritten.
 func ExampleResult_Problems() {
-	disk := sample()
+	disk := testfs.Sample("..")
 	root := bytes.Index(disk, []byte("lost+found")) &^ 1023
 	copy(disk[root:], bytes.Repeat([]byte{0xff}, 1024))
 	res, err := scan.Scan(context.Background(), bytes.NewReader(disk), int64(len(disk)), scan.Options{})
@@ -67,7 +49,7 @@ func ExampleResult_Problems() {
 
 // Count the blocks of each kind.
 func ExampleMap_Runs() {
-	disk := sample()
+	disk := testfs.Sample("..")
 	res, err := scan.Scan(context.Background(), bytes.NewReader(disk), int64(len(disk)), scan.Options{})
 	if err != nil {
 		log.Fatal(err)
