@@ -48,6 +48,7 @@ func TestEverySectorBad(t *testing.T) {
 			if p := sound.Problems(); len(p) > 0 {
 				t.Fatalf("a new filesystem has problems: %v", p)
 			}
+			checkTree(t, sound.Map)
 			all := sound.Map.all()
 			bs := int64(sound.BlockSize())
 			step := int64(2*raceShrink - 1) // odd, so that it goes through all parts of a block

@@ -23,6 +23,9 @@ func TestFilesOfDamaged(t *testing.T) {
 	}
 	for _, options := range []string{"-t ext2", "-t ext4", "-t ext4 -O bigalloc -C 16384"} {
 		image := makeImage(t, testfs.Spec{Size: 8 << 20, Mke2fs: "-b 1024 " + options}, dir)
+		if n := scanBytes(t, image, Options{Files: true}).Map.Blocks(FileData); n < 900 {
+			t.Errorf("%s: %d blocks of file data, want 900 at least", options, n)
+		}
 		for seed := range uint64(25) {
 			r := rand.New(rand.NewPCG(1, seed))
 			damaged := bytes.Clone(image)

@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"e2qcow/internal/testfs"
@@ -51,6 +52,9 @@ func TestViewHoldsNoFileData(t *testing.T) {
 					t.Errorf("problems of a sound filesystem: %v", p)
 				}
 				checkResult(t, bytes.NewReader(data), int64(len(data)), res)
+				if !strings.Contains(c.Mke2fs, "inline_data") { // else the symlink is in its inode
+					checkTree(t, res.Map)
+				}
 				checkNoCanary(t, res)
 			}
 		})

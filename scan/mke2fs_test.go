@@ -61,3 +61,19 @@ func tree(t testing.TB, contents []byte) string {
 	}
 	return dir
 }
+
+// checkTree checks that a scan has found what the contents of tree lead to: the
+// blocks of directories, the target of a long symlink, and the node or indirect
+// block of a file in pieces. Tests that compare one scan with another need that:
+// two scans that find nothing agree.
+func checkTree(t testing.TB, m *Map) {
+	t.Helper()
+	for kind, least := range map[Kind]uint64{InodeTable: 1, Directory: 4, Symlink: 1} {
+		if n := m.Blocks(kind); n < least {
+			t.Fatalf("%d blocks of kind %v, want %d at least", n, kind, least)
+		}
+	}
+	if m.Blocks(ExtentNode)+m.Blocks(IndirectBlock) == 0 {
+		t.Fatal("no extent node and no indirect block")
+	}
+}

@@ -61,6 +61,10 @@ func TestScanSeesTheStateAfterReplay(t *testing.T) {
 			for _, mode := range []JournalMode{JournalWhole, JournalLive} {
 				dirty := scanBounded(t, bytes.NewReader(before), size, Options{Journal: mode})
 				replayed := scanBounded(t, bytes.NewReader(after), size, Options{Journal: mode})
+				checkTree(t, replayed.Map)
+				if n := replayed.Map.Blocks(Directory); n < 44 {
+					t.Fatalf("%d blocks of directories, want one at least for each of 44 directories", n)
+				}
 				if !dirty.Super().NeedsRecovery() {
 					t.Fatal("there is nothing to replay")
 				}
@@ -140,6 +144,7 @@ func TestReplayWithBadSectors(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	checkTree(t, sound.Map)
 	for start, end := range sound.Map.all().runs() {
 		for s := int64(start) * 1024; s < int64(end)*1024; s += sector {
 			res, err := Scan(context.Background(), &badDisk{ReaderAt: bytes.NewReader(before), bad: []int64{s}}, size, Options{Journal: JournalLive})

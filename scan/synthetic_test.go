@@ -324,6 +324,9 @@ func TestThreadsDoNotMatter(t *testing.T) {
 	first := ""
 	for _, threads := range []int{1, 2, 7} {
 		res := scanBounded(t, fs, fs.size, Options{Threads: threads})
+		if n := res.Map.Blocks(Symlink); n != (4000-12)/4 {
+			t.Errorf("%d targets of symlinks, want one of every fourth inode", n)
+		}
 		var b bytes.Buffer
 		for run := range res.Map.Runs() {
 			fmt.Fprintln(&b, run)

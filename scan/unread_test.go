@@ -18,6 +18,7 @@ func TestUnreadIsNotDamaged(t *testing.T) {
 		t.Run(c.Mke2fs, func(t *testing.T) {
 			data := makeImage(t, c, tree(t, []byte("file data ")))
 			sound := scanBytes(t, data, Options{})
+			checkTree(t, sound.Map)
 			for start, end := range sound.Map.all().runs() {
 				for block := start; block < end; block += raceShrink {
 					for _, n := range []int64{sector, 1024} {
@@ -58,4 +59,5 @@ func TestDamageBesideUnread(t *testing.T) {
 		}
 		return
 	}
+	t.Error("no directory is found")
 }
