@@ -76,9 +76,8 @@ func (s *scrubber) certain(k scan.Kind, n uint64, data []byte) bool {
 		t := untilNUL(data)
 		return len(t) > 0 && allZero(data[len(t):])
 	case scan.Directory:
-		dir := s.index.dirs[s.index.ownerOf(n)]
 		h := indexHead{}
-		if dir != nil && dir.indexed {
+		if s.inIndexed(n) {
 			h = headOf(data)
 		}
 		return h.root || h.node || layout{blockSize: s.blockSize}.sound(data)
@@ -91,6 +90,15 @@ func (s *scrubber) certain(k scan.Kind, n uint64, data []byte) bool {
 		return ext.ExtentNode(data).Sound()
 	}
 	return false
+}
+
+// inIndexed tells whether a block belongs to a directory with an index.
+func (s *scrubber) inIndexed(n uint64) bool {
+	indexed := func(ino uint32) bool {
+		dir := s.index.dirs[ino]
+		return dir != nil && dir.indexed
+	}
+	return indexed(s.index.ownerOf(n)) || slices.ContainsFunc(s.index.shared[n], indexed)
 }
 
 // blockAs scrubs a block of a kind.

@@ -216,7 +216,7 @@ func (s *scrubber) replacer(d *drawer, ino uint32) *replacer {
 
 // directoryBlock scrubs a block of a directory.
 func (s *scrubber) directoryBlock(d *drawer, n uint64, block []byte) {
-	r := s.replacer(d, s.index.ownerOf(n))
+	r := s.replacer(d, s.index.ownerBy(d, n, block))
 	l := layout{blockSize: s.blockSize, inodes: s.inodes, indexed: r.dir != nil && r.dir.indexed, hashed: r.hashed}
 	before, at, ok := ext.DirBlockChecksum(0, block)
 	var stored uint32

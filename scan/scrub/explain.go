@@ -97,7 +97,7 @@ func (e *explainer) explain(number uint64) {
 	if e.s.index.ownerOf(number) != 0 || m.Contains(scan.Directory, number) {
 		dir := e.s.index.dirs[e.s.index.ownerOf(number)]
 		l := layout{blockSize: e.s.blockSize, inodes: e.s.inodes,
-			indexed: dir != nil && dir.indexed, hashed: dir != nil && dir.encrypted && dir.folds}
+			indexed: e.s.inIndexed(number), hashed: dir != nil && dir.encrypted && dir.folds}
 		l.walkBlock(e.block, e)
 	}
 }

@@ -29,6 +29,7 @@ type Index struct {
 
 	mu      sync.Mutex
 	owners  []owner
+	shared  map[uint64][]uint32   // directories that a block belongs to beside its owner
 	dirs    map[uint32]*directory // those of which more is to be known than their blocks
 	shorts  []shortName
 	lost    uint32               // the inode of lost+found
@@ -127,7 +128,7 @@ const maxShort = 10
 // NewIndex returns an empty index.
 func NewIndex(opt Options) *Index {
 	keys := newKeyring(opt.Key)
-	x := &Index{opt: opt, keys: keys, words: newWords(keys), dirs: map[uint32]*directory{}, wrong: map[uint64]struct{}{}, values: map[uint32]struct{}{}, claims: map[uint64]scan.Kind{}}
+	x := &Index{opt: opt, keys: keys, words: newWords(keys), dirs: map[uint32]*directory{}, wrong: map[uint64]struct{}{}, values: map[uint32]struct{}{}, claims: map[uint64]scan.Kind{}, shared: map[uint64][]uint32{}}
 	x.collectors.New = func() any { return new(collector) }
 	return x
 }
@@ -429,8 +430,51 @@ func alphabetOf(encrypted, folds bool) string {
 	return usual
 }
 
+// maxShared bounds the directories that a block is taken to belong to beside its
+// owner: one by each reading of the filesystem, and more by damage.
+const maxShared = 4
+
+// ownerBy returns the directory that a block belongs to by what is in it, which is
+// another under each reading: that whose "." it holds, or of the names that it
+// holds the most.
+func (x *Index) ownerBy(d *drawer, n uint64, block []byte) uint32 {
+	owner := x.ownerOf(n)
+	others := x.shared[n]
+	if len(others) == 0 {
+		return owner
+	}
+	r := ext.NewDirReader(block, len(block))
+	most := 0
+	known := make([]int, 1+len(others))
+	for r.Next() {
+		e := r.Entry()
+		if e.Inode == 0 || string(e.Name) == ".." {
+			continue
+		}
+		id := d.nameID(e.Name)
+		for i := range known {
+			ino := owner
+			if i > 0 {
+				ino = others[i-1]
+			}
+			if string(e.Name) == "." && e.Inode == ino {
+				return ino
+			}
+			if dir := x.dirs[ino]; dir != nil && dir.lookup(id) != nil {
+				known[i]++
+				most = max(most, known[i])
+			}
+		}
+	}
+	if i := slices.Index(known, most); most > 0 && i > 0 {
+		return others[i-1]
+	}
+	return owner
+}
+
 // sortOwners makes the owners of directory blocks ready to be searched. Of a
-// block with several the directory with the least number counts.
+// block with several the directory with the least number is that of ownerOf, and
+// others are in shared.
 func (x *Index) sortOwners() {
 	slices.SortFunc(x.owners, func(a, b owner) int {
 		return cmp.Or(cmp.Compare(a.start, b.start), cmp.Compare(a.ino, b.ino))
@@ -441,6 +485,9 @@ func (x *Index) sortOwners() {
 			last := &merged[n]
 			switch end := last.start + uint64(last.count); {
 			case o.start < end:
+				if ownerIn(merged, o.start) != o.ino && len(x.shared[o.start]) < maxShared {
+					x.shared[o.start] = append(x.shared[o.start], o.ino)
+				}
 				continue
 			case o.start == end && o.ino == last.ino:
 				last.count++
@@ -453,12 +500,14 @@ func (x *Index) sortOwners() {
 }
 
 // ownerOf returns the directory that a block belongs to, 0 where there is none.
-func (x *Index) ownerOf(block uint64) uint32 {
-	i, found := slices.BinarySearchFunc(x.owners, block, func(o owner, b uint64) int { return cmp.Compare(o.start, b) })
+func (x *Index) ownerOf(block uint64) uint32 { return ownerIn(x.owners, block) }
+
+func ownerIn(owners []owner, block uint64) uint32 {
+	i, found := slices.BinarySearchFunc(owners, block, func(o owner, b uint64) int { return cmp.Compare(o.start, b) })
 	if !found {
-		if i--; i < 0 || block-x.owners[i].start >= uint64(x.owners[i].count) {
+		if i--; i < 0 || block-owners[i].start >= uint64(owners[i].count) {
 			return 0
 		}
 	}
-	return x.owners[i].ino
+	return owners[i].ino
 }

@@ -1,6 +1,9 @@
 package scrub
 
-import "e2qcow/ext"
+import (
+	"e2qcow/ext"
+	"e2qcow/scan"
+)
 
 // Where fields of an inode are that scrubbing looks at by itself.
 const (
@@ -237,6 +240,9 @@ func (s *scrubber) writeInode(d *drawer, in, old ext.Inode, how standing) {
 	}
 }
 
+// fileACLOffset is where an inode has the number of its attribute block.
+const fileACLOffset = 0x68
+
 // valueHashOffset is where the inode of a value has its hash, in place of i_atime.
 const valueHashOffset = 0x08
 
@@ -247,14 +253,15 @@ var looseFields = [...]struct {
 	possible  func(*limits, uint64) bool // nil if any number is
 }{
 	{0x02, 2, nil}, {0x08, 4, possibleTime}, {0x0C, 4, possibleTime}, {0x10, 4, possibleTime}, {0x18, 2, nil}, {0x24, 4, nil},
-	{0x64, 4, nil}, {0x68, 4, possibleBlock}, {0x70, 4, nil}, {0x74, 2, nil}, {0x76, 2, nil}, {0x78, 2, nil}, {0x7A, 2, nil},
+	{0x64, 4, nil}, {fileACLOffset, 4, possibleBlock}, {0x70, 4, nil}, {0x74, 2, nil}, {0x76, 2, nil}, {0x78, 2, nil}, {0x7A, 2, nil},
 	{0x84, 4, possibleNanoseconds}, {0x88, 4, possibleNanoseconds}, {0x8C, 4, possibleNanoseconds}, {0x90, 4, possibleTime},
 	{0x94, 4, possibleNanoseconds}, {0x98, 4, nil}, {0x9C, 4, nil},
 }
 
 // drawText draws those of looseFields that a text of more than four bytes may run
 // over, where no checksum tells: any letter up to i is the last byte of a time.
-// Equal ones stay equal.
+// Equal ones stay equal. The number of an attribute block that there is stays: the
+// four random bytes of i_generation before it are letters often enough.
 func (s *scrubber) drawText(d *drawer, in, old ext.Inode) {
 	for start, end := range texts(old[:len(in)]) {
 		for _, f := range looseFields {
@@ -262,6 +269,9 @@ func (s *scrubber) drawText(d *drawer, in, old ext.Inode) {
 				continue
 			}
 			v := uintOf(le, old[f.off:f.off+f.size])
+			if f.off == fileACLOffset && s.m != nil && s.m.Contains(scan.Xattr, v) {
+				continue
+			}
 			if f.size == 2 {
 				v |= 1 << 7 // so that another letter of UTF-16 is none
 			}

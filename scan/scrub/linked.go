@@ -74,25 +74,40 @@ func (v *visitor) Extents(ino uint32, block uint64, data []byte) {
 // journal, is right.
 func (s *scrubber) linkedRight(d *drawer, n uint64, block []byte, verify func(seed uint32, block []byte) bool) bool {
 	_, wrong := s.index.wrong[n]
-	switch ino := s.index.ownerOf(n); {
+	owner := s.index.ownerOf(n)
+	switch {
 	case !s.sums:
 		return false
-	case !d.copied:
-		return !wrong
-	case ino != 0:
-		generation := s.index.generations.get(ino)
-		for i := range s.readings {
-			r := &s.readings[i]
-			if verify(ext.InodeSeed(r.Super.ChecksumSeed(), ino, generation), block) {
-				return true
-			}
-			if in, ok := r.ReadInode(ino); ok && verify(ext.InodeSeed(r.Super.ChecksumSeed(), ino, in.Generation()), block) {
-				return true
-			}
-		}
-		return false
+	case !d.copied && !wrong:
+		return true
+	case owner == 0:
+		return !wrong && s.likeBlock(n, block)
 	}
-	return !wrong && s.likeBlock(n, block)
+	if s.rightFor(owner, block, verify) {
+		return true
+	}
+	for _, ino := range s.index.shared[n] {
+		if s.rightFor(ino, block, verify) {
+			return true
+		}
+	}
+	return false
+}
+
+// rightFor tells whether the checksum of a block is right if it belongs to an
+// inode, in some reading.
+func (s *scrubber) rightFor(ino uint32, block []byte, verify func(seed uint32, block []byte) bool) bool {
+	generation := s.index.generations.get(ino)
+	for i := range s.readings {
+		r := &s.readings[i]
+		if verify(ext.InodeSeed(r.Super.ChecksumSeed(), ino, generation), block) {
+			return true
+		}
+		if in, ok := r.ReadInode(ino); ok && verify(ext.InodeSeed(r.Super.ChecksumSeed(), ino, in.Generation()), block) {
+			return true
+		}
+	}
+	return false
 }
 
 // likeBlock tells whether the checksum of a copy of a block of an extent tree is

@@ -38,7 +38,7 @@ func (v *View) Renames(ctx context.Context, yield func(Rename) error) error {
 				copy(fresh, old)
 				v.s.block(d, n, fresh)
 				if kind == scan.Directory {
-					err = v.s.renames(v.s.index.ownerOf(n), old, fresh, yield)
+					err = v.s.renames(v.s.index.ownerBy(d, n, old), old, fresh, yield)
 				} else {
 					err = v.s.inlineRenames(n, old, fresh, yield)
 				}
