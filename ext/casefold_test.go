@@ -2,6 +2,9 @@ package ext_test
 
 import (
 	"testing"
+	"unicode"
+
+	"golang.org/x/text/unicode/rangetable"
 
 	"e2qcow/ext"
 )
@@ -26,6 +29,24 @@ func TestCasefold(t *testing.T) {
 	} {
 		if got := fold(c.name); got != c.want {
 			t.Errorf("%q folds to %q, want %q", c.name, got, c.want)
+		}
+	}
+}
+
+// TestIgnorable compares what is ignored with the derivation that Unicode gives
+// for Default_Ignorable_Code_Point.
+func TestIgnorable(t *testing.T) {
+	assigned := rangetable.Assigned("12.0.0")
+	for r := rune(0x80); r <= unicode.MaxRune; r++ {
+		if !unicode.Is(assigned, r) || 0xD800 <= r && r < 0xE000 {
+			continue
+		}
+		want := unicode.In(r, unicode.Other_Default_Ignorable_Code_Point, unicode.Cf, unicode.Variation_Selector) &&
+			!unicode.In(r, unicode.White_Space, unicode.Prepended_Concatenation_Mark) &&
+			(r < 0xFFF9 || r > 0xFFFB) && (r < 0x13430 || r > 0x13440)
+		folded := ext.Casefold(nil, []byte("a"+string(r)+"b"))
+		if got := string(folded) == "ab"; got != want {
+			t.Errorf("%U is ignored: %t, want %t", r, got, want)
 		}
 	}
 }
