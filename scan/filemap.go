@@ -42,7 +42,12 @@ func (c mapCost) work(blockSize uint32) int64 {
 
 // mapFile follows the tree whose root is iblock, up to a count of nodes.
 func (s *scanner) mapFile(iblock []byte, extents bool, maxNodes int) (FileMap, mapCost) {
-	m := &mapper{s: s, left: maxNodes}
+	return s.mapAs(&mapper{s: s, left: maxNodes}, iblock, extents)
+}
+
+// mapAs is mapFile with a mapper.
+func (s *scanner) mapAs(m *mapper, iblock []byte, extents bool) (FileMap, mapCost) {
+	maxNodes := m.left
 	if extents {
 		m.node(iblock)
 	} else {
@@ -78,7 +83,8 @@ type mapper struct {
 	found FileMap
 	todo  []mapNode
 	seen  blockSet
-	left  int // nodes that may still be read
+	left  int  // nodes that may still be read
+	all   bool // blocks outside the filesystem are taken too
 	cost  mapCost
 	buf   []byte // one block; most trees have no nodes but the root
 }
@@ -128,7 +134,7 @@ func (m *mapper) pointers(b []byte, level int, logical uint64) {
 	for ; len(b) >= 4 && logical < 1<<32; b = b[4:] {
 		p := uint64(binary.LittleEndian.Uint32(b))
 		switch {
-		case p == 0 || !m.s.validBlock(p):
+		case p == 0 || !m.s.validBlock(p) && (level > 0 || !m.all):
 		case level == 0:
 			m.extent(ext.Extent{Logical: uint32(logical), Start: p, Len: 1})
 		default:
@@ -140,7 +146,7 @@ func (m *mapper) pointers(b []byte, level int, logical uint64) {
 
 func (m *mapper) extent(x ext.Extent) {
 	m.cost.entries++
-	if _, _, ok := m.s.validRun(x.Start, uint64(x.Len)); !ok {
+	if _, _, ok := m.s.validRun(x.Start, uint64(x.Len)); !ok && !m.all {
 		return
 	}
 	if n := len(m.found) - 1; n >= 0 {

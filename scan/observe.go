@@ -110,6 +110,13 @@ func (r *Reading) MapFile(in ext.Inode, nodes int) []ext.Extent {
 	return file
 }
 
+// MapClaims is MapFile with the blocks that a damaged file claims outside the
+// filesystem.
+func (r *Reading) MapClaims(in ext.Inode, nodes int) []ext.Extent {
+	file, _ := r.scanner.mapAs(&mapper{s: r.scanner, left: nodes, all: true}, in.IBlock(), in.Flags()&ext.FlagExtents != 0)
+	return file
+}
+
 // Journal returns where the blocks of the journal lie, in its order; nil where
 // there is none. The first of them is its superblock, which in a journal device
 // is not number 0: that counts from the start of the device.

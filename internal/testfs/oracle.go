@@ -49,6 +49,22 @@ func Debugfs(t testing.TB, path string, commands ...string) Verdict {
 	return v
 }
 
+// DebugfsAnswers returns what debugfs, which is told to ignore checksums, prints
+// behind each of the commands on standard output; nil where it fails.
+func DebugfsAnswers(t testing.TB, path string, commands []string) []string {
+	t.Helper()
+	cmd := command("debugfs", "-c", "-n", "-f", "-", path)
+	cmd.Stdin = strings.NewReader(strings.Join(commands, "\n") + "\n")
+	answers := strings.Split(runAny(t, cmd).Stdout, "debugfs: ")[1:]
+	if len(answers) != len(commands) {
+		return nil
+	}
+	for i, command := range commands {
+		answers[i] = strings.TrimPrefix(answers[i], command+"\n")
+	}
+	return answers
+}
+
 // foundJournal is what debugfs says of an external journal, which it looks for
 // on all devices there happen to be.
 var foundJournal = regexp.MustCompile(`(?m)^Using external journal found at .*\n?|^logdump: .*\n?|Journal superblock magic number invalid!\n?`)

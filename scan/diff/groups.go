@@ -97,15 +97,15 @@ func (c *comparison) suspect(group uint32, fields []Field) {
 	}
 }
 
-// descBlock returns the group that a block of the descriptor table begins with;
-// false where the block is none of those that the reading goes by.
+// descBlock returns the group that a block of the primary descriptor table begins
+// with; false where the block is none.
 func (s *side) descBlock(block uint64) (first uint32, ok bool) {
 	if s.descs == nil {
 		s.descs = make(map[uint64]uint32)
 		per := s.geo.DescsPerBlock()
 		const most = 1 << 20 // blocks
 		for i := uint32(0); per > 0 && i < s.geo.DescBlocks && uint64(i)*uint64(per) < uint64(s.groups()) && i < most; i++ {
-			s.descs[s.reading.DescBlock(i)] = i * per
+			s.descs[s.geo.DescBlock(0, i)] = i * per
 		}
 	}
 	first, ok = s.descs[block]

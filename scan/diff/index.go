@@ -6,13 +6,14 @@ import (
 	"sync"
 
 	"e2qcow/ext"
-	"e2qcow/scan"
 )
 
 // An index says whose the directory blocks and extent nodes of an image are. It
 // is filled while the image is scanned, and does not depend on the order in
 // which that happens.
 type index struct {
+	super *ext.Superblock // of the reading
+
 	mu     sync.Mutex
 	dirs   owners
 	nodes  owners
@@ -83,11 +84,7 @@ func (x *index) finish() {
 	x.inline.finish()
 }
 
-// visitor returns who fills the index under one reading of the filesystem.
-func (x *index) visitor(_ *ext.Superblock, geo *ext.Geometry) scan.Visitor {
-	return &indexer{x, geo}
-}
-
+// An indexer fills an index under one reading of the filesystem.
 type indexer struct {
 	*index
 	geo *ext.Geometry

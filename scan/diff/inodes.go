@@ -130,7 +130,12 @@ func (c *comparison) newInode(ino uint32, a, b ext.Inode) *Inode {
 const dirType = 2
 
 func inlineDir(in ext.Inode) bool {
-	return in.Type() == ext.ModeDir && in.Flags()&ext.FlagInlineData != 0
+	return in.Type() == ext.ModeDir && inline(in)
+}
+
+// inline tells whether i_block is the contents of a file, as far as flags say.
+func inline(in ext.Inode) bool {
+	return in.Flags()&(ext.FlagInlineData|ext.FlagExtents) == ext.FlagInlineData
 }
 
 // fastTarget tells whether i_block is the target of a symlink.
@@ -142,9 +147,9 @@ func fastTarget(in ext.Inode) bool {
 func hasMap(ino uint32, in ext.Inode) bool {
 	switch in.Type() {
 	case ext.ModeRegular, ext.ModeDir:
-		return in.Flags()&ext.FlagInlineData == 0
+		return !inline(in)
 	case ext.ModeSymlink:
-		return !fastTarget(in) && in.Flags()&ext.FlagInlineData == 0
+		return !fastTarget(in) && !inline(in)
 	}
 	return ino == ext.BadInode
 }
@@ -172,7 +177,7 @@ func (c *comparison) mapInode(it *Inode, a, b ext.Inode) {
 	var files [2][]ext.Extent
 	for i, in := range []ext.Inode{a, b} {
 		if n := min(maxFileNodes, c.nodesLeft); it.used[i] && hasMap(it.Inode, in) && n > 0 {
-			files[i] = c.side[i].reading.MapFile(in, n)
+			files[i] = c.side[i].reading.MapClaims(in, n)
 			c.nodesLeft -= max(1, min(n, len(files[i])/4))
 		}
 	}

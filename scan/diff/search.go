@@ -15,9 +15,11 @@ import (
 // search goes through all files of an image for those that have blocks of
 // wanted, and returns what it finds of them.
 func (s *side) search(ctx context.Context, wanted *ranges, opt scan.Options) ([]ownedRange, error) {
-	wanted.find(0) // sorts
-	x := &searcher{wanted: wanted.list}
-	opt.Visit = func(_ *ext.Superblock, geo *ext.Geometry) scan.Visitor {
+	wanted.find(0)            // sorts
+	var searchers []*searcher // in the order in which readings began
+	opt.Visit = func(sb *ext.Superblock, geo *ext.Geometry) scan.Visitor {
+		x := &searcher{super: sb, wanted: wanted.list}
+		searchers = append(searchers, x)
 		return &searching{x, geo}
 	}
 	opt.Journal, opt.Progress = scan.JournalNone, nil
@@ -25,13 +27,18 @@ func (s *side) search(ctx context.Context, wanted *ranges, opt scan.Options) ([]
 	if err != nil {
 		return nil, fmt.Errorf("looking for the owners of blocks: %w", err)
 	}
+	i := slices.IndexFunc(searchers, func(x *searcher) bool { return x.super == res.Super() })
+	rd := slices.IndexFunc(res.Readings(), func(r scan.Reading) bool { return r.Super == res.Super() })
+	if i < 0 || rd < 0 {
+		return nil, nil
+	}
+	x, reading := searchers[i], &res.Readings()[rd]
 	// Files with indirect blocks: who owns those is not shown to a visitor.
 	slices.Sort(x.indirect)
 	nodes := maxAllNodes
 	for _, ino := range slices.Compact(x.indirect) {
-		rd := &res.Readings()[0]
-		if in, ok := rd.ReadInode(ino); ok && nodes > 0 {
-			file := rd.MapFile(in, min(nodes, maxFileNodes))
+		if in, ok := reading.ReadInode(ino); ok && nodes > 0 {
+			file := reading.MapFile(in, min(nodes, maxFileNodes))
 			nodes -= 1 + len(file)/8
 			for _, e := range file {
 				x.has(ino, e.Start, uint64(e.Len))
@@ -44,7 +51,8 @@ func (s *side) search(ctx context.Context, wanted *ranges, opt scan.Options) ([]
 
 // A searcher gathers the owners of wanted blocks.
 type searcher struct {
-	wanted []ownedRange // ascending
+	super  *ext.Superblock // of the reading
+	wanted []ownedRange    // ascending
 
 	mu       sync.Mutex
 	found    []ownedRange

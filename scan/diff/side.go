@@ -20,10 +20,11 @@ type side struct {
 	sums     *sums // nil where none are kept
 	res      *scan.Result
 	readings []scan.Reading
-	index    *index
+	indexes  []*index // of the readings, in the order in which they began
 
 	// What follows is of the reading that was chosen.
 	reading *scan.Reading
+	index   *index
 	super   *ext.Superblock
 	geo     *ext.Geometry
 	wide    bool // block numbers have high halves
@@ -47,8 +48,12 @@ const maxPathReads = 256 << 20
 
 // newSide scans an image. What s is given is summed; s may be nil.
 func newSide(ctx context.Context, src Source, s *sums, opt scan.Options) (*side, error) {
-	sd := &side{src: src, size: src.Size, sums: s, index: new(index), paths: make(map[uint32]Name), pathLeft: maxPathReads}
-	opt.Visit = sd.index.visitor
+	sd := &side{src: src, size: src.Size, sums: s, paths: make(map[uint32]Name), pathLeft: maxPathReads}
+	opt.Visit = func(sb *ext.Superblock, geo *ext.Geometry) scan.Visitor {
+		x := &index{super: sb}
+		sd.indexes = append(sd.indexes, x)
+		return &indexer{x, geo}
+	}
 	r := src.Reader
 	if s != nil {
 		r = sumReader(r, s)
@@ -61,7 +66,17 @@ func newSide(ctx context.Context, src Source, s *sums, opt scan.Options) (*side,
 	if len(sd.readings) == 0 {
 		return nil, ErrUnusable
 	}
-	sd.index.finish()
+	// The one that was believed comes first; of others the scan may have ended
+	// early.
+	slices.SortStableFunc(sd.readings, func(a, b scan.Reading) int {
+		believed := func(r scan.Reading) int {
+			if r.Super == res.Super() {
+				return 0
+			}
+			return 1
+		}
+		return cmp.Compare(believed(a), believed(b))
+	})
 	return sd, nil
 }
 
@@ -69,6 +84,16 @@ func newSide(ctx context.Context, src Source, s *sums, opt scan.Options) (*side,
 func (s *side) choose(i int) {
 	s.reading = &s.readings[i]
 	s.super, s.geo = s.reading.Super, s.reading.Geometry
+	for _, x := range s.indexes {
+		// Of one superblock, the first is of the filesystem as it is, and another
+		// of what journal replay would leave.
+		if x.super == s.super {
+			s.index = x
+			break
+		}
+	}
+	s.index.finish()
+	s.indexes = nil
 	s.wide = s.super.HasIncompat(ext.Incompat64bit)
 	s.sumsOn = s.super.HasRoCompat(ext.RoCompatMetadataCsum)
 	s.seed = s.super.ChecksumSeed()
