@@ -295,10 +295,12 @@ func (j *diffJudge) bits(said [2]map[uint64]string) {
 	}
 	want, got := make(map[change]bool), make(map[change]bool)
 	read := make(map[[2]any]bool)
+	blocks := uint64(j.d.Sizes[0]) / uint64(j.d.BlockSize) // dumpe2fs makes up bitmaps outside
 	for g, old := range said[0] {
 		for _, what := range []string{"blocks", "inodes"} {
+			at := map[string]int{"blocks": 1, "inodes": 3}[what] // in groupParts
 			a, b := freeIn(old, what), freeIn(said[1][g], what)
-			if a == nil || b == nil {
+			if a == nil || b == nil || max(numberIn(groupParts[at].said, old), numberIn(groupParts[at].said, said[1][g])) >= blocks {
 				continue
 			}
 			read[[2]any{g, what}] = true
