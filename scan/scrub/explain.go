@@ -2,6 +2,7 @@ package scrub
 
 import (
 	"bytes"
+	"iter"
 
 	"e2qcow/ext"
 	"e2qcow/scan"
@@ -33,6 +34,39 @@ func (s *scrubber) explain(number uint64, block []byte) []bool {
 		}
 	}
 	return e.kept
+}
+
+// textParts yields the parts of a scrubbed block that something else may stand in
+// than numbers that rules keep: all of it, but for most inodes of a table.
+func (s *scrubber) textParts(number uint64, block []byte) iter.Seq[span] {
+	return func(yield func(span) bool) {
+		t, ok := s.table(number)
+		if !ok || !s.m.Contains(scan.InodeTable, number) || s.inJournal(number) {
+			yield(span{0, len(block)})
+			return
+		}
+		size := int(t.InodeSize)
+		for at := 0; at < len(block); at += size {
+			end := min(at+size, len(block))
+			// A prefix may begin in this inode and end in the next.
+			if !s.allNumbers(block[at:end]) && !yield(span{at, min(end+minWord-1, len(block))}) {
+				return
+			}
+		}
+	}
+}
+
+// allNumbers tells whether rules keep all of a scrubbed inode, and its last byte
+// is zero, so that no word begins in the inode and ends behind it.
+func (s *scrubber) allNumbers(in ext.Inode) bool {
+	if len(in) < goodOldInodeSize || in[len(in)-1] != 0 || !allZero(in[min(inodeFixedEnd, len(in)):]) {
+		return false
+	}
+	switch s.use(in) {
+	case useTree, useFreed, useDevice, useNothing:
+		return true
+	}
+	return false
 }
 
 // An explainer marks what of a scrubbed block rules keep.

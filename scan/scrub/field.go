@@ -67,11 +67,15 @@ type structure struct {
 	fields []field
 	mask   []byte // 0xFF at the bytes of numbers
 	order  binary.ByteOrder
+	judged []int // the fields whose numbers may be other than they should be
 }
 
 func newStructure(name string, size int, fields []field) *structure {
-	st := &structure{name, size, fields, make([]byte, size), le}
-	for _, f := range fields {
+	st := &structure{name: name, size: size, fields: fields, mask: make([]byte, size), order: le}
+	for i, f := range fields {
+		if f.rule == unset || f.possible != nil {
+			st.judged = append(st.judged, i)
+		}
 		if f.rule == number || f.rule == bounded {
 			for i := range f.size {
 				st.mask[f.off+i] = 0xFF
@@ -103,13 +107,9 @@ const (
 func (st *structure) write(d *drawer, l *limits, dst, src []byte, how standing) {
 	n := min(len(dst), len(src))
 	d.replaced = d.replaced || how == garbage
-	if how == genuine && n >= st.size {
-		for i := 0; i+8 <= st.size; i += 8 {
-			le.PutUint64(dst[i:], le.Uint64(src[i:])&le.Uint64(st.mask[i:]))
-		}
-		for i := st.size &^ 7; i < st.size; i++ {
-			dst[i] = src[i] & st.mask[i]
-		}
+	if how == genuine || how == plausible {
+		st.writeLikely(d, l, dst[:n], src[:n], how)
+		return
 	}
 	flaws := maxLone + 1
 	if how != garbage {
@@ -120,15 +120,79 @@ func (st *structure) write(d *drawer, l *limits, dst, src []byte, how standing) 
 		if f.off+f.size > n {
 			return
 		}
-		if b := src[f.off : f.off+f.size]; f.size <= 4 && f.flawed(l, st.order, b) && staysAlone(uintOf(st.order, b), b, flaws) &&
-			(flaws == 1 || !st.besideFlaw(l, src[:n], i)) {
-			copy(dst[f.off:], b)
+		if st.staysAlone(l, src[:n], i, flaws) {
+			copy(dst[f.off:], src[f.off:f.off+f.size])
 			continue
 		}
-		if f.rule == unset || how != genuine || n < st.size {
+		f.write(d, l, st.order, dst[f.off:f.off+f.size], src[f.off:f.off+f.size], how)
+	}
+}
+
+// writeLikely writes the numbers of a structure of which most are as they should
+// be: all at once, and what is left one by one.
+func (st *structure) writeLikely(d *drawer, l *limits, dst, src []byte, how standing) {
+	n := st.whole(len(dst))
+	st.copy(dst[:n], src)
+	if st.likely(l, src) {
+		return
+	}
+	flaws := st.flaws(l, src)
+	for _, i := range st.judged {
+		f := &st.fields[i]
+		if f.off+f.size > n {
+			return
+		}
+		if st.staysAlone(l, src, i, flaws) {
+			copy(dst[f.off:], src[f.off:f.off+f.size])
+		} else if f.rule == unset || how != genuine {
 			f.write(d, l, st.order, dst[f.off:f.off+f.size], src[f.off:f.off+f.size], how)
 		}
 	}
+}
+
+// whole returns where the last field ends that fits into n bytes.
+func (st *structure) whole(n int) int {
+	for i := len(st.fields) - 1; i >= 0; i-- {
+		if end := st.fields[i].off + st.fields[i].size; end <= n {
+			return end
+		}
+	}
+	return 0
+}
+
+// copy copies the numbers of a structure.
+func (st *structure) copy(dst, src []byte) {
+	n := min(len(dst), st.size)
+	for i := 0; i+8 <= n; i += 8 {
+		mask := le.Uint64(st.mask[i:])
+		le.PutUint64(dst[i:], le.Uint64(dst[i:])&^mask|le.Uint64(src[i:])&mask)
+	}
+	for i := n &^ 7; i < n; i++ {
+		dst[i] = dst[i]&^st.mask[i] | src[i]&st.mask[i]
+	}
+}
+
+// likely tells whether all numbers of a structure are as they should be.
+func (st *structure) likely(l *limits, src []byte) bool {
+	for _, i := range st.judged {
+		f := &st.fields[i]
+		if f.off+f.size > len(src) {
+			break
+		}
+		b := src[f.off : f.off+f.size]
+		if f.rule == unset && !allZero(b) || f.rule != unset && !plainBytes(b) && !f.possible(l, uintOf(st.order, b)) {
+			return false
+		}
+	}
+	return true
+}
+
+// staysAlone tells whether the number of field i stays though it cannot be.
+func (st *structure) staysAlone(l *limits, src []byte, i, flaws int) bool {
+	f := &st.fields[i]
+	b := src[f.off : f.off+f.size]
+	return f.size <= 4 && f.flawed(l, st.order, b) && staysAlone(uintOf(st.order, b), b, flaws) &&
+		(flaws == 1 || !st.besideFlaw(l, src, i))
 }
 
 // write writes one field.

@@ -171,8 +171,9 @@ func (s *scrubber) judgeInode(in ext.Inode, right bool) standing {
 	count(in.LinksCount() == 0 && in.Dtime() <= s.inodes && !s.unlinked, 0x00, 2)
 	unlinked := in.LinksCount() == 0 && odd > 0 && in.Flags()&ext.FlagEaInode == 0
 	late := 0
-	for _, f := range inodeFields.fields {
-		if f.rule == number && f.possible != nil && !(holdsValue(in) && f.ofValue()) && f.off+f.size <= min(len(in), goodOldInodeSize+in.ExtraSize()) &&
+	for _, i := range inodeFields.judged {
+		f := &inodeFields.fields[i]
+		if f.rule == number && !(holdsValue(in) && f.ofValue()) && f.off+f.size <= min(len(in), goodOldInodeSize+in.ExtraSize()) &&
 			!f.possible(&s.lim, uintOf(le, in[f.off:f.off+f.size])) {
 			late++
 		}
@@ -184,7 +185,7 @@ func (s *scrubber) judgeInode(in ext.Inode, right bool) standing {
 	if s.sums && whole {
 		most = tooUnlikelyInDoubt
 	}
-	if textualFields(in) >= fewTextual {
+	if odd == most-1 && textualFields(in) >= fewTextual {
 		most--
 	}
 	switch {

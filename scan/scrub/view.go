@@ -48,6 +48,7 @@ type View struct {
 
 	replaced atomic.Uint64
 	suspects suspects
+	found    sync.Pool // of *[]suspect
 }
 
 // Summary returns what scrubbing did so far.
@@ -113,33 +114,50 @@ func (v *View) ReadAt(p []byte, off int64) (n int, err error) {
 }
 
 // search searches scrubbed blocks, the bytes of the image from off, for words
-// that may be left. It changes nothing. A word that stands where the rules keep
-// numbers, or in a name that they keep, is there by chance.
+// that may be left. It changes nothing.
 func (v *View) search(p []byte, off int64) error {
-	var found []suspect
-	var kept []bool // by the rules, of the block that the last word stood in
-	last := int64(-1)
-	for from := 0; ; from++ {
-		at, ok := v.s.words.find(p[from:])
+	found, _ := v.found.Get().(*[]suspect)
+	if found == nil {
+		found = new([]suspect)
+	}
+	defer v.found.Put(found)
+	*found = (*found)[:0]
+	for at := 0; at < len(p); at += int(v.blockSize) {
+		block := p[at:min(at+int(v.blockSize), len(p))]
+		n := uint64(off+int64(at)) / uint64(v.blockSize)
+		for part := range v.s.textParts(n, block) {
+			*found = v.searchPart(*found, n, block, part.start, part.end)
+		}
+		if len(*found) >= maxFound {
+			if err := v.suspect(*found); err != nil {
+				return err
+			}
+			*found = (*found)[:0]
+		}
+	}
+	return v.suspect(*found)
+}
+
+// maxFound is how many suspects are gathered before they are handed on, but for
+// those of one block.
+const maxFound = 1 << 10
+
+// searchPart searches the bytes of block n from one to another. A word that
+// stands where the rules keep numbers, or in a name that they keep, is there by
+// chance.
+func (v *View) searchPart(found []suspect, n uint64, block []byte, from, to int) []suspect {
+	var kept []bool // by the rules
+	for ; ; from++ {
+		at, ok := v.s.words.find(block[from:to])
 		if !ok {
-			return v.suspect(found)
+			return found
 		}
 		from += at
-		block := (off + int64(from)) / v.blockSize
-		start := int(block*v.blockSize - off)
-		data := p[start:min(start+int(v.blockSize), len(p))]
-		if block != last {
-			kept, last = v.s.explain(uint64(block), data), block
+		if kept == nil {
+			kept = v.s.explain(n, block)
 		}
-		at = from - start
-		if longest := untilNUL(data[at:min(at+maxWord, len(data))]); slices.Contains(kept[at:at+len(longest)], false) {
-			found = append(found, suspect{le.Uint64(p[from:]), off + int64(from)})
-			if len(found) == cap(found) && len(found) >= 1<<12 {
-				if err := v.suspect(found); err != nil {
-					return err
-				}
-				found = found[:0]
-			}
+		if longest := untilNUL(block[from:min(from+maxWord, len(block))]); slices.Contains(kept[from:from+len(longest)], false) {
+			found = append(found, suspect{le.Uint64(block[from:]), int64(n)*v.blockSize + int64(from)})
 		}
 	}
 }
