@@ -9,6 +9,7 @@
 //	(none)    normal.go    a normal image, as e2image writes it
 //	-I        install.go   the metadata in an image back on a device; undo.go
 //	diff      diff.go      what differs between two images
+//	reduce    reduce.go    a small image on which a command says the same
 //	info, check, completion, help, version
 //
 // What the options of several commands have in common is in common.go, scramble.go
@@ -85,6 +86,7 @@ func commands() []command {
 		{name: "info", flags: inspectFlags(), help: infoHelp, run: (*Tool).info},
 		{name: "check", flags: inspectFlags(), help: checkHelp, run: (*Tool).check},
 		{name: "diff", flags: diffFlags(), help: diffHelp, run: (*Tool).diff, failed: exitTrouble},
+		{name: "reduce", flags: reduceFlags(), help: reduceHelp, examples: reduceExamples, run: (*Tool).reduce},
 		{name: "completion", flags: helpFlags(), help: completionHelp, run: (*Tool).completion},
 		{name: "help", flags: helpFlags(), help: helpHelp, run: (*Tool).printHelp},
 		{name: "version", flags: helpFlags(), help: versionHelp, run: (*Tool).printVersion},
@@ -175,10 +177,12 @@ func (t *Tool) parser(cmd command) *cli.App {
 		HideHelp:        true,
 		HideHelpCommand: true,
 		HideVersion:     true,
-		Writer:          io.Discard,
-		ErrWriter:       io.Discard,
-		ExitErrHandler:  func(*cli.Context, error) {},
-		OnUsageError:    func(_ *cli.Context, err error, _ bool) error { return app.Usagef("%v", err) },
+
+		DisableSliceFlagSeparator: true, // a comma is part of the value
+		Writer:                    io.Discard,
+		ErrWriter:                 io.Discard,
+		ExitErrHandler:            func(*cli.Context, error) {},
+		OnUsageError:              func(_ *cli.Context, err error, _ bool) error { return app.Usagef("%v", err) },
 		Action: func(c *cli.Context) error {
 			switch {
 			case c.Bool(flagHelp) && t.e2image:

@@ -194,14 +194,15 @@ func add(d []byte, lo, hi int, n int64) {
 	}
 }
 
-// addFreeBlocks counts n more free clusters in a superblock.
+// addFreeBlocks counts n more free clusters in the superblock, which counts
+// blocks; descriptors count clusters.
 func (e *edit) addFreeBlocks(n int64) {
 	sb := e.super()
 	v := int64(le.Uint32(sb[sbFreeBlocksLo:]))
 	if e.f.geo.DescSize > 32 {
 		v |= int64(le.Uint32(sb[sbFreeBlocksHi:])) << 32
 	}
-	v += n
+	v += n * int64(e.f.ratio)
 	le.PutUint32(sb[sbFreeBlocksLo:], uint32(v))
 	if e.f.geo.DescSize > 32 {
 		le.PutUint32(sb[sbFreeBlocksHi:], uint32(v>>32))

@@ -53,7 +53,8 @@ func (f *file) restore() error {
 	if err != nil {
 		return err
 	}
-	if !f.mtime.IsZero() && info.ModTime().Equal(f.mtime) && info.Size() == f.d.size {
+	there, err := os.Lstat(f.path())
+	if err == nil && os.SameFile(there, info) && !f.mtime.IsZero() && info.ModTime().Equal(f.mtime) && info.Size() == f.d.size {
 		return f.sync()
 	}
 	if err := f.reopen(); err != nil {

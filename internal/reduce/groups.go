@@ -1,6 +1,9 @@
 package reduce
 
-import "context"
+import (
+	"context"
+	"fmt"
+)
 
 // cutGroups cuts the filesystem to its first groups: to those that something is
 // in, or to more of them.
@@ -10,14 +13,24 @@ func cutGroups(ctx context.Context, r *reducer) error {
 		return ignore(err)
 	}
 	need := f.groupsInUse(t)
+	r.large = ""
+	if need > manyGroups {
+		r.large = fmt.Sprintf("what is left lies in the first %d groups", need)
+	}
 	for groups := need; groups < f.geo.GroupCount; groups *= 2 {
 		ok, err := r.try(ctx, f.cut(groups))
 		if ok || err != nil {
 			return err
 		}
+		if groups == need && f.geo.GroupCount > manyGroups {
+			r.large = fmt.Sprintf("cut to %d groups, %s", groups, difference(r.want, r.last))
+		}
 	}
 	return nil
 }
+
+// manyGroups is how many groups a small filesystem has.
+const manyGroups = 16
 
 // groupsInUse returns how many groups hold all that inodes claim.
 func (f *filesystem) groupsInUse(t *tree) uint32 {

@@ -2,6 +2,7 @@ package reduce
 
 import (
 	"context"
+	"slices"
 
 	"e2qcow/ext"
 )
@@ -24,7 +25,16 @@ func freeUnnamed(ctx context.Context, r *reducer) error {
 			t.keepWay(keep, n.ino)
 		}
 	}
-	_, err = r.try(ctx, f.remove(t, t.without(keep)))
+	list := []*change{f.remove(t, t.without(keep))}
+	for _, n := range t.nodes {
+		for _, d := range n.entries {
+			if n.ino == rootInode && d.name == lostAndFound { // which e2fsck makes anew
+				t.keepWay(keep, d.ino)
+				list = append(list, f.remove(t, t.without(keep)))
+			}
+		}
+	}
+	_, err = r.first(ctx, slices.DeleteFunc(list, func(c *change) bool { return c == nil || c.empty(r.disk) }))
 	return err
 }
 

@@ -118,12 +118,21 @@ var (
 	number = regexp.MustCompile(`0x[0-9a-f]+|[0-9]+`)
 )
 
+var (
+	// numberList is a list of numbers and ranges as e2fsck prints it: how long it is says
+	// as little as the numbers.
+	numberList = regexp.MustCompile(`(?: ?[-+]?\(?N(?:--N)?\)?){2,}`)
+
+	// progress is a line that tells how far e2fsck is.
+	progress = regexp.MustCompile(`^Pass \d+[A-Z]?: `)
+)
+
 // mask returns the distinct lines of an output, with numbers masked.
 func mask(output, path string) map[string]bool {
 	lines := map[string]bool{}
 	for line := range strings.Lines(strings.ReplaceAll(output, path, "{}")) {
-		if line = strings.TrimRight(line, " \r\n"); line != "" {
-			lines[number.ReplaceAllString(line, "N")] = true
+		if line = strings.TrimRight(line, " \r\n"); line != "" && !progress.MatchString(line) {
+			lines[numberList.ReplaceAllString(number.ReplaceAllString(line, "N"), " N")] = true
 		}
 	}
 	return lines

@@ -118,7 +118,7 @@ func setUUID(ctx context.Context, r *reducer) error {
 	copy(e.super()[sbUUID:], fixedUUID[:])
 	e.uuid = fixedUUID
 	if f.csum && !f.sb.HasIncompat(incompatSeed) {
-		e.seed = ext.ChecksumSeed(fixedUUID[:])
+		e.seed = ext.CRC32C(^uint32(0), fixedUUID[:])
 	}
 	for group := range f.geo.GroupCount {
 		e.blockBitmap(group)

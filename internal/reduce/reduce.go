@@ -42,7 +42,8 @@ type Result struct {
 	Size       int64 // of the disk, bytes
 	Blocks     int   // that are not zero
 	Verdict    Verdict
-	Ended      bool // by Limit or by the context, before nothing helped any more
+	Large      string // why the filesystem could not be cut to fewer groups; "" if it was
+	Ended      bool   // by Limit or by the context, before nothing helped any more
 }
 
 // ErrUnstable says that the command does not say the same of the same disk.
@@ -56,6 +57,8 @@ type reducer struct {
 	files []*file
 	tried int
 	until time.Time
+	last  Verdict // of the last change that was dropped
+	large string
 
 	surveyed struct { // what look found, of one version of the disk
 		version int
@@ -134,7 +137,7 @@ func Run(ctx context.Context, img image.Image, opt Options) (*Result, error) {
 		return nil, err
 	}
 	small := r.disk.image()
-	return &Result{Image: small, Candidates: r.tried, Size: r.disk.size, Blocks: small.blocks(), Verdict: r.want, Ended: ended}, nil
+	return &Result{Image: small, Candidates: r.tried, Size: r.disk.size, Blocks: small.blocks(), Verdict: r.want, Large: r.large, Ended: ended}, nil
 }
 
 func (r *reducer) close() {
@@ -218,6 +221,7 @@ func (r *reducer) try(ctx context.Context, c *change) (bool, error) {
 // its place in the list, -1 for none.
 func (r *reducer) first(ctx context.Context, list []*change) (int, error) {
 	type answer struct {
+		v    Verdict
 		same bool
 		err  error
 	}
@@ -231,7 +235,7 @@ func (r *reducer) first(ctx context.Context, list []*change) (int, error) {
 			answers[i] = make(chan answer, 1)
 			go func() {
 				v, err := r.files[i].judge(ctx, r.opt.Judge, c)
-				answers[i] <- answer{err == nil && r.opt.Judge.same(r.want, v), err}
+				answers[i] <- answer{v, err == nil && r.opt.Judge.same(r.want, v), err}
 			}()
 		}
 		r.tried += len(part)
@@ -245,6 +249,7 @@ func (r *reducer) first(ctx context.Context, list []*change) (int, error) {
 			if a.same && found < 0 {
 				found = i
 			}
+			r.last = a.v
 		}
 		switch {
 		case failed != nil && ctx.Err() != nil:
