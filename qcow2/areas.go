@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"slices"
 	"sort"
+
+	"e2qcow/internal/ranges"
 )
 
 // A tableKind says what a part of the file holds besides data.
@@ -28,8 +30,8 @@ func (k tableKind) String() string {
 type areas []area
 
 type area struct {
-	start, end int64
-	kind       tableKind
+	ranges.Range[int64]
+	kind tableKind
 }
 
 // readAreas returns the areas of the image, as far as they are aligned and
@@ -39,7 +41,7 @@ type area struct {
 func (m *Image) readAreas() (areas, error) {
 	h := m.header
 	size := h.ClusterSize()
-	list := areas{{0, size, headerArea}}
+	list := areas{{ranges.Range[int64]{Start: 0, End: size}, headerArea}}
 	add := func(kind tableKind, off uint64, n int64) {
 		if n == 0 || off%uint64(size) != 0 || off >= uint64(m.fileSize) {
 			return
@@ -47,11 +49,11 @@ func (m *Image) readAreas() (areas, error) {
 		start := int64(off)
 		end := start + min(n, m.fileSize-start)
 		// Tables mostly lie one behind the other.
-		if last := &list[len(list)-1]; kind == last.kind && start == last.end {
-			last.end = end
+		if last := &list[len(list)-1]; kind == last.kind && start == last.End {
+			last.End = end
 			return
 		}
-		list = append(list, area{start, end, kind})
+		list = append(list, area{ranges.Range[int64]{Start: start, End: end}, kind})
 	}
 	add(l1Area, h.L1Offset, int64(h.L1Entries)*8)
 	add(refTableArea, h.RefcountTableOffset, int64(h.RefcountTableLength)*size)
@@ -64,10 +66,10 @@ func (m *Image) readAreas() (areas, error) {
 			add(l2Area, off, size)
 		}
 	}
-	slices.SortFunc(list, func(a, b area) int { return cmp.Compare(a.start, b.start) })
+	slices.SortFunc(list, func(a, b area) int { return cmp.Compare(a.Start, b.Start) })
 	for i, a := range list[1:] {
-		if before := list[i]; a.start < before.end {
-			return nil, corrupt(a.kind.String(), uint64(a.start), "it overlaps the %v at %#x", before.kind, before.start)
+		if before := list[i]; a.Start < before.End {
+			return nil, corrupt(a.kind.String(), uint64(a.Start), "it overlaps the %v at %#x", before.kind, before.Start)
 		}
 	}
 	return slices.Clip(list), nil
@@ -96,8 +98,8 @@ func (m *Image) eachRefBlock(f func(off uint64)) error {
 
 // hit returns the first of the areas that any of the n bytes from off on is in.
 func (list areas) hit(off, n int64) (area, bool) {
-	i := sort.Search(len(list), func(i int) bool { return list[i].end > off })
-	if i == len(list) || list[i].start >= off+n {
+	i := sort.Search(len(list), func(i int) bool { return list[i].End > off })
+	if i == len(list) || list[i].Start >= off+n {
 		return area{}, false
 	}
 	return list[i], true

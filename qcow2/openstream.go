@@ -78,7 +78,7 @@ func openPiped(in *pipeReader, opt OpenOptions) (*Image, error) {
 	if m.tables, err = m.readAreas(); err != nil {
 		return nil, err
 	}
-	if n := len(m.tables); m.tables[n-1].end > dataOffset || h.Snapshots > 0 || h.bitmaps != nil {
+	if n := len(m.tables); m.tables[n-1].End > dataOffset || h.Snapshots > 0 || h.bitmaps != nil {
 		return nil, errNotStreamed // Verify has to see all tables before the data
 	}
 	if err := m.checkOrder(dataOffset, in.window); err != nil {

@@ -189,7 +189,7 @@ func (m *Image) readPart(b []byte, off int64, p part) error {
 type overlapError struct{ area area }
 
 func (e *overlapError) Error() string {
-	return fmt.Sprintf("it overlaps the %v at %#x", e.area.kind, e.area.start)
+	return fmt.Sprintf("it overlaps the %v at %#x", e.area.kind, e.area.Start)
 }
 
 // readData reads the clusters at host in the file.

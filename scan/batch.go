@@ -3,6 +3,8 @@ package scan
 import (
 	"fmt"
 	"slices"
+
+	"e2qcow/internal/ranges"
 )
 
 // A batch is what one worker found and has not handed over yet.
@@ -10,6 +12,8 @@ type batch struct {
 	items    []item
 	suspects []item // what is read last: what points to it is doubtful
 	marks    []Run
+	held     []ranges.Range[uint64] // blocks that are somebody's, but not taken
+	inUse    []ranges.Range[uint64] // blocks that a block bitmap marks as in use
 	named    []uint32
 	parents  []uint32 // inodes that a ".." names
 	revisits []revisit
@@ -26,7 +30,7 @@ type batch struct {
 
 // unread tells whether any of n bytes from off could not be read.
 func (b *batch) unread(off, n int64) bool {
-	return slices.ContainsFunc(b.lost, func(r Range) bool { return r.Start < off+n && off < r.End })
+	return slices.ContainsFunc(b.lost, func(r Range) bool { return ranges.Overlap(r, Range{off, off + n}) })
 }
 
 // excuse drops the problems from the given one on, if any of n bytes from off
@@ -45,7 +49,7 @@ type value struct {
 }
 
 func (b *batch) full() bool {
-	return len(b.items)+len(b.suspects)+len(b.marks)+len(b.named)+len(b.parents)+len(b.unlinkedDirs)+len(b.revisits)+len(b.links)+len(b.ends)+len(b.problems)+len(b.values) >= 1024
+	return len(b.items)+len(b.suspects)+len(b.marks)+len(b.held)+len(b.inUse)+len(b.named)+len(b.parents)+len(b.unlinkedDirs)+len(b.revisits)+len(b.links)+len(b.ends)+len(b.problems)+len(b.values) >= 1024
 }
 
 func (b *batch) mark(kind Kind, start, n uint64) {
@@ -73,6 +77,12 @@ func (b *batch) problem(kind ProblemKind, ino uint32, block uint64, what string)
 // merge takes over what a batch holds and empties it.
 func (s *scanner) merge(b *batch) {
 	s.addMarks(b.marks)
+	for _, r := range b.held {
+		s.held.add(r.Start, r.End-r.Start)
+	}
+	for _, r := range b.inUse {
+		s.inUse.add(r.Start, r.End-r.Start)
+	}
 	s.claim(b.items)
 	if s.suspects = append(s.suspects, b.suspects...); len(s.suspects) >= 2*maxSuspects {
 		s.suspects = s.leastSuspects()
@@ -104,7 +114,7 @@ func (s *scanner) merge(b *batch) {
 	}
 	s.addEnds(b.ends)
 	*b = batch{
-		items: b.items[:0], suspects: b.suspects[:0], marks: b.marks[:0], named: b.named[:0], parents: b.parents[:0],
+		items: b.items[:0], suspects: b.suspects[:0], marks: b.marks[:0], held: b.held[:0], inUse: b.inUse[:0], named: b.named[:0], parents: b.parents[:0],
 		revisits: b.revisits[:0], links: b.links[:0], ends: b.ends[:0], problems: b.problems[:0], unlinkedDirs: b.unlinkedDirs[:0],
 		values: b.values[:0],
 	}
@@ -112,14 +122,7 @@ func (s *scanner) merge(b *batch) {
 
 func (s *scanner) addMarks(marks []Run) {
 	for _, m := range marks {
-		switch m.Kind {
-		case held:
-			s.held.add(m.Start, m.Count)
-			continue
-		case inUse:
-			s.inUse.add(m.Start, m.Count)
-			continue
-		case Claimed:
+		if m.Kind == Claimed {
 			s.claimed += int64(m.Count) * int64(s.geo.BlockSize)
 		}
 		s.out.add(m.Kind, m.Start, m.Count)

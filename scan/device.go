@@ -1,17 +1,16 @@
 package scan
 
 import (
-	"cmp"
 	"errors"
 	"fmt"
 	"io"
 	"math"
 	"slices"
-	"sort"
 	"sync"
 	"time"
 
 	"e2qcow/image"
+	"e2qcow/internal/ranges"
 )
 
 // sector is the smallest piece that a read which failed is broken into.
@@ -131,7 +130,7 @@ func (d *device) failure() *ReadError {
 
 // nextBad returns the first range known to be bad that ends behind off.
 func (d *device) nextBad(off int64) Range {
-	i := sort.Search(len(d.bad), func(i int) bool { return d.bad[i].End > off })
+	i := ranges.Find(d.bad, off)
 	if i == len(d.bad) {
 		return Range{math.MaxInt64, math.MaxInt64}
 	}
@@ -224,11 +223,7 @@ func (d *device) lose(start, end int64) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.fail(start, errKnownBad) // else something failed before
-	if n := len(d.lost); n > 0 && d.lost[n-1].End == start {
-		d.lost[n-1].End = end
-		return
-	}
-	d.lost = append(d.lost, Range{start, end})
+	d.lost = ranges.Append(d.lost, start, end)
 }
 
 // lostIn returns what was lost of [start, end), in no order.
@@ -236,7 +231,7 @@ func (d *device) lostIn(start, end int64) (in []Range) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	for _, r := range d.lost {
-		if r.Start < end && start < r.End {
+		if ranges.Overlap(r, Range{start, end}) {
 			in = append(in, r)
 		}
 	}
@@ -247,17 +242,6 @@ func (d *device) lostIn(start, end int64) (in []Range) {
 func (d *device) unreadable() []Range {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	slices.SortFunc(d.lost, func(a, b Range) int {
-		return cmp.Or(cmp.Compare(a.Start, b.Start), cmp.Compare(a.End, b.End))
-	})
-	merged := d.lost[:0]
-	for _, r := range d.lost {
-		if n := len(merged); n > 0 && r.Start <= merged[n-1].End {
-			merged[n-1].End = max(merged[n-1].End, r.End)
-		} else {
-			merged = append(merged, r)
-		}
-	}
-	d.lost = merged
-	return slices.Clone(merged)
+	d.lost = ranges.Join(d.lost)
+	return slices.Clone(d.lost)
 }

@@ -6,6 +6,7 @@ import (
 	"slices"
 
 	"e2qcow/ext"
+	"e2qcow/internal/ranges"
 )
 
 // windowGroups is how many groups are taken at a time: their descriptors are
@@ -38,8 +39,8 @@ func (s *scanner) scanGroups(ctx context.Context) error {
 		if err := s.scanTables(ctx, tables); err != nil {
 			return err
 		}
-		if s.progress != nil {
-			s.progress(int64(end), int64(s.groups))
+		if s.opt.Progress != nil {
+			s.opt.Progress(int64(end), int64(s.groups))
 		}
 		first = end
 	}
@@ -120,7 +121,7 @@ func (s *scanner) visitDesc(b *batch, g uint32, d ext.GroupDesc) table {
 	}
 	s.limits[g] = t.limit
 	t.count = s.tableBlocks(t.block, t.limit)
-	if s.zeroedTables && flags&ext.BgInodeZeroed != 0 {
+	if s.opt.ZeroedTables && flags&ext.BgInodeZeroed != 0 {
 		b.mark(InodeTable, t.block+uint64(t.count), uint64(s.tableBlocks(t.block, s.geo.InodesPerGroup)-t.count))
 	}
 	return t
@@ -158,7 +159,7 @@ func (s *scanner) checkPlaces(first uint32, places []place) {
 	end := first + uint32(len(places))
 	for g, ok := s.geo.NextSuper(first); ok && g < end; g, ok = s.geo.NextSuper(g + 1) {
 		start := s.geo.SuperBlock(g)
-		found.add(0, span{start, min(start+1+uint64(s.geo.LinearDescBlocks())+uint64(s.geo.ReservedDescBlocks), max(s.geo.BlocksCount, start+1)), g})
+		found.add(0, span{ranges.Range[uint64]{Start: start, End: min(start+1+uint64(s.geo.LinearDescBlocks())+uint64(s.geo.ReservedDescBlocks), max(s.geo.BlocksCount, start+1))}, g})
 	}
 	for i, p := range places {
 		if p.unread {
@@ -170,17 +171,16 @@ func (s *scanner) checkPlaces(first uint32, places []place) {
 			low = s.geo.GroupFirstBlock(g)
 			high = min(high, low+uint64(s.geo.BlocksPerGroup))
 		}
-		for k, r := range [...]span{{p.blockBitmap, 1, g}, {p.inodeBitmap, 1, g}, {p.inodeTable, uint64(s.geo.TableBlocks), g}} {
-			if r.start < low || r.start >= high || high-r.start < r.end {
+		for k, r := range [...]struct{ start, count uint64 }{{p.blockBitmap, 1}, {p.inodeBitmap, 1}, {p.inodeTable, uint64(s.geo.TableBlocks)}} {
+			if r.start < low || r.start >= high || high-r.start < r.count {
 				s.misplaced(g, r.start, "bitmaps or inode table outside the group")
 				return
 			}
-			r.end += r.start
-			found.add(k, r)
+			found.add(k, span{ranges.Range[uint64]{Start: r.start, End: r.start + r.count}, g})
 		}
 	}
 	if at, ok := found.addTo(&s.located); !ok {
-		s.misplaced(at.group, at.start, "bitmaps or inode table on something else")
+		s.misplaced(at.group, at.Start, "bitmaps or inode table on something else")
 	}
 }
 

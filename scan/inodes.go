@@ -26,7 +26,7 @@ func (s *scanner) visitInode(b *batch, ino uint32, in ext.Inode) {
 	s.visitXattrs(b, ino, in)
 	s.visitContent(b, ino, in, s.contentOf(ino, in))
 	s.visitSpecial(b, ino, in)
-	if s.files && in.IsUnknown() && ino != ext.BadInode && in.Flags()&ext.FlagInlineData == 0 {
+	if s.opt.Files && in.IsUnknown() && ino != ext.BadInode && in.Flags()&ext.FlagInlineData == 0 {
 		s.visitTree(b, ino, in.IBlock(), in.Flags()&ext.FlagExtents != 0, contentFile)
 	}
 	if f := in.Flags(); f&ext.FlagIndex != 0 && in.Type() != ext.ModeDir && f&(ext.FlagInlineData|ext.FlagExtents) != ext.FlagInlineData {
@@ -42,7 +42,7 @@ func (s *scanner) reserved(ino uint32) bool {
 // contentOf says what the blocks of an inode hold, by its mode.
 func (s *scanner) contentOf(ino uint32, in ext.Inode) content {
 	file := contentData
-	if s.files && in.LinksCount() > 0 && ino != ext.BadInode && ino != s.sb.JournalInode() {
+	if s.opt.Files && in.LinksCount() > 0 && ino != ext.BadInode && ino != s.sb.JournalInode() {
 		file = contentFile
 	}
 	if ino == ext.BadInode || ino == ext.ResizeInode {
@@ -407,7 +407,7 @@ const maxValue = 1 << 24
 func (s *scanner) visitValue(b *batch, ino uint32, in ext.Inode) {
 	root := rootOf(in)
 	s.visitTree(b, ino, root.iblock, root.extents, contentData)
-	if !s.xattrValues {
+	if !s.opt.XattrValues {
 		return
 	}
 	root.iblock = slices.Clone(root.iblock)

@@ -6,12 +6,7 @@ import (
 	"slices"
 
 	"e2qcow/ext"
-)
-
-// What is known of blocks beside those that are taken.
-const (
-	held  = kinds + iota // somebody's, but not taken
-	inUse                // marked so by a block bitmap
+	"e2qcow/internal/ranges"
 )
 
 // A bitmap is a block bitmap that is to be read.
@@ -26,7 +21,7 @@ type bitmap struct {
 // In a sound filesystem of bigalloc what a file does not fill of its last
 // cluster is such a block too: there, clusters count of which nothing is claimed.
 func (s *scanner) scanInUse(ctx context.Context) error {
-	if !s.files {
+	if !s.opt.Files {
 		return nil
 	}
 	for g := range s.groups {
@@ -92,7 +87,7 @@ func (s *scanner) visitBitmap(b *batch, m *bitmap, data []byte) {
 	start, ratio := s.geo.GroupFirstBlock(m.group), uint64(s.geo.ClusterSize/s.geo.BlockSize)
 	for first, end := range bitRuns(data) {
 		if block, n, ok := s.validRun(start+first*ratio, (end-first)*ratio); ok {
-			b.mark(inUse, block, n)
+			b.inUse = ranges.Append(b.inUse, block, block+n)
 		}
 	}
 }

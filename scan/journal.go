@@ -162,10 +162,10 @@ func (s *scanner) markLostJournal() {
 // markJournal takes in what of the journal was asked for, and returns what
 // recovery would do: nil where there is nothing to recover.
 func (s *scanner) markJournal(jsb *ext.JournalSuperblock) *ext.JournalRecovery {
-	if s.journal == JournalWhole {
+	if s.opt.Journal == JournalWhole {
 		s.markWholeJournal(jsb)
 	}
-	if jsb.Start == 0 || s.journal == JournalNone {
+	if jsb.Start == 0 || s.opt.Journal == JournalNone {
 		return nil
 	}
 	if jsb.BlockSize != s.geo.BlockSize {
@@ -175,7 +175,7 @@ func (s *scanner) markJournal(jsb *ext.JournalSuperblock) *ext.JournalRecovery {
 	s.out.walked = true
 	// A journal that is longer than the filesystem has holes, or a block twice.
 	live := func(n uint32, _ ext.JournalBlockKind) { s.markJournalBlock(n) }
-	if s.journal == JournalWhole {
+	if s.opt.Journal == JournalWhole {
 		live = nil // they are taken already
 	}
 	reader := s.logReader()
@@ -212,7 +212,7 @@ func (s *scanner) scanJournal(ctx context.Context) (*scanner, error) {
 		if !s.journalUnread(1) {
 			s.problems.add(Problem{Kind: BadJournal, What: err.Error(), Inode: ino})
 		}
-		if s.journal == JournalWhole {
+		if s.opt.Journal == JournalWhole {
 			s.markLostJournal()
 		}
 		return s, s.scanAll(ctx)
@@ -245,11 +245,10 @@ func (s *scanner) replayed(recovery *ext.JournalRecovery) *scanner {
 			rd.sb, rd.geo = sb, geo
 		}
 	}
-	after := newScanner(rd, dev, s.deviceBlocks, s.out, s.problems)
-	after.threads, after.journal, after.journalFile = s.threads, s.journal, s.journalFile
-	after.newVisit = s.newVisit
-	after.visitor = after.newVisitor()
-	after.files, after.zeroedTables, after.xattrValues = s.files, s.zeroedTables, s.xattrValues
+	opt := s.opt
+	opt.Progress = nil // s tells of the groups
+	after := newScanner(rd, dev, s.deviceBlocks, opt, s.out, s.problems)
+	after.journalFile = s.journalFile
 	after.held = s.held
 	return after
 }

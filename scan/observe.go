@@ -130,7 +130,7 @@ func (r *Result) Readings() []Reading { return r.readings }
 // keep remembers a scanner for Readings.
 func (r *Result) keep(s *scanner) {
 	r.readings = append(r.readings, Reading{Super: s.sb, Geometry: s.geo, scanner: s})
-	if after := s.after; after != nil && s.newVisit != nil {
+	if after := s.after; after != nil && s.opt.Visit != nil {
 		after.retire()
 		r.readings = append(r.readings, Reading{Super: after.sb, Geometry: after.geo, scanner: after})
 	}
@@ -152,8 +152,8 @@ func (r *Result) TableRuns() []TableRun {
 
 // newVisitor returns who is shown what a scanner reads.
 func (s *scanner) newVisitor() Visitor {
-	if s.newVisit == nil {
+	if s.opt.Visit == nil {
 		return nobody{}
 	}
-	return s.newVisit(s.sb, s.geo)
+	return s.opt.Visit(s.sb, s.geo)
 }

@@ -5,11 +5,11 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"sort"
 
 	"e2qcow/ext"
 	"e2qcow/image"
 	"e2qcow/internal/buffer"
+	"e2qcow/internal/ranges"
 	"e2qcow/internal/zero"
 )
 
@@ -198,7 +198,7 @@ func (p *Patch) structure(block uint64) (from, to int64) {
 // readable cuts what could not be read from [start, end). What is left may be
 // empty and then ends where a search goes on.
 func (p *Patch) readable(start, end int64) (int64, int64) {
-	i := sort.Search(len(p.lost), func(i int) bool { return p.lost[i].End > start })
+	i := ranges.Find(p.lost, start)
 	for ; i < len(p.lost) && p.lost[i].Start <= start; i++ {
 		start = min(p.lost[i].End, end)
 	}

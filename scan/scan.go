@@ -161,6 +161,7 @@ func Scan(ctx context.Context, r io.ReaderAt, size int64, opt Options) (*Result,
 	if opt.Files && opt.Backups == BackupsAuto {
 		opt.Backups = BackupsAll
 	}
+	opt.XattrValues = opt.XattrValues || opt.Files
 	res := &Result{Map: new(Map), dev: &device{r: r, size: size, retries: opt.Retries, bad: opt.Bad, done: ctx.Done()}, problems: new(problems)}
 	err := res.scan(ctx, opt)
 	if ctx.Err() != nil {
@@ -211,7 +212,7 @@ func (r *Result) scanReadings(ctx context.Context, readings []reading, opt Optio
 	if rd := readings[0]; len(readings) == 1 && rd.believed && rd.group == 0 {
 		s := r.scanner(rd, opt, new(problems))
 		s.picky = true
-		err := s.scan(ctx, opt)
+		err := s.scan(ctx)
 		r.keep(s)
 		s.retire()
 		if err != nil && !errors.Is(err, errBadDescs) {
@@ -238,7 +239,7 @@ func (r *Result) scanReadings(ctx context.Context, readings []reading, opt Optio
 	}
 	for _, rd := range readings {
 		s := r.scanner(rd, opt, r.problems)
-		if err := s.scan(ctx, opt); err != nil {
+		if err := s.scan(ctx); err != nil {
 			return 0, err
 		}
 		r.keep(s)
@@ -259,15 +260,7 @@ func smallestBlock(readings []reading) uint32 {
 // scanner returns a scanner with a map of its own.
 func (r *Result) scanner(rd reading, opt Options, pr *problems) *scanner {
 	bs := uint64(rd.geo.BlockSize)
-	s := newScanner(rd, r.dev, (uint64(r.dev.size)+bs-1)/bs, new(Map), pr)
-	s.threads, s.journal, s.progress = opt.Threads, opt.Journal, opt.Progress
-	s.newVisit = opt.Visit
-	s.visitor = s.newVisitor()
-	s.tablesOnly = opt.TablesOnly
-	s.trustFlags = s.trustFlags && !opt.TablesOnly
-	s.files, s.zeroedTables = opt.Files, opt.ZeroedTables
-	s.xattrValues = opt.XattrValues || opt.Files
-	return s
+	return newScanner(rd, r.dev, (uint64(r.dev.size)+bs-1)/bs, opt, new(Map), pr)
 }
 
 // freeze makes the view of the finished map.
@@ -319,7 +312,7 @@ func bounds(runs iter.Seq[Run], see func(Run)) iter.Seq2[uint64, uint64] {
 
 // scan goes through the filesystem as it is, then as journal replay would
 // leave it.
-func (s *scanner) scan(ctx context.Context, opt Options) error {
+func (s *scanner) scan(ctx context.Context) error {
 	defer s.ahead.free()
 	if s.sb.HasIncompat(ext.IncompatJournalDev) {
 		s.markJournalDevice()
@@ -330,10 +323,10 @@ func (s *scanner) scan(ctx context.Context, opt Options) error {
 	}
 	s.nameFeatures()
 	s.markSuperblock()
-	if s.tablesOnly {
+	if s.opt.TablesOnly {
 		return s.scanGroups(ctx)
 	}
-	s.markCopies(opt)
+	s.markCopies()
 	s.markMmp()
 	if err := s.run(ctx); err != nil {
 		return err

@@ -28,15 +28,8 @@ type scanner struct {
 	ahead        readAhead // of journalFile
 	trustFlags   bool      // UNINIT and bg_itable_unused count where the checksum is right
 	descGroup    uint32    // the superblock copy whose descriptors are read
-	threads      int
-	journal      JournalMode
-	tablesOnly   bool // inodes are not visited
-	files        bool // contents of files are taken
-	xattrValues  bool // so are attribute values that have inodes of their own
-	zeroedTables bool // so is what of inode tables is not in use but known to be zero
-	progress     func(done, total int64)
-	after        *scanner                                     // as recovery of the journal would leave it, nil where there is none
-	newVisit     func(*ext.Superblock, *ext.Geometry) Visitor // nil where there are none
+	opt          Options
+	after        *scanner // as recovery of the journal would leave it, nil where there is none
 	visitor      Visitor
 	quotas       [5]uint32 // inodes that may be quota inodes; 0 is none
 	orphanFile   uint32    // its inode, 0 if there is none
@@ -73,7 +66,7 @@ type scanner struct {
 	descBad      bool                 // e2fsck would not believe this descriptor table
 }
 
-func newScanner(rd reading, dev *device, deviceBlocks uint64, out *Map, pr *problems) *scanner {
+func newScanner(rd reading, dev *device, deviceBlocks uint64, opt Options, out *Map, pr *problems) *scanner {
 	s := &scanner{
 		dev:          dev,
 		sb:           rd.sb,
@@ -81,14 +74,14 @@ func newScanner(rd reading, dev *device, deviceBlocks uint64, out *Map, pr *prob
 		deviceBlocks: deviceBlocks,
 		groups:       groupsOn(rd.sb, rd.geo, deviceBlocks),
 		wide:         rd.sb.HasIncompat(ext.Incompat64bit),
-		trustFlags:   rd.group == 0 && rd.believed,
+		trustFlags:   rd.group == 0 && rd.believed && !opt.TablesOnly,
 		descGroup:    rd.group,
+		opt:          opt,
 		out:          out,
 		problems:     pr,
 		named:        roaring.New(),
 		parents:      roaring.New(),
 		unlinkedDirs: roaring.New(),
-		visitor:      nobody{},
 		asked:        make(map[revisit]struct{}),
 		orphanLinks:  make(map[uint32]uint32),
 		quotas:       [5]uint32{ext.UserQuota, ext.GroupQuota},
@@ -108,6 +101,7 @@ func newScanner(rd reading, dev *device, deviceBlocks uint64, out *Map, pr *prob
 	copy(s.quotas[2:], q[:])
 	s.tables = make([]uint64, s.groups)
 	s.limits = make([]uint32, s.groups)
+	s.visitor = s.newVisitor()
 	return s
 }
 
@@ -118,7 +112,7 @@ func (s *scanner) retire() {
 	s.visited = [roles][contents]blockSet{}
 	s.pending, s.suspects, s.asked = nil, nil, nil
 	s.held, s.located, s.swept = blockSet{}, blockSet{}, blockSet{}
-	if s.newVisit == nil {
+	if s.opt.Visit == nil {
 		s.tables, s.groups = nil, 0
 	}
 }

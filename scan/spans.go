@@ -3,13 +3,15 @@ package scan
 import (
 	"cmp"
 	"slices"
+
+	"e2qcow/internal/ranges"
 )
 
-// A span is the blocks [start, end) that a group's descriptor, or its
+// A span is blocks that a group's descriptor, or its
 // superblock copy, takes.
 type span struct {
-	start, end uint64
-	group      uint32 // of the first block
+	ranges.Range[uint64]
+	group uint32 // of the first block
 }
 
 // spans gathers what a window of groups takes. Spans that touch are one: those
@@ -24,8 +26,8 @@ func newSpans(most int) *spans { return &spans{list: make([]span, 0, most)} }
 // add takes in a span of some kind.
 func (s *spans) add(kind int, next span) {
 	for i := range s.open {
-		if o := &s.open[i]; o.end == next.start && o.start < o.end {
-			o.end = next.end
+		if o := &s.open[i]; o.End == next.Start && o.Start < o.End {
+			o.End = next.End
 			return
 		}
 	}
@@ -34,7 +36,7 @@ func (s *spans) add(kind int, next span) {
 }
 
 func (s *spans) close(kind int) {
-	if o := s.open[kind]; o.start < o.end {
+	if o := s.open[kind]; o.Start < o.End {
 		s.list = append(s.list, o)
 	}
 }
@@ -45,19 +47,19 @@ func (s *spans) addTo(set *blockSet) (span, bool) {
 	for kind := range s.open {
 		s.close(kind)
 	}
-	slices.SortFunc(s.list, func(a, b span) int { return cmp.Compare(a.start, b.start) })
+	slices.SortFunc(s.list, func(a, b span) int { return cmp.Compare(a.Start, b.Start) })
 	end := uint64(0)
 	for _, next := range s.list {
-		if n := next.end - next.start; next.start < end || set.countIn(next.start, n) > 0 {
+		if n := next.End - next.Start; next.Start < end || set.countIn(next.Start, n) > 0 {
 			return next, false
 		}
-		end = next.end
+		end = next.End
 	}
 	// Where a long run comes first the set remembers runs, not blocks.
 	for _, long := range [...]bool{true, false} {
 		for _, next := range s.list {
-			if n := next.end - next.start; n > shortRun == long {
-				set.add(next.start, n)
+			if n := next.End - next.Start; n > shortRun == long {
+				set.add(next.Start, n)
 			}
 		}
 	}

@@ -3,6 +3,8 @@ package scan
 import (
 	"math/rand/v2"
 	"testing"
+
+	"e2qcow/internal/ranges"
 )
 
 // Windows of spans are taken until one overlaps what is there, which a list of
@@ -23,7 +25,7 @@ func TestSpans(t *testing.T) {
 						overlap = overlap || taken[b]
 						taken[b] = true
 					}
-					more.add(kind, span{at[kind], at[kind] + n, g})
+					more.add(kind, span{ranges.Range[uint64]{Start: at[kind], End: at[kind] + n}, g})
 					if at[kind] += n; r.IntN(3) == 0 || at[kind] > 390 {
 						at[kind] = r.Uint64N(390)
 					}

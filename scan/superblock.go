@@ -303,8 +303,8 @@ func (s *scanner) markSuperblock() {
 }
 
 // markCopies takes in the copies of superblock and descriptors asked for.
-func (s *scanner) markCopies(opt Options) {
-	if opt.Backups == BackupsNone {
+func (s *scanner) markCopies() {
+	if s.opt.Backups == BackupsNone {
 		return
 	}
 	valid, looked := 0, 0
@@ -314,7 +314,7 @@ func (s *scanner) markCopies(opt Options) {
 			continue
 		}
 		s.out.add(Superblock, block, 1)
-		take := opt.Backups == BackupsAll
+		take := s.opt.Backups == BackupsAll
 		if !take && valid < 2 && looked < maxLooked {
 			looked++
 			if rd, ok := backupAt(s.dev, block, s.geo.BlockSize); ok && rd.sb.ChecksumOK() && rd.sb.Verify(rd.geo) == nil {
@@ -329,7 +329,7 @@ func (s *scanner) markCopies(opt Options) {
 	// The backups of metablock groups belong to all copies of the superblock.
 	for i := s.geo.LinearDescBlocks(); i < s.descBlocks(); i++ {
 		for n, block := range s.geo.MetaDescCopies(i) {
-			if n < 2 || opt.Backups == BackupsAll {
+			if n < 2 || s.opt.Backups == BackupsAll {
 				s.markDesc(block, 1)
 			}
 		}

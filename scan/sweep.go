@@ -47,7 +47,7 @@ func (s *scanner) sweep(ctx context.Context, n int, run func(i int) (block, coun
 			_ = s.drain(ctx) // fails only when ctx ends, which ends the sweep too
 		}
 	}
-	q := newSweepQueue(s.requests(advice, n, run), merge, s.threads, s.threads*advice.Request, advice.Depth)
+	q := newSweepQueue(s.requests(advice, n, run), merge, s.opt.Threads, s.opt.Threads*advice.Request, advice.Depth)
 	work := func(most int) {
 		var buf *buffer.Buffer
 		var req request
@@ -71,10 +71,10 @@ func (s *scanner) sweep(ctx context.Context, n int, run func(i int) (block, coun
 		q.end()
 	}
 	var workers sync.WaitGroup
-	for range s.threads {
+	for range s.opt.Threads {
 		workers.Go(func() { work(advice.Request) })
 	}
-	for range advice.Depth - s.threads {
+	for range advice.Depth - s.opt.Threads {
 		workers.Go(func() { work(smallRequest) })
 	}
 	workers.Wait()

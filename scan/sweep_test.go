@@ -32,8 +32,8 @@ func scannerOf(t testing.TB, r io.ReaderAt, size int64) *scanner {
 		t.Fatal(err)
 	}
 	blocks := (uint64(size) + uint64(geo.BlockSize) - 1) / uint64(geo.BlockSize)
-	s := newScanner(reading{sb: sb, geo: geo, believed: true}, dev, blocks, new(Map), new(problems))
-	s.threads = 2
+	s := newScanner(reading{sb: sb, geo: geo, believed: true}, dev, blocks, Options{}, new(Map), new(problems))
+	s.opt.Threads = 2
 	return s
 }
 
@@ -141,7 +141,7 @@ func TestSweep(t *testing.T) {
 	}
 	clear(want[len(want)-300:])
 	for round := range 40 {
-		s.threads = 1 + round%4
+		s.opt.Threads = 1 + round%4
 		disk.advice.Depth = 1 + round%7
 		runs := randomSweep(r, blocks)
 		var mu sync.Mutex
@@ -218,7 +218,7 @@ func TestSweepEndsWithContext(t *testing.T) {
 	s := scannerOf(t, fs, fs.size)
 	ctx, cancel := context.WithCancel(context.Background())
 	visits := 0
-	s.threads = 1
+	s.opt.Threads = 1
 	err := s.sweep(ctx, 1, func(int) (uint64, uint64) { return 0, 1 << 20 }, func(*batch, int, uint64, []byte) {
 		visits++
 		cancel()
@@ -247,7 +247,7 @@ func TestSweepIsParallel(t *testing.T) {
 		s := scannerOf(t, slowDisk{fs}, fs.size)
 		var mu sync.Mutex
 		inside, most := 0, 0
-		s.threads = 4
+		s.opt.Threads = 4
 		err := s.sweep(context.Background(), 1, func(int) (uint64, uint64) { return 0, 1 << 14 }, func(*batch, int, uint64, []byte) {
 			mu.Lock()
 			inside++
@@ -314,7 +314,7 @@ func TestSweepDepth(t *testing.T) {
 	for _, each := range []int{1 << 16, 50} { // every so many runs a large one
 		d := &crowdedDisk{slowDisk: slowDisk{fs}}
 		s := scannerOf(t, &advisedDisk{d, image.Advice{Request: 1 << 20, Depth: 16}}, fs.size)
-		s.threads = 2
+		s.opt.Threads = 2
 		var visited atomic.Int64
 		count := func(i int) uint64 {
 			if i%each == each-1 {
@@ -336,7 +336,7 @@ func BenchmarkSweepScattered(b *testing.B) {
 	for _, depth := range []int{1, 32} {
 		b.Run(strconv.Itoa(depth), func(b *testing.B) {
 			s := scannerOf(b, &advisedDisk{lateDisk{fs}, image.Advice{Request: 1 << 20, Depth: depth}}, fs.size)
-			s.threads = 2
+			s.opt.Threads = 2
 			const n = 1 << 12
 			for b.Loop() {
 				err := s.sweep(context.Background(), n, func(i int) (uint64, uint64) { return uint64(i) * 64, 1 }, func(*batch, int, uint64, []byte) {})

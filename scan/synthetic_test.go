@@ -357,8 +357,8 @@ func TestBoundsDoNotDependOnThreads(t *testing.T) {
 		first := ""
 		for round := range 12 {
 			s := scannerOf(t, jitterDisk{fs}, fs.size)
-			s.xattrValues = true
-			s.maxRevisits, s.maxValueWork, s.threads = c.revisits, c.work, 1+round%6
+			s.opt.XattrValues = true
+			s.maxRevisits, s.maxValueWork, s.opt.Threads = c.revisits, c.work, 1+round%6
 			if err := s.run(context.Background()); err != nil {
 				t.Fatal(err)
 			}
@@ -373,7 +373,7 @@ func TestBoundsDoNotDependOnThreads(t *testing.T) {
 			if first == "" {
 				first = b.String()
 			} else if b.String() != first {
-				t.Fatalf("%+v: %d threads leave something else out than one", c, s.threads)
+				t.Fatalf("%+v: %d threads leave something else out than one", c, s.opt.Threads)
 			}
 		}
 	}

@@ -36,7 +36,7 @@ func (s *scanner) tableBlocks(start uint64, n uint32) uint32 {
 func (s *scanner) scanTables(ctx context.Context, tables []table) error {
 	per := s.geo.InodesPerBlock()
 	size := int(s.geo.InodeSize)
-	if s.tablesOnly {
+	if s.opt.TablesOnly {
 		for _, t := range tables {
 			s.out.add(InodeTable, t.block, uint64(t.count))
 		}

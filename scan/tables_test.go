@@ -250,7 +250,7 @@ func TestRepeatedTablesDoNotDependOnThreads(t *testing.T) {
 	first := ""
 	for round := range 6 {
 		s := scannerOf(t, jitterDisk{fs}, fs.size)
-		s.maxRepeated, s.threads = 1<<20, 1+round
+		s.maxRepeated, s.opt.Threads = 1<<20, 1+round
 		if err := s.run(context.Background()); err != nil {
 			t.Fatal(err)
 		}
@@ -265,7 +265,7 @@ func TestRepeatedTablesDoNotDependOnThreads(t *testing.T) {
 		if first == "" {
 			first = b.String()
 		} else if b.String() != first {
-			t.Fatalf("%d threads leave something else out than one", s.threads)
+			t.Fatalf("%d threads leave something else out than one", s.opt.Threads)
 		}
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 
 	"e2qcow/ext"
+	"e2qcow/internal/ranges"
 )
 
 // visitTree takes in the tree of blocks whose root is an inode's i_block.
@@ -80,7 +81,7 @@ func (s *scanner) visitExtentNode(b *batch, ino uint32, block uint64, node ext.E
 		b.problem(BadExtentNode, ino, block, "more entries than fit")
 	}
 	if node.Depth() == 0 {
-		if c == contentData && !s.files {
+		if c == contentData && !s.opt.Files {
 			return // it leads to nothing but file contents
 		}
 		for i := range count {
@@ -148,7 +149,7 @@ func (s *scanner) visitIndirectBlock(b *batch, it *item, block uint64, data []by
 			bad++
 		case !leaves:
 			b.items = append(b.items, item{block: p, ino: it.ino, count: 1, role: it.role - 1, content: it.content})
-		case it.content != contentData || s.files:
+		case it.content != contentData || s.opt.Files:
 			// Where in the file a leaf lies matters to none of the contents
 			// that indirect blocks are followed for.
 			s.visitLeaf(b, it.ino, it.content, ext.NDirBlocks, p, 1)
@@ -213,8 +214,8 @@ func (s *scanner) visitLeaf(b *batch, ino uint32, c content, logical, start, n u
 
 // hold notes that n blocks from start are somebody's, though not taken.
 func (s *scanner) hold(b *batch, start, n uint64) {
-	if first, n, ok := s.validRun(start, n); s.files && ok {
-		b.mark(held, first, n)
+	if first, n, ok := s.validRun(start, n); s.opt.Files && ok {
+		b.held = ranges.Append(b.held, first, first+n)
 	}
 }
 

@@ -19,12 +19,9 @@ import (
 	"math"
 	"strconv"
 	"strings"
-)
 
-// An Area is a range of bytes [Start, End) of a disk.
-type Area struct {
-	Start, End int64
-}
+	"e2qcow/internal/ranges"
+)
 
 // A SyntaxError says where a map is not what ddrescue writes.
 type SyntaxError struct {
@@ -42,10 +39,10 @@ const (
 	maxLine  = 64 << 10
 )
 
-// Bad returns what a map does not say was rescued, ascending, disjoint and
-// merged: areas of any status but '+', and what no line is about, to the end of
+// Bad returns the bytes that a map does not say were rescued, ascending, disjoint
+// and joined: areas of any status but '+', and what no line is about, to the end of
 // any disk.
-func Bad(r io.Reader) ([]Area, error) {
+func Bad(r io.Reader) ([]ranges.Range[int64], error) {
 	p := parser{lines: bufio.NewScanner(r)}
 	p.lines.Buffer(nil, maxLine)
 	status, err := p.fields()
@@ -85,7 +82,7 @@ type parser struct {
 	line  int
 	areas int
 	end   int64 // of the last area
-	bad   []Area
+	bad   []ranges.Range[int64]
 }
 
 // fields returns the fields of the next line that has any.
@@ -161,15 +158,9 @@ func (p *parser) number(text string) (int64, error) {
 
 // add adds a bad area behind the others.
 func (p *parser) add(start, end int64) error {
-	n := len(p.bad)
-	switch {
-	case start == end:
-	case n > 0 && p.bad[n-1].End == start:
-		p.bad[n-1].End = end
-	case n == maxAreas:
+	p.bad = ranges.Append(p.bad, start, end)
+	if len(p.bad) > maxAreas {
 		return ErrTooMany
-	default:
-		p.bad = append(p.bad, Area{start, end})
 	}
 	return nil
 }

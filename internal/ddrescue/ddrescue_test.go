@@ -8,12 +8,14 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"e2qcow/internal/ranges"
 )
 
 func TestBad(t *testing.T) {
 	tests := []struct {
 		what, text string
-		want       []Area
+		want       []ranges.Range[int64]
 	}{
 		{"as ddrescue 1.27 writes it", `# Mapfile. Created by GNU ddrescue version 1.27
 # Command line: ddrescue /dev/sdb disk.img disk.map
@@ -29,12 +31,12 @@ func TestBad(t *testing.T) {
 0x00008800  0x00000800  *
 0x00009000  0x00006000  +
 0x0000F000  0x00001000  ?
-`, []Area{{0x8000, 0x9000}, {0xf000, math.MaxInt64}}},
-		{"without a pass", "0 +\n0 512 +\n", []Area{{512, math.MaxInt64}}},
-		{"decimal and octal", "10 ? 1\n0 010 -\n8 1000 +\n", []Area{{0, 8}, {1008, math.MaxInt64}}},
-		{"with gaps", "0 ? 1\n4096 4096 +\n16384 4096 +\n", []Area{{0, 4096}, {8192, 16384}, {20480, math.MaxInt64}}},
+`, []ranges.Range[int64]{{Start: 0x8000, End: 0x9000}, {Start: 0xf000, End: math.MaxInt64}}},
+		{"without a pass", "0 +\n0 512 +\n", []ranges.Range[int64]{{Start: 512, End: math.MaxInt64}}},
+		{"decimal and octal", "10 ? 1\n0 010 -\n8 1000 +\n", []ranges.Range[int64]{{Start: 0, End: 8}, {Start: 1008, End: math.MaxInt64}}},
+		{"with gaps", "0 ? 1\n4096 4096 +\n16384 4096 +\n", []ranges.Range[int64]{{Start: 0, End: 4096}, {Start: 8192, End: 16384}, {Start: 20480, End: math.MaxInt64}}},
 		{"up to the end of any disk", "0 + 1\n0 0x7FFFFFFFFFFFFFFF +\n", nil},
-		{"with comments behind", "0 + 1 # x\n0 512 - # bad\n512 512 +\n", []Area{{0, 512}, {1024, math.MaxInt64}}},
+		{"with comments behind", "0 + 1 # x\n0 512 - # bad\n512 512 +\n", []ranges.Range[int64]{{Start: 0, End: 512}, {Start: 1024, End: math.MaxInt64}}},
 	}
 	for _, test := range tests {
 		t.Run(test.what, func(t *testing.T) {

@@ -1,14 +1,13 @@
 package e2i
 
 import (
-	"cmp"
 	"errors"
 	"io"
 	"math"
-	"slices"
 
 	"e2qcow/ext"
 	"e2qcow/image"
+	"e2qcow/internal/ranges"
 )
 
 // A Normal is the normal image of a filesystem, made while it is read. All of
@@ -18,14 +17,11 @@ type Normal struct {
 	disk   io.ReaderAt
 	sb     *ext.Superblock
 	header []byte
-	table  []byte // of descriptors, as much as the disk has
-	marks  []span // blocks in use in groups whose bitmap was never written
+	table  []byte                 // of descriptors, as much as the disk has
+	marks  []ranges.Range[uint64] // blocks in use in groups whose bitmap was never written
 }
 
 var _ image.Image = (*Normal)(nil)
-
-// A span is the blocks [start, end).
-type span struct{ start, end uint64 }
 
 // New returns the normal image of the filesystem with that superblock, on a
 // disk of size bytes, with the descriptors that belong to the superblock of a
@@ -98,21 +94,12 @@ func (n *Normal) markNeverWritten() {
 		n.mark(d.BlockBitmap(), 1)
 		n.mark(d.InodeBitmap(), 1)
 	}
-	slices.SortFunc(n.marks, func(a, b span) int { return cmp.Compare(a.start, b.start) })
-	merged := n.marks[:0]
-	for _, s := range n.marks {
-		if k := len(merged); k > 0 && s.start <= merged[k-1].end {
-			merged[k-1].end = max(merged[k-1].end, s.end)
-		} else {
-			merged = append(merged, s)
-		}
-	}
-	n.marks = merged
+	n.marks = ranges.Join(n.marks)
 }
 
 func (n *Normal) mark(start, count uint64) {
 	if count > 0 && n.geo.ValidBlock(start) && count <= n.geo.BlocksCount-start {
-		n.marks = append(n.marks, span{start, start + count})
+		n.marks = append(n.marks, ranges.Range[uint64]{Start: start, End: start + count})
 	}
 }
 
@@ -215,9 +202,8 @@ func (n *Normal) readBlockBitmap(b []byte, g uint32) error {
 	first := n.geo.GroupFirstBlock(g)
 	end := first + uint64(n.geo.BlocksPerGroup)
 	ratio := uint64(n.geo.ClusterSize / n.geo.BlockSize)
-	i, _ := slices.BinarySearchFunc(n.marks, first, func(s span, block uint64) int { return cmp.Compare(s.end, block+1) })
-	for ; i < len(n.marks) && n.marks[i].start < end; i++ {
-		from, to := max(n.marks[i].start, first)-first, min(n.marks[i].end, end)-first
+	for i := ranges.Find(n.marks, first); i < len(n.marks) && n.marks[i].Start < end; i++ {
+		from, to := max(n.marks[i].Start, first)-first, min(n.marks[i].End, end)-first
 		for bit := from / ratio; bit <= (to-1)/ratio; bit++ {
 			b[bit/8] |= 1 << (bit % 8)
 		}

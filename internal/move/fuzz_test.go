@@ -17,7 +17,7 @@ type guarded struct {
 
 func (g *guarded) WriteAt(b []byte, off int64) (int, error) {
 	for _, r := range g.allowed {
-		if r.start <= off && off+int64(len(b)) <= r.end {
+		if r.Start <= off && off+int64(len(b)) <= r.End {
 			return g.cell.WriteAt(b, off)
 		}
 	}

@@ -149,9 +149,9 @@ func (p *Plan) encode() []byte {
 	var runs []byte
 	at := int64(0)
 	for _, r := range p.runs {
-		runs = binary.AppendUvarint(runs, uint64(r.start-at))
-		runs = binary.AppendUvarint(runs, uint64(r.end-r.start))
-		at = r.end
+		runs = binary.AppendUvarint(runs, uint64(r.Start-at))
+		runs = binary.AppendUvarint(runs, uint64(r.End-r.Start))
+		at = r.End
 	}
 	return runs
 }
@@ -275,13 +275,13 @@ func (p *Plan) decode(runs []byte, count int) bool {
 			return false
 		}
 		runs = runs[n+m:]
-		r := run{start: at + int64(gap)}
-		r.end = r.start + int64(length)
-		at = r.end
-		if r.start < markEnd && superAt < r.end {
+		r := run{Start: at + int64(gap)}
+		r.End = r.Start + int64(length)
+		at = r.End
+		if r.Start < markEnd && superAt < r.End {
 			return false
 		}
-		super = super || r.start == markEnd && r.end >= superEnd
+		super = super || r.Start == markEnd && r.End >= superEnd
 		p.runs = append(p.runs, r)
 	}
 	return super && len(runs) == 0

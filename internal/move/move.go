@@ -68,6 +68,7 @@ import (
 	"sort"
 
 	"e2qcow/image"
+	"e2qcow/internal/ranges"
 )
 
 // A Disk is what a filesystem is moved on.
@@ -94,8 +95,8 @@ type Plan struct {
 	anchor     uint32          // checksum at the old place of the window that is moved last; of a plan with a journal
 }
 
-// A run is the bytes [start, end) of a filesystem.
-type run struct{ start, end int64 }
+// A run is a range of the bytes of a filesystem.
+type run ranges.Range[int64]
 
 // Where the superblock of a filesystem lies, and its first sector, which is
 // marked.
@@ -153,17 +154,10 @@ func New(img image.Image, d Disk, from, to int64) (*Plan, error) {
 
 // add adds a run behind the others, unless there is nothing in it.
 func (p *Plan) add(start, end int64) {
-	n := len(p.runs)
-	if n > 0 {
-		start = max(start, p.runs[n-1].end)
+	if n := len(p.runs); n > 0 {
+		start = max(start, p.runs[n-1].End)
 	}
-	switch {
-	case start >= end:
-	case n > 0 && p.runs[n-1].end == start:
-		p.runs[n-1].end = end
-	default:
-		p.runs = append(p.runs, run{start, end})
-	}
+	p.runs = ranges.Append(p.runs, start, end)
 }
 
 // possible tells whether both places are on the disk, and hold a superblock.
@@ -190,7 +184,7 @@ func (p *Plan) bytesBefore(k int64) (n int64) {
 		start = edge
 	}
 	for _, r := range p.runs {
-		n += max(min(r.end, end)-max(r.start, start), 0)
+		n += max(min(r.End, end)-max(r.Start, start), 0)
 	}
 	return n
 }
@@ -222,17 +216,17 @@ func (p *Plan) next(k int64) int64 {
 	}
 	start, end := p.bounds(k)
 	if p.To <= p.From {
-		i := sort.Search(len(p.runs), func(i int) bool { return p.runs[i].end > start })
+		i := ranges.Find(p.runs, start)
 		if i == len(p.runs) {
 			return p.windows()
 		}
-		return p.windowOf(max(p.runs[i].start, start))
+		return p.windowOf(max(p.runs[i].Start, start))
 	}
-	i := sort.Search(len(p.runs), func(i int) bool { return p.runs[i].start >= end }) - 1
+	i := sort.Search(len(p.runs), func(i int) bool { return p.runs[i].Start >= end }) - 1
 	if i < 0 {
 		return p.windows()
 	}
-	return p.windowOf(min(p.runs[i].end, end) - 1)
+	return p.windowOf(min(p.runs[i].End, end) - 1)
 }
 
 // previous returns the last window before the k-th with something in it, -1
@@ -243,17 +237,17 @@ func (p *Plan) previous(k int64) int64 {
 	}
 	start, end := p.bounds(k - 1)
 	if p.To <= p.From {
-		i := sort.Search(len(p.runs), func(i int) bool { return p.runs[i].start >= end }) - 1
+		i := sort.Search(len(p.runs), func(i int) bool { return p.runs[i].Start >= end }) - 1
 		if i < 0 {
 			return -1
 		}
-		return p.windowOf(min(p.runs[i].end, end) - 1)
+		return p.windowOf(min(p.runs[i].End, end) - 1)
 	}
-	i := sort.Search(len(p.runs), func(i int) bool { return p.runs[i].end > start })
+	i := ranges.Find(p.runs, start)
 	if i == len(p.runs) {
 		return -1
 	}
-	return p.windowOf(max(p.runs[i].start, start))
+	return p.windowOf(max(p.runs[i].Start, start))
 }
 
 // destroys tells whether the k-th window is written over the old place.
@@ -268,9 +262,9 @@ func (p *Plan) Overlap() bool { return max(p.To-p.From, p.From-p.To) < p.Size }
 // parts calls f with each part of a run within the k-th window.
 func (p *Plan) parts(k int64, f func(start, end int64) error) error {
 	start, end := p.bounds(k)
-	i := sort.Search(len(p.runs), func(i int) bool { return p.runs[i].end > start })
-	for ; i < len(p.runs) && p.runs[i].start < end; i++ {
-		if err := f(max(p.runs[i].start, start), min(p.runs[i].end, end)); err != nil {
+	i := ranges.Find(p.runs, start)
+	for ; i < len(p.runs) && p.runs[i].Start < end; i++ {
+		if err := f(max(p.runs[i].Start, start), min(p.runs[i].End, end)); err != nil {
 			return err
 		}
 	}

@@ -89,8 +89,8 @@ type extFS struct {
 
 func (f extFS) NextRun(off int64) (start, end int64, err error) {
 	for _, r := range f.runs {
-		if r.end > off {
-			return max(r.start, off), r.end, nil
+		if r.End > off {
+			return max(r.Start, off), r.End, nil
 		}
 	}
 	return 0, 0, io.EOF
@@ -170,8 +170,8 @@ func cutAndResume(r *rand.Rand) error {
 		file.settle(keep)
 	}
 	for _, run := range f.runs {
-		if !bytes.Equal(disk.cache[to+run.start:to+run.end], old[run.start:run.end]) {
-			return fmt.Errorf("bytes %d-%d of %d, from %d to %d, near %v, window %d, differ", run.start, run.end, size, from, to, p.near, p.windowSize)
+		if !bytes.Equal(disk.cache[to+run.Start:to+run.End], old[run.Start:run.End]) {
+			return fmt.Errorf("bytes %d-%d of %d, from %d to %d, near %v, window %d, differ", run.Start, run.End, size, from, to, p.near, p.windowSize)
 		}
 	}
 	low, high := min(from, to), max(from, to)+size

@@ -95,7 +95,7 @@ func (s *stopped) keep() (forget func()) {
 // off.
 func (s *stopped) moved(disk *cell, off, n int64) error {
 	for _, r := range append(s.plan.runs, run{superAt, markEnd}) {
-		for i := r.start; i < r.end; i++ {
+		for i := r.Start; i < r.End; i++ {
 			if disk.cache[s.to+i] != s.before[s.from+i] && (i < off || i >= off+n) {
 				return fmt.Errorf("byte %d differs", i)
 			}
@@ -177,7 +177,7 @@ func TestMarks(t *testing.T) {
 		b := s.disk.cache
 		lost := false
 		for _, r := range s.plan.runs {
-			lost = lost || !bytes.Equal(b[s.from+r.start:s.from+r.end], s.before[s.from+r.start:s.from+r.end])
+			lost = lost || !bytes.Equal(b[s.from+r.Start:s.from+r.End], s.before[s.from+r.Start:s.from+r.End])
 		}
 		at := s.slot(t)
 		_, old := FindMark(s.disk, s.from)
@@ -364,7 +364,7 @@ func TestWithoutJournal(t *testing.T) {
 			}
 			lost := false
 			for _, r := range s.plan.runs {
-				lost = lost || !bytes.Equal(s.disk.cache[s.from+r.start:s.from+r.end], s.before[s.from+r.start:s.from+r.end])
+				lost = lost || !bytes.Equal(s.disk.cache[s.from+r.Start:s.from+r.End], s.before[s.from+r.Start:s.from+r.End])
 			}
 			if lost && hasMagic(s.disk.cache, s.from) {
 				t.Errorf("%v, after %d writes: written over, and looks whole", place, writes)

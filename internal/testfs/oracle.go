@@ -10,6 +10,8 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+
+	"e2qcow/internal/ranges"
 )
 
 // A Verdict is what a tool says of a filesystem: its text, with the path of
@@ -144,7 +146,7 @@ func DebugfsWrite(t testing.TB, path string, commands ...string) {
 }
 
 // A Range is the bytes [Start, End) of a file.
-type Range struct{ Start, End int64 }
+type Range ranges.Range[int64]
 
 // FsckReads runs e2fsck with the options under strace and returns the ranges
 // of the file at path that it read as they were when it began: what e2fsck
