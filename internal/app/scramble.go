@@ -11,6 +11,7 @@ import (
 
 	"e2qcow/image"
 	"e2qcow/internal/advise"
+	"e2qcow/internal/progress"
 	"e2qcow/scan"
 	"e2qcow/scan/scrub"
 )
@@ -57,10 +58,11 @@ func (r *Scrambler) Watch(opt scan.Options) scan.Options {
 }
 
 // Image returns the image of what the scan found, which messages call name.
-func (r *Scrambler) Image(ctx context.Context, res *scan.Result, name string) (image.Image, error) {
+func (r *Scrambler) Image(ctx context.Context, res *scan.Result, name string, shown *progress.Reporter) (image.Image, error) {
 	if r == nil {
 		return res.View(), nil
 	}
+	r.index.Progress = shown.Phase("scramble", progress.Names)
 	view, err := r.index.View(ctx, res)
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", name, err)

@@ -99,7 +99,7 @@ func imageOf(ctx context.Context, in *app.Input, part *app.Part, search app.Sear
 	if err := cmp.Or(in.Damage(), err); err != nil {
 		return nil, nil, err
 	}
-	img, err := r.Image(ctx, res, part.Name)
+	img, err := r.Image(ctx, res, part.Name, shown)
 	if err != nil {
 		return nil, nil, err
 	}

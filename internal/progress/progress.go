@@ -23,6 +23,7 @@ const (
 	Bytes Unit = iota
 	Groups
 	Tables
+	Names
 )
 
 // format returns n with its unit.
@@ -44,6 +45,8 @@ func (u Unit) name() string {
 		return "groups"
 	case Tables:
 		return "tables"
+	case Names:
+		return "names"
 	}
 	return "bytes"
 }

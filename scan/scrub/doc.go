@@ -47,7 +47,8 @@
 // How many words are hashed is bounded. A name for which there is no word in its
 // frame is misplaced, and counted, and so is a directory that was sound before.
 // Leaves are told apart by old hashes. Where names with the same hash fill one,
-// nothing says which leaf that is: such a directory is counted too.
+// nothing says which leaf that is: such a directory is counted too. What is
+// written of each index is compared with what was there: see judgeIndex.
 //
 // # What is no structure
 //

@@ -18,6 +18,11 @@ import (
 // name has seven bytes or fewer, 24 for each of a few bytes in another, 24 for
 // each block of a directory, and the words.
 type Index struct {
+	// Progress is told how many of the names of indexed directories have got a
+	// word, while View runs. It is called from one goroutine at a time, and may
+	// be nil.
+	Progress func(done, total int64)
+
 	opt   Options
 	keys  *keyring
 	words *words

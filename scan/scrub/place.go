@@ -7,6 +7,7 @@ import (
 	"math"
 	"runtime"
 	"slices"
+	"sync"
 
 	"golang.org/x/sync/errgroup"
 )
@@ -51,6 +52,7 @@ func (x *Index) place(ctx context.Context, threads int) (Placed, error) {
 	if threads <= 0 {
 		threads = runtime.GOMAXPROCS(0)
 	}
+	count := newCounter(x.Progress, list)
 	results := make([]Placed, len(list))
 	var group errgroup.Group
 	group.SetLimit(threads)
@@ -60,7 +62,7 @@ func (x *Index) place(ctx context.Context, threads int) (Placed, error) {
 			defer x.keys.put(dr)
 			d.freshSeed = x.hashSeed(dr, d.seed)
 			var err error
-			results[i], err = d.place(ctx, dr, x.words)
+			results[i], err = d.place(ctx, dr, x.words, count)
 			return err
 		})
 	}
@@ -70,6 +72,39 @@ func (x *Index) place(ctx context.Context, threads int) (Placed, error) {
 		sum.add(r)
 	}
 	return sum, err
+}
+
+// countedAtOnce is how many names get words before a counter is told.
+const countedAtOnce = 1 << 12
+
+// A counter counts the names of all directories that have got words. A nil
+// counter counts nothing.
+type counter struct {
+	mu          sync.Mutex
+	told        func(done, total int64)
+	done, total int64
+}
+
+func newCounter(told func(done, total int64), list []*directory) *counter {
+	if told == nil {
+		return nil
+	}
+	c := &counter{told: told}
+	for _, d := range list {
+		c.total += int64(len(d.names) + len(d.odds))
+	}
+	return c
+}
+
+func (c *counter) add(n uint64) {
+	if c == nil || n == 0 {
+		return
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	// A name that stands in several blocks is gathered once for each.
+	c.done = min(c.done+int64(n), c.total)
+	c.told(c.done, c.total)
 }
 
 // Draws that are not more than these for a directory of names that are evenly
@@ -110,6 +145,9 @@ type placer struct {
 	word   [maxName]byte
 	draws  int64 // that are left
 	placed Placed
+
+	count   *counter
+	counted uint64 // of placed.Names, those that count was told of
 }
 
 // A section is the names of one kind, in order of their cells.
@@ -123,13 +161,13 @@ type section struct {
 }
 
 // place finds the words of one directory.
-func (d *directory) place(ctx context.Context, dr *drawer, seen *words) (Placed, error) {
+func (d *directory) place(ctx context.Context, dr *drawer, seen *words, count *counter) (Placed, error) {
 	d.sortBounds()
 	d.sortNames()
 	d.placed = true
 	d.sortLeaves()
 	p := placer{
-		ctx: ctx, dir: d, dr: dr, seen: seen, placed: Placed{Indexed: 1},
+		ctx: ctx, dir: d, dr: dr, seen: seen, count: count, placed: Placed{Indexed: 1},
 		draws: fewDraws + drawsPerName*int64(len(d.names)) + drawsPerBorder*int64(len(d.bounds)),
 		low:   make([]uint32, len(d.bounds)), high: make([]uint32, len(d.bounds)),
 	}
@@ -144,6 +182,7 @@ func (d *directory) place(ctx context.Context, dr *drawer, seen *words) (Placed,
 	}
 	p.placeOdds()
 	d.tiny = nil
+	p.tell()
 	if ctx.Err() != nil {
 		return Placed{}, context.Cause(ctx)
 	}
@@ -341,7 +380,15 @@ func (p *placer) give(s *section, name, number, hash, frame uint32) {
 	}
 	p.dir.names[name].hash = number
 	p.low[frame], p.high[frame] = min(p.low[frame], hash), max(p.high[frame], hash)
-	p.placed.Names++
+	if p.placed.Names++; p.placed.Names-p.counted >= countedAtOnce {
+		p.tell()
+	}
+}
+
+// tell tells the counter of the names that have got words since it was told.
+func (p *placer) tell() {
+	p.count.add(p.placed.Names - p.counted)
+	p.counted = p.placed.Names
 }
 
 // fill finds words for the names of one kind.

@@ -101,7 +101,7 @@ func testPlace(t *testing.T, version ext.DirHash, key byte, names []string, perL
 	dr := newKeyring([KeySize]byte{key}).get()
 	d, leaves := soundDirectory(dr, version, names, perLeaf)
 	old := slices.Clone(d.bounds)
-	placed, err := d.place(context.Background(), dr, newWords(newKeyring([KeySize]byte{})))
+	placed, err := d.place(context.Background(), dr, newWords(newKeyring([KeySize]byte{})), nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -151,7 +151,7 @@ func TestPlaceFixed(t *testing.T) {
 		d.fixed = []oddName{{placedName{hash: h}, []byte(lostAndFound)}}
 		x.chooseSeed()
 		d.freshSeed = x.hashSeed(dr, d.seed)
-		placed, err := d.place(context.Background(), dr, newWords(newKeyring([KeySize]byte{})))
+		placed, err := d.place(context.Background(), dr, newWords(newKeyring([KeySize]byte{})), nil)
 		if err != nil || placed.Misplaced != 0 {
 			t.Fatalf("key %d: %+v, %v", key, placed, err)
 		}
@@ -174,7 +174,7 @@ func TestAttackerOfBorders(t *testing.T) {
 		names[i] = fmt.Sprintf("report-%05d.doc", 7*i)
 	}
 	d, _ := soundDirectory(dr, ext.DirHashHalfMD4, names, 90)
-	if _, err := d.place(context.Background(), dr, newWords(newKeyring([KeySize]byte{}))); err != nil {
+	if _, err := d.place(context.Background(), dr, newWords(newKeyring([KeySize]byte{})), nil); err != nil {
 		t.Fatal(err)
 	}
 	// The best a guess can do: its hash, by either seed, is just behind a
@@ -231,7 +231,7 @@ func TestPlaceCrowded(t *testing.T) {
 	dr := newKeyring([KeySize]byte{1}).get()
 	d := crowded(dr)
 	n := uint64(len(d.names))
-	placed, err := d.place(context.Background(), dr, newWords(newKeyring([KeySize]byte{})))
+	placed, err := d.place(context.Background(), dr, newWords(newKeyring([KeySize]byte{})), nil)
 	if err != nil || placed.Names != n {
 		t.Errorf("%+v of %d, %v", placed, n, err)
 	}
@@ -374,7 +374,7 @@ func BenchmarkPlace(b *testing.B) {
 				d.bounds = append(d.bounds, h)
 			}
 		}
-		if _, err := d.place(context.Background(), dr, newWords(newKeyring([KeySize]byte{}))); err != nil {
+		if _, err := d.place(context.Background(), dr, newWords(newKeyring([KeySize]byte{})), nil); err != nil {
 			b.Fatal(err)
 		}
 	}
