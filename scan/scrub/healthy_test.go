@@ -1,7 +1,10 @@
 package scrub
 
 import (
+	"bytes"
+	"errors"
 	"fmt"
+	"iter"
 	"math/rand/v2"
 	"os"
 	"slices"
@@ -10,6 +13,7 @@ import (
 	"testing"
 
 	"e2qcow/internal/testfs"
+	"e2qcow/scan"
 )
 
 // userWords are names and values that rules keep in some places, or that are
@@ -24,17 +28,9 @@ var userWords = []string{
 // e2fsck finds nothing. E2QCOW_HEALTHY is how many there are, E2QCOW_SEED the
 // first.
 func TestHealthy(t *testing.T) {
-	count, first := uint64(4), uint64(0)
-	if n, err := strconv.ParseUint(os.Getenv("E2QCOW_HEALTHY"), 10, 64); err == nil {
-		count = n
-	}
-	if n, err := strconv.ParseUint(os.Getenv("E2QCOW_SEED"), 10, 64); err == nil {
-		first = n
-	}
-	for seed := first; seed < first+count; seed++ {
+	for seed := range healthySeeds(t, 4) {
 		t.Run(fmt.Sprint(seed), func(t *testing.T) {
-			g := newGenerator(seed)
-			spec := g.spec()
+			spec := newGenerator(seed).spec()
 			data, err := os.ReadFile(testfs.Make(t, spec).Path)
 			if err != nil {
 				t.Fatal(err)
@@ -57,6 +53,86 @@ func TestHealthy(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// TestCanaries lays texts over the metadata of the same filesystems: no text is
+// left in an image, and no run ends for one.
+func TestCanaries(t *testing.T) {
+	const rounds = 4
+	for seed := range healthySeeds(t, 3) {
+		t.Run(fmt.Sprint(seed), func(t *testing.T) {
+			g := newGenerator(seed)
+			spec := g.spec()
+			if spec.Size > 32<<20 {
+				t.Skip("reading it takes too long")
+			}
+			sound, err := os.ReadFile(testfs.Make(t, spec).Path)
+			if err != nil {
+				t.Fatal(err)
+			}
+			_, res, err := scrubbed(sound, 1)
+			if err != nil {
+				t.Fatal(err)
+			}
+			var blocks []int64
+			size := int64(res.BlockSize())
+			for run := range res.Map.Runs() {
+				for n := range run.Count {
+					if run.Kind != scan.Superblock {
+						blocks = append(blocks, int64(run.Start+n)*size)
+					}
+				}
+			}
+			for round := range byte(rounds) {
+				data := bytes.Clone(sound)
+				for range 1 + g.IntN(12) {
+					at := blocks[g.IntN(len(blocks))] + g.Int64N(size)
+					if g.IntN(2) == 0 {
+						at &^= 127
+					}
+					text := canaryBytes(g.IntN(2))
+					for range 1 + g.IntN(1+g.IntN(64)) {
+						if at+int64(len(text)) <= int64(len(data)) {
+							at += int64(copy(data[at:], text))
+						}
+					}
+				}
+				image, _, err := scrubbed(data, round)
+				if leak := (*LeakError)(nil); errors.As(err, &leak) {
+					t.Errorf("round %d, mke2fs %s: %v", round, spec.Mke2fs, err)
+				}
+				if left := findCanary(squeezed(image)); left != nil {
+					t.Errorf("round %d, mke2fs %s: %q is left at byte %#x", round, spec.Mke2fs, left, bytes.Index(image, left))
+				}
+			}
+		})
+	}
+}
+
+// squeezed returns b without its blocks of zeros.
+func squeezed(b []byte) (rest []byte) {
+	for block := range slices.Chunk(b, 1024) {
+		if !allZero(block) {
+			rest = append(rest, block...)
+		}
+	}
+	return rest
+}
+
+// healthySeeds yields those that the environment asks for, else so many.
+func healthySeeds(t *testing.T, count uint64) iter.Seq[uint64] {
+	t.Helper()
+	first := uint64(0)
+	if n, err := strconv.ParseUint(os.Getenv("E2QCOW_HEALTHY"), 10, 64); err == nil {
+		count = n
+	}
+	if n, err := strconv.ParseUint(os.Getenv("E2QCOW_SEED"), 10, 64); err == nil {
+		first = n
+	}
+	return func(yield func(uint64) bool) {
+		for seed := first; seed < first+count && yield(seed); seed++ {
+		}
 	}
 }
 
