@@ -54,7 +54,7 @@ func reduceFlags() []cli.Flag {
 	return []cli.Flag{
 		&cli.StringSliceFlag{Name: flagKeep, Usage: "the output has to match `REGEX`, the rest of it may change"},
 		&cli.StringFlag{Name: flagTest, Usage: "`PROGRAM` ends with 0 on an interesting disk"},
-		&cli.StringFlag{Name: flagRuns, Usage: "see `N` times first that the command is stable (2)"},
+		&cli.StringFlag{Name: flagRuns, Usage: "run the command `N` times more first: is it stable (1)"},
 		&cli.StringFlag{Name: flagTime, Usage: "the command may take `DURATION`, as 30s (10 times its first)"},
 		&cli.StringFlag{Name: flagLimit, Usage: "end the search after `DURATION`, as 2m"},
 		&cli.StringFlag{Name: flagSuite, Usage: "also make `DIR`, a test for e2fsprogs"},
