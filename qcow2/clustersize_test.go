@@ -24,6 +24,7 @@ func TestPackedClusterBits(t *testing.T) {
 		{"empty", &disk{size: 1 << 30}, 12, 12},
 		{"one block", few(1, 1<<20, 4096), 12, 12},
 		{"much in one place", few(1, 512<<20, 512<<20), 16, 17},
+		{"one block on a large disk", few(1, 16<<40, 4096), 16, 16}, // an L1 table of 64 MiB with clusters of 4 KiB
 		{"a block in each group", few(1000, 128<<20, 4096), 12, 12},
 		{"much in each group", few(64, 128<<20, 2<<20), 17, 17},
 	} {
