@@ -7,7 +7,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -20,19 +19,6 @@ import (
 var planted = []string{
 	"file-0", "link-0", "nnnnnnnn", "tttttttt", "xxxxxxxx", "value-inode", "hard-2", "fast-59", "slow-900", "default-acl",
 	"block block", "second second", "shared shared", "value in an inode", "inline inline",
-}
-
-// unnamed takes out of what e2fsck says what scrambling may change: names,
-// paths and the label.
-func unnamed(v testfs.Verdict) testfs.Verdict {
-	for _, r := range []struct{ pattern, with string }{
-		{`'[^'\n]*'`, "NAME"},
-		{`(^|[^\w'])(/|\?\?\?)[^()\n]*`, "$1 PATH "},
-		{`(?m)^[^\n:]*: (recovering|[\d*])`, "LABEL: $1"},
-	} {
-		v.Text = regexp.MustCompile(r.pattern).ReplaceAllString(v.Text, r.with)
-	}
-	return v
 }
 
 // scrambled returns the raw image of a scrambled dump of source.
@@ -60,11 +46,11 @@ func TestScramble(t *testing.T) {
 			t.Parallel()
 			source := testfs.Make(t, c.Spec)
 			raw := scrambled(t, tool, source.Path)
-			same(t, "e2fsck -fn", unnamed(testfs.Fsck(t, source.Path, "-fn")), unnamed(testfs.Fsck(t, raw, "-fn")))
+			same(t, "e2fsck -fn", testfs.Unnamed(testfs.Fsck(t, source.Path, "-fn")), testfs.Unnamed(testfs.Fsck(t, raw, "-fn")))
 			noneOf(t, raw, planted)
 			if c.Dirty {
 				repaired := [2]string{testfs.Copy(t, source.Path), testfs.Copy(t, raw)}
-				same(t, "e2fsck -fy", unnamed(testfs.Fsck(t, repaired[0], "-fy")), unnamed(testfs.Fsck(t, repaired[1], "-fy")))
+				same(t, "e2fsck -fy", testfs.Unnamed(testfs.Fsck(t, repaired[0], "-fy")), testfs.Unnamed(testfs.Fsck(t, repaired[1], "-fy")))
 				noneOf(t, repaired[1], planted)
 				raw = repaired[1]
 			}
@@ -73,7 +59,7 @@ func TestScramble(t *testing.T) {
 				return // what hangs on the UUID hangs on it in the same way
 			}
 			raw = scrambled(t, tool, source.Path, "--scramble-uuid")
-			same(t, "e2fsck -fn", unnamed(testfs.Fsck(t, source.Path, "-fn")), unnamed(testfs.Fsck(t, raw, "-fn")))
+			same(t, "e2fsck -fn", testfs.Unnamed(testfs.Fsck(t, source.Path, "-fn")), testfs.Unnamed(testfs.Fsck(t, raw, "-fn")))
 			noneOf(t, raw, []string{uuidOf(t, source.Path)})
 			lookUp(t, source, raw)
 		})

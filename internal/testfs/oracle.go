@@ -36,6 +36,24 @@ func Fsck(t testing.TB, path string, options ...string) Verdict {
 	return judge(t, path, "", "e2fsck", append(options, path)...)
 }
 
+// Unnamed takes out of what e2fsck says what scrambling may change: names, paths
+// and the label.
+func Unnamed(v Verdict) Verdict {
+	for _, r := range unnamedREs {
+		v.Text = r.pattern.ReplaceAllString(v.Text, r.with)
+	}
+	return v
+}
+
+var unnamedREs = []struct {
+	pattern *regexp.Regexp
+	with    string
+}{
+	{regexp.MustCompile(`'[^'\n]*'`), "NAME"},
+	{regexp.MustCompile(`(^|[^\w'])(/|\?\?\?)[^()\n]*`), "$1 PATH "},
+	{regexp.MustCompile(`(?m)^[^\n:]*: (recovering|[\d*])`), "LABEL: $1"},
+}
+
 // Dumpe2fs returns what dumpe2fs prints.
 func Dumpe2fs(t testing.TB, path string, options ...string) Verdict {
 	t.Helper()
