@@ -20,7 +20,7 @@ type Judge struct {
 	Command []string         // {} stands for the disk, which else comes last
 	Keep    []*regexp.Regexp // each has to match the output; without any, all messages stay
 	Test    bool             // the command ends with 0 on an interesting disk; what it says is of no account
-	Time    time.Duration    // that the command may take; 0 for ten times what it takes at first, and at least 2 s
+	Time    time.Duration    // that the command may take; 0 for a minute at first, then ten times what it took, and at least 2 s
 	Runs    int              // how often the command is tried at first; 0 for twice
 }
 
@@ -70,7 +70,7 @@ func (j Judge) time() time.Duration {
 	if j.Time > 0 {
 		return j.Time
 	}
-	return time.Hour
+	return time.Minute
 }
 
 // within returns a judge whose command may take ten times as long as it took, if

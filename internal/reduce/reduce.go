@@ -225,8 +225,13 @@ func (r *reducer) first(ctx context.Context, list []*change) (int, error) {
 		same bool
 		err  error
 	}
+	if !r.until.IsZero() {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithDeadlineCause(ctx, r.until, errEnough)
+		defer cancel()
+	}
 	for at := 0; at < len(list); at += len(r.files) {
-		if ctx.Err() != nil || !r.until.IsZero() && time.Now().After(r.until) {
+		if ctx.Err() != nil {
 			return -1, errEnough
 		}
 		part := list[at:min(at+len(r.files), len(list))]
