@@ -218,3 +218,29 @@ func TestWholeLeaks(t *testing.T) {
 		}
 	}
 }
+
+// TestHeaderWithoutFlag has an inode with the header of extents and without their
+// flag: what is behind the extents in use, numbers of blocks to e2fsck, stays, and
+// no text does.
+func TestHeaderWithoutFlag(t *testing.T) {
+	s := newScrubber(false)
+	in := newInode(ext.ModeRegular | 0o644)
+	copy(in.IBlock(), "\x0a\xf3\x01\x00\x04\x00\x00\x00")
+	le.PutUint32(in.IBlock()[12:], 0)
+	le.PutUint16(in.IBlock()[16:], 2)
+	le.PutUint32(in.IBlock()[20:], 3000)
+	le.PutUint32(in.IBlock()[28:], 1234)
+	copy(in.IBlock()[32:], "TextOfSomebody")
+	le.PutUint32(in.IBlock()[48:], 4321)
+	s.inode(s.keys.get(), 12, in)
+	if a, b := le.Uint32(in.IBlock()[28:]), le.Uint32(in.IBlock()[48:]); a != 1234 || b != 4321 {
+		t.Errorf("the numbers became %d and %d", a, b)
+	}
+	if run := leftOf([]byte("TextOfSomebody"), in); len(run) > 2 {
+		t.Errorf("%q is left", run)
+	}
+	le.PutUint32(in[0x20:], ext.FlagExtents)
+	if s.inode(s.keys.get(), 12, in); !allZero(in.IBlock()[24:]) {
+		t.Errorf("%x stays behind the extents", in.IBlock()[24:])
+	}
+}

@@ -24,10 +24,18 @@ var (
 	})
 )
 
-// treeRoot scrubs an i_block that holds block numbers or extents.
+// treeRoot scrubs an i_block that holds block numbers or extents. Where the
+// header of extents has lost its flag, e2fsck takes all for block numbers.
 func (s *scrubber) treeRoot(d *drawer, old ext.Inode, block []byte, how standing) {
 	if node := ext.ExtentNode(block); node.Valid() && (old.Flags()&ext.FlagExtents != 0 || node.Sound()) {
 		s.extentNode(d, node)
+		if old.Flags()&ext.FlagExtents == 0 {
+			const size = 12
+			_, count := ext.ExtentNode(old.IBlock()).Count()
+			rest := block[min(size*(1+count), len(block)):]
+			copy(rest, old.IBlock()[len(block)-len(rest):])
+			s.pointers(d, rest, how == genuine)
+		}
 		return
 	}
 	s.pointers(d, block, how == genuine)
