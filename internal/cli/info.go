@@ -1,52 +1,75 @@
 package cli
 
 import (
+	"context"
 	"errors"
 	"fmt"
-	"io"
-	"strings"
-	"text/tabwriter"
 	"time"
 
 	"github.com/urfave/cli/v2"
 
-	"e2qcow/ext"
+	"e2qcow/image"
 	"e2qcow/internal/advise"
 	"e2qcow/internal/app"
 	"e2qcow/internal/e2i"
-	"e2qcow/internal/signature"
 	"e2qcow/internal/source"
 	"e2qcow/qcow2"
 )
 
-const infoHelp = `Usage: e2qcow info IMAGE [--json]
-Print what an image says of itself, how it was made, and the filesystem that is
-in it.
+const infoHelp = `Usage: e2qcow info SOURCE [--json]
+Print what an image says of itself, how it was made and whether it is complete,
+and what is known of the filesystem in it, or on a device or in a file.
 
 `
 
-// What info --json prints. Names are as lasting as those of jsonRecord.
+// What info --json prints. Names are as lasting as those of jsonRecord. Of a
+// source that is no image, what is of an image is left out.
 type jsonInfo struct {
-	Image        string          `json:"image"`
-	FileSize     int64           `json:"file_size"`
-	VirtualSize  int64           `json:"virtual_size"`
-	Version      int             `json:"version"`
-	ClusterSize  int64           `json:"cluster_size"`
-	Compression  string          `json:"compression"` // of clusters that are compressed
-	RefcountBits uint            `json:"refcount_bits"`
-	ExtendedL2   bool            `json:"extended_l2"`
-	Snapshots    uint32          `json:"snapshots"`
-	Dirty        bool            `json:"dirty"`
-	Corrupt      bool            `json:"corrupt"`
-	BackingFile  string          `json:"backing_file,omitempty"`
-	BackingFmt   string          `json:"backing_format,omitempty"`
-	Unsupported  string          `json:"unsupported,omitempty"` // what keeps the disk from being read
-	Made         *qcow2.Info     `json:"made,omitempty"`
-	Filesystem   *app.Filesystem `json:"filesystem,omitempty"`
-	Content      string          `json:"content,omitempty"` // what there is in place of a filesystem
+	Image       string `json:"image"`
+	FileSize    int64  `json:"file_size"`
+	VirtualSize int64  `json:"virtual_size"`
+	Format      string `json:"format"` // qcow2, e2image or raw
+	*jsonQCOW2
+	*jsonNormal
+	Scrambled  bool             `json:"scrambled"`
+	Filesystem *app.Description `json:"filesystem,omitempty"`
+	Partitions []app.Partition  `json:"partitions,omitempty"`
+	Content    string           `json:"content,omitempty"` // what there is in place of a filesystem
 }
 
-// info prints what there is to know of an image.
+// What there is of a qcow2 image only.
+type jsonQCOW2 struct {
+	Version      int           `json:"version"`
+	ClusterSize  int64         `json:"cluster_size"`
+	Compression  string        `json:"compression"` // of clusters that are compressed
+	RefcountBits uint          `json:"refcount_bits"`
+	ExtendedL2   bool          `json:"extended_l2"`
+	Snapshots    uint32        `json:"snapshots"`
+	Dirty        bool          `json:"dirty"`
+	Corrupt      bool          `json:"corrupt"`
+	BackingFile  string        `json:"backing_file,omitempty"`
+	BackingFmt   string        `json:"backing_format,omitempty"`
+	Unsupported  string        `json:"unsupported,omitempty"` // what keeps the disk from being read
+	Clusters     *jsonClusters `json:"clusters,omitempty"`
+	Complete     bool          `json:"complete"`             // the file is whole, and so is what it was made of
+	Incomplete   string        `json:"incomplete,omitempty"` // what is missing
+	Made         *qcow2.Info   `json:"made,omitempty"`
+}
+
+type jsonClusters struct {
+	Plain      int64 `json:"plain"`
+	Compressed int64 `json:"compressed"`
+	Zero       int64 `json:"zero"`
+}
+
+// What there is of a normal image only.
+type jsonNormal struct {
+	Hostname   string    `json:"hostname"`
+	DeviceName string    `json:"device_name"`
+	Time       time.Time `json:"time,omitzero"`
+}
+
+// info prints what there is to know of an image, a device or a file.
 func (t *Tool) info(c *cli.Context) error {
 	src, err := openImage(c, "info")
 	if err != nil {
@@ -57,19 +80,66 @@ func (t *Tool) info(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
-	if f, err := app.FormatOf(head); err == nil && f == app.FormatNormal {
-		return t.infoNormal(src, c.Bool(flagJSON))
+	f, err := app.FormatOf(head)
+	if err != nil {
+		f = app.FormatQCOW2 // which is what can be said of a source that is nothing
 	}
-	var i *jsonInfo
-	img, err := qcow2.Open(c.Context, src, src.Size(), qcow2.OpenOptions{Unverified: true})
+	i := &jsonInfo{Image: src.Name(), FileSize: src.Size(), VirtualSize: src.Size()}
+	switch f {
+	case app.FormatNormal:
+		err = i.normal(src)
+	case app.FormatRaw:
+		err = i.raw(src)
+	default:
+		err = i.qcow2(c.Context, src)
+	}
+	switch {
+	case err != nil:
+		return err
+	case c.Bool(flagJSON):
+		return app.EncodeJSON(t.Stdout, i)
+	}
+	return i.print(t.Stdout)
+}
+
+// normal describes a normal image.
+func (i *jsonInfo) normal(src *source.Source) error {
+	img, err := e2i.Open(src, src.Size())
+	if err != nil {
+		return fmt.Errorf("%s: %w", src.Name(), err)
+	}
+	from := img.Origin()
+	i.Format, i.VirtualSize, i.Scrambled = "e2image", img.Size(), from.Scrambled
+	i.jsonNormal = &jsonNormal{from.Hostname, from.DeviceName, from.Time}
+	i.Filesystem = app.Describe(img, img.Superblock())
+	return nil
+}
+
+// raw describes a disk. One that holds nothing known is none.
+func (i *jsonInfo) raw(src *source.Source) error {
+	i.Format = "raw"
+	if isDisk, err := i.look(src, src.SectorSize()); err != nil || isDisk {
+		return err
+	}
+	return notImage(src, qcow2.ErrNotQcow2)
+}
+
+// qcow2 describes a qcow2 image and the disk in it.
+func (i *jsonInfo) qcow2(ctx context.Context, src *source.Source) error {
+	i.Format = "qcow2"
+	img, err := qcow2.Open(ctx, src, src.Size(), qcow2.OpenOptions{Unverified: true})
 	var unsupported *qcow2.UnsupportedError
 	switch {
 	case err == nil:
-		i = describe(src, img.Header())
-		err = i.lookInside(img)
+		i.header(img.Header())
+		err = i.complete(ctx, img)
+		if err == nil {
+			_, err = i.look(img, 0)
+		}
 	case errors.As(err, &unsupported) && unsupported.Header != nil:
 		// What the header says is all there is to know; no other file is opened.
-		i, err = describe(src, unsupported.Header), nil
+		i.header(unsupported.Header)
+		err, i.Complete, i.Incomplete = nil, false, "the disk was not looked at"
 		if unsupported.BackingFile == "" {
 			i.Unsupported = unsupported.Feature
 		}
@@ -77,17 +147,13 @@ func (t *Tool) info(c *cli.Context) error {
 	if err != nil {
 		return notImage(src, err)
 	}
-	if c.Bool(flagJSON) {
-		return app.EncodeJSON(t.Stdout, i)
-	}
-	return i.print(t.Stdout)
+	return nil
 }
 
-func describe(src *source.Source, h *qcow2.Header) *jsonInfo {
-	i := &jsonInfo{
-		Image:        src.Name(),
-		FileSize:     src.Size(),
-		VirtualSize:  h.Size,
+// header takes in what the header of a qcow2 image says.
+func (i *jsonInfo) header(h *qcow2.Header) {
+	i.VirtualSize = h.Size
+	i.jsonQCOW2 = &jsonQCOW2{
 		Version:      h.Version,
 		ClusterSize:  h.ClusterSize(),
 		Compression:  h.Compression.String(),
@@ -101,152 +167,43 @@ func describe(src *source.Source, h *qcow2.Header) *jsonInfo {
 	}
 	if made, ok := h.Info(); ok {
 		i.Made = &made
+		i.Scrambled = made.Mode == app.Scrambled
 	}
-	return i
 }
 
-// lookInside finds out what the disk holds.
-func (i *jsonInfo) lookInside(img *qcow2.Image) error {
-	b := make([]byte, ext.SuperblockSize)
-	n, err := img.ReadAt(b, ext.SuperblockOffset)
-	if err != nil && !errors.Is(err, io.EOF) {
-		return err
+// complete finds out whether the image is, and counts its clusters.
+func (i *jsonInfo) complete(ctx context.Context, img *qcow2.Image) error {
+	var corrupt *qcow2.CorruptError
+	err := img.Verify(ctx)
+	if err == nil {
+		var n qcow2.Clusters
+		if n, err = img.Clusters(ctx); err == nil {
+			i.Clusters = (*jsonClusters)(&n)
+		}
 	}
-	if sb, err := ext.DecodeSuperblock(b[:n]); err == nil {
-		i.Filesystem = app.FilesystemOf(sb)
+	switch {
+	case errors.As(err, &corrupt):
+		i.Incomplete = corrupt.Error()
 		return nil
+	case err != nil:
+		return err
+	case i.Corrupt:
+		i.Incomplete = "it is marked as corrupt"
+	case i.Made != nil && i.Made.Unreadable > 0:
+		i.Incomplete = advise.Count(i.Made.Unreadable, "block") + " could not be read"
 	}
-	found, _, err := signature.Find(img, img.Size())
-	i.Content = found.Name
-	return err
+	i.Complete = i.Incomplete == ""
+	return nil
 }
 
-// print writes a line for each thing. Text from the image is quoted.
-func (i *jsonInfo) print(out io.Writer) error {
-	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
-	line := func(name, format string, args ...any) {
-		fmt.Fprintf(w, "%s:\t%s\n", name, fmt.Sprintf(format, args...))
+// look finds out what the disk holds, and whether that is what disks hold.
+func (i *jsonInfo) look(disk image.Image, sectorSize int64) (isDisk bool, err error) {
+	found, err := app.Look(disk, sectorSize)
+	i.Filesystem, i.Partitions, i.Content = found.Description, found.Partitions, found.Name
+	var corrupt *qcow2.CorruptError
+	if i.jsonQCOW2 != nil && errors.As(err, &corrupt) {
+		i.Complete, i.Incomplete = false, corrupt.Error()
+		return found.Disk, nil
 	}
-	line("image", "%s", advise.Printable(i.Image))
-	line("file size", "%s", advise.Exact(i.FileSize))
-	line("virtual size", "%s", advise.Exact(i.VirtualSize))
-	line("format", "qcow2 version %d, refcounts of %s", i.Version, advise.Count(i.RefcountBits, "bit"))
-	line("compression", "%s, of clusters that are compressed", i.Compression)
-	line("cluster size", "%d", i.ClusterSize)
-	if i.ExtendedL2 {
-		line("subclusters", "32 a cluster")
-	}
-	if i.Snapshots > 0 {
-		line("snapshots", "%d", i.Snapshots)
-	}
-	var marks []string
-	if i.Dirty {
-		marks = append(marks, "dirty")
-	}
-	if i.Corrupt {
-		marks = append(marks, "corrupt")
-	}
-	if len(marks) > 0 {
-		line("marked", "%s", strings.Join(marks, ", "))
-	}
-	if i.Unsupported != "" {
-		line("not supported", "%s", i.Unsupported)
-	}
-	if i.BackingFile != "" {
-		line("backing file", "%q (not looked at)", i.BackingFile)
-	}
-	if i.BackingFmt != "" {
-		line("backing format", "%q", i.BackingFmt)
-	}
-	if m := i.Made; m != nil {
-		line("made by", "%q", m.Tool)
-		line("mode", "%q", m.Mode)
-		if m.Salt != "" {
-			line("salt", "%q", m.Salt)
-		}
-		if m.BlockSize != 0 {
-			line("block size", "%d", m.BlockSize)
-		}
-		line("unreadable blocks", "%d", m.Unreadable)
-		if m.UUID != "" {
-			line("installed UUID", "%q", m.UUID)
-		}
-		if !m.Time.IsZero() {
-			line("made at", "%s", m.Time.UTC().Format(timeFormat))
-		}
-	}
-	switch f := i.Filesystem; {
-	case f != nil:
-		printFilesystem(f, line)
-	case i.Content != "":
-		line("content", "%s", i.Content)
-	case i.BackingFile == "" && i.Unsupported == "":
-		line("content", "nothing known")
-	}
-	return w.Flush()
+	return found.Disk, err
 }
-
-// printFilesystem writes what there is to know of a filesystem.
-func printFilesystem(f *app.Filesystem, line func(name, format string, args ...any)) {
-	line("filesystem", "%s, %s: %d blocks of %d bytes", f.Type, advise.Size(f.Blocks, uint64(f.BlockSize)), f.Blocks, f.BlockSize)
-	line("label", "%q", f.Label)
-	line("UUID", "%s", f.UUID)
-}
-
-// What info --json prints of a normal image. Names are as lasting as those of
-// jsonRecord.
-type jsonNormal struct {
-	Image       string          `json:"image"`
-	FileSize    int64           `json:"file_size"`
-	VirtualSize int64           `json:"virtual_size"`
-	Format      string          `json:"format"` // e2image
-	Hostname    string          `json:"hostname"`
-	DeviceName  string          `json:"device_name"`
-	Time        time.Time       `json:"time,omitzero"`
-	Scrambled   bool            `json:"scrambled,omitempty"`
-	Filesystem  *app.Filesystem `json:"filesystem"`
-}
-
-// infoNormal prints what there is to know of a normal image.
-func (t *Tool) infoNormal(src *source.Source, asJSON bool) error {
-	img, err := e2i.Open(src, src.Size())
-	if err != nil {
-		return fmt.Errorf("%s: %w", src.Name(), err)
-	}
-	from := img.Origin()
-	i := &jsonNormal{
-		Image:       src.Name(),
-		FileSize:    src.Size(),
-		VirtualSize: img.Size(),
-		Format:      "e2image",
-		Hostname:    from.Hostname,
-		DeviceName:  from.DeviceName,
-		Time:        from.Time,
-		Scrambled:   from.Scrambled,
-		Filesystem:  app.FilesystemOf(img.Superblock()),
-	}
-	if asJSON {
-		return app.EncodeJSON(t.Stdout, i)
-	}
-	w := tabwriter.NewWriter(t.Stdout, 0, 0, 2, ' ', 0)
-	line := func(name, format string, args ...any) {
-		fmt.Fprintf(w, "%s:\t%s\n", name, fmt.Sprintf(format, args...))
-	}
-	line("image", "%s", advise.Printable(i.Image))
-	line("file size", "%s", advise.Exact(i.FileSize))
-	line("virtual size", "%s", advise.Exact(i.VirtualSize))
-	line("format", "%s", signature.Normal)
-	line("made on", "%q", i.Hostname)
-	line("made of", "%q", i.DeviceName)
-	if !i.Time.IsZero() {
-		line("made at", "%s", i.Time.Format(timeFormat))
-	}
-	if i.Scrambled {
-		line("mode", "%q", app.Scrambled)
-	}
-	printFilesystem(i.Filesystem, line)
-	return w.Flush()
-}
-
-// timeFormat is how times are printed, in UTC.
-const timeFormat = "2006-01-02 15:04:05 MST"
