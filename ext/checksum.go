@@ -167,11 +167,6 @@ func AdjustGroupDesc(desc []byte, blockBitmap, inodeBitmap uint32) {
 	adjust(int(unsafe.Offsetof(ext4.BlockGroupDescriptorData{}.BgInodeBitmapCsumLo)), inodeBitmapChecksumHiEnd, inodeBitmap)
 }
 
-// GroupDescChecksumField returns bg_checksum of a descriptor.
-func GroupDescChecksumField(desc []byte) []byte {
-	return desc[groupDescChecksumOffset : groupDescChecksumOffset+2 : groupDescChecksumOffset+2]
-}
-
 const (
 	inodeGenerationOffset = 0x64
 	inodeChecksumLoOffset = 0x7C

@@ -23,13 +23,3 @@ func IsMMP(block []byte) bool {
 	const magic = 0x004D4D50 // EXT4_MMP_MAGIC
 	return len(block) >= MMPSize && binary.LittleEndian.Uint32(block) == magic
 }
-
-// MMPNodeName returns mmp_nodename of a block of at least MMPSize bytes: the
-// host that last had the filesystem mounted.
-func MMPNodeName(block []byte) []byte { return block[mmpNodeName:mmpDevice:mmpDevice] }
-
-// MMPDeviceName returns mmp_bdevname.
-func MMPDeviceName(block []byte) []byte { return block[mmpDevice:mmpInterval:mmpInterval] }
-
-// MMPChecksumField returns mmp_checksum.
-func MMPChecksumField(block []byte) []byte { return block[mmpChecksumOffset:MMPSize:MMPSize] }

@@ -135,7 +135,7 @@ func (s *scrubber) descriptor(d *drawer, r *scan.Reading, g uint32, desc, old []
 			}
 		}
 	}
-	field := ext.GroupDescChecksumField(desc)
+	field := descChecksum.in(desc)
 	var is uint16
 	if r.Super.HasRoCompat(ext.RoCompatGdtCsum) && !sums {
 		uuid := r.Super.UUID()
@@ -146,7 +146,7 @@ func (s *scrubber) descriptor(d *drawer, r *scan.Reading, g uint32, desc, old []
 	} else {
 		is = ext.GroupDescChecksum(r.Super.ChecksumSeed()^s.seeds.block, g, desc)
 	}
-	le.PutUint16(field, uint16(d.sumOf(uint32(le.Uint16(ext.GroupDescChecksumField(old))), uint32(is), right)))
+	le.PutUint16(field, uint16(d.sumOf(uint32(le.Uint16(descChecksum.in(old))), uint32(is), right)))
 }
 
 // A bitmap is what a descriptor says of one.

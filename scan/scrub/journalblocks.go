@@ -243,10 +243,9 @@ func eachFastCommit(block []byte, yield func(off int, t *ext.FastCommitTag)) {
 // sameUUID tells whether a UUID is one of those of the filesystem.
 func (s *scrubber) sameUUID(u []byte) bool {
 	for i := range s.readings {
-		for _, v := range ext.UUIDs(s.readings[i].Super.Bytes()) {
-			if bytes.Equal(u, v) {
-				return true
-			}
+		b := s.readings[i].Super.Bytes()
+		if bytes.Equal(u, superUUID.in(b)) || bytes.Equal(u, superJournalUUID.in(b)) {
+			return true
 		}
 	}
 	return false

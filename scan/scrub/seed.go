@@ -42,7 +42,7 @@ func (s *scrubber) hashSeedField(d *drawer, sb *ext.Superblock, b []byte) {
 	if sb.HasIncompat(ext.IncompatJournalDev) {
 		return // it has no directories
 	}
-	field := ext.HashSeedField(b)
+	field := superHashSeed.in(b)
 	for i, w := range s.index.hashSeed(d, sb.HashSeed()) {
 		le.PutUint32(field[4*i:], w)
 	}

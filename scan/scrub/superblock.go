@@ -38,13 +38,13 @@ func (s *scrubber) superblock(d *drawer, b []byte) {
 			copy(b[f.off:f.off+f.size], old[f.off:])
 		}
 	}
-	copy(ext.VolumeName(b), ext.VolumeName(old))
-	s.text(d, ext.VolumeName(b), s.name)
-	copy(ext.LastMounted(b), ext.LastMounted(old))
-	s.text(d, ext.LastMounted(b), s.path)
-	for i, f := range ext.ErrorFunctions(old) {
-		if kernelFunction(f) {
-			copy(ext.ErrorFunctions(b)[i], f)
+	copy(superVolumeName.in(b), superVolumeName.in(old))
+	s.text(d, superVolumeName.in(b), s.name)
+	copy(superLastMounted.in(b), superLastMounted.in(old))
+	s.text(d, superLastMounted.in(b), s.path)
+	for _, f := range [...]field{superFirstError, superLastError} {
+		if kernelFunction(f.in(old)) {
+			copy(f.in(b), f.in(old))
 		}
 	}
 	s.journalBackup(d, b, sb)
@@ -53,11 +53,11 @@ func (s *scrubber) superblock(d *drawer, b []byte) {
 	case s.seeds.uuid:
 		drawIdentity(d, b)
 	case s.strict:
-		s.text(d, ext.PasswordSalt(b), s.value)
+		s.text(d, superPasswordSalt.in(b), s.value)
 	}
-	stored := le.Uint32(ext.SuperblockChecksumField(old))
+	stored := le.Uint32(superChecksum.in(old))
 	right := sb.HasRoCompat(ext.RoCompatMetadataCsum) && ext.VerifySuperblock(old)
-	le.PutUint32(ext.SuperblockChecksumField(b), d.sumOf(stored, ext.SuperblockChecksum(b), right))
+	le.PutUint32(superChecksum.in(b), d.sumOf(stored, ext.SuperblockChecksum(b), right))
 }
 
 // journalBackup scrubs the copy of the i_block of the journal's inode, and of
@@ -80,9 +80,9 @@ func (s *scrubber) journalBackup(d *drawer, b []byte, sb *ext.Superblock) {
 
 // superblockWords gives add the words in a superblock.
 func superblockWords(b []byte, add func([]byte)) {
-	add(untilNUL(ext.VolumeName(b)))
-	pathWords(untilNUL(ext.LastMounted(b)), add)
-	add(untilNUL(ext.MountOptions(b)))
+	add(untilNUL(superVolumeName.in(b)))
+	pathWords(untilNUL(superLastMounted.in(b)), add)
+	add(untilNUL(superMountOptions.in(b)))
 }
 
 // text replaces a text by what draw makes of it, and clears what is behind its
@@ -145,9 +145,9 @@ func (s *scrubber) mmp(d *drawer, block []byte) {
 		}
 	}
 	mmpFields.write(d, &s.lim, block[:ext.MMPSize], old[:ext.MMPSize], how)
-	copy(ext.MMPNodeName(block), ext.MMPNodeName(old))
-	s.text(d, ext.MMPNodeName(block), s.name)
-	copy(ext.MMPDeviceName(block), ext.MMPDeviceName(old))
-	s.text(d, ext.MMPDeviceName(block), s.path)
-	le.PutUint32(ext.MMPChecksumField(block), d.sumOf(le.Uint32(ext.MMPChecksumField(old)), ext.MMPChecksum(seed, block), how == genuine))
+	copy(mmpNodeName.in(block), mmpNodeName.in(old))
+	s.text(d, mmpNodeName.in(block), s.name)
+	copy(mmpDevice.in(block), mmpDevice.in(old))
+	s.text(d, mmpDevice.in(block), s.path)
+	le.PutUint32(mmpChecksum.in(block), d.sumOf(le.Uint32(mmpChecksum.in(old)), ext.MMPChecksum(seed, block), how == genuine))
 }

@@ -48,12 +48,11 @@ func (s *scrubber) drawSeeds(res *scan.Result) {
 
 // drawIdentity draws what tells a filesystem from others, in its superblock.
 func drawIdentity(d *drawer, b []byte) {
-	for _, u := range ext.UUIDs(b) {
-		d.uuid(u)
-	}
-	for _, f := range [...][]byte{ext.ChecksumSeedField(b), ext.PasswordSalt(b)} {
-		if !allZero(f) {
-			d.fill(f, d.sum(domainUUID, f))
+	d.uuid(superUUID.in(b))
+	d.uuid(superJournalUUID.in(b))
+	for _, f := range [...]field{superChecksumSeed, superPasswordSalt} {
+		if v := f.in(b); !allZero(v) {
+			d.fill(v, d.sum(domainUUID, v))
 		}
 	}
 }
