@@ -158,6 +158,7 @@ type bitmap struct {
 	wide  bool   // the upper half of the checksum is stored
 	seed  uint32 // of the checksum
 	sums  bool   // it has one
+	first uint64 // the block that its first bit is for; 0 where bits are for something else
 }
 
 // readGroups reads what the descriptors of all readings say of bitmaps.
@@ -194,16 +195,21 @@ func (s *scrubber) addBitmaps(r *scan.Reading, g uint32, desc ext.GroupDesc) {
 	b := bitmap{wide: wide, seed: r.Super.ChecksumSeed(), sums: r.Super.HasRoCompat(ext.RoCompatMetadataCsum)}
 	if n := desc.BlockBitmap(); s.m.Contains(scan.BlockBitmap, n) {
 		b.block, b.sum, b.free, b.bits = n, half(0x18, 0x38), half(0x0C, 0x2C), geo.ClustersPerGroup()
+		if b.first = 0; geo.ClusterSize == geo.BlockSize {
+			b.first = geo.GroupFirstBlock(g)
+		}
 		s.bitmaps = append(s.bitmaps, b)
 	}
 	if n := desc.InodeBitmap(); s.m.Contains(scan.InodeBitmap, n) {
-		b.block, b.sum, b.free, b.bits = n, half(0x1A, 0x3A), half(0x0E, 0x2E), geo.InodesPerGroup
+		b.block, b.sum, b.free, b.bits, b.first = n, half(0x1A, 0x3A), half(0x0E, 0x2E), geo.InodesPerGroup, 0
 		s.bitmaps = append(s.bitmaps, b)
 	}
 }
 
 // trueBitmap tells whether a block is the bitmap that a descriptor speaks of, by
 // its checksum or by the count of zeros in it, and how many bytes of it that are.
+// Where neither tells, as there are no checksums, or as descriptors and bitmaps
+// are of different times before a recovery, the metadata in the group does.
 func (s *scrubber) trueBitmap(n uint64, data []byte) (length int, ok bool) {
 	i, _ := slices.BinarySearchFunc(s.bitmaps, n, func(b bitmap, n uint64) int { return cmp.Compare(b.block, n) })
 	for ; i < len(s.bitmaps) && s.bitmaps[i].block == n; i++ {
@@ -216,12 +222,46 @@ func (s *scrubber) trueBitmap(n uint64, data []byte) (length int, ok bool) {
 		for _, c := range used {
 			zeros += uint32(8 - bits.OnesCount8(c))
 		}
-		if zeros == b.free {
+		if zeros == b.free || (!b.sums || len(s.readings) > 1) && s.marksMetadata(b, used) {
 			return len(used), true
 		}
 	}
 	return 0, false
 }
+
+// Of so many blocks of metadata in a group, a bitmap has to have all but every
+// missedOf-th in use. Of contents, half would be.
+const (
+	fewMetadata = 32
+	missedOf    = 8
+	maxLooked   = 1 << 12 // blocks that are looked at
+)
+
+// marksMetadata tells whether a block bitmap has the metadata of its group in use,
+// and no text in it.
+func (s *scrubber) marksMetadata(b *bitmap, used []byte) bool {
+	if b.first == 0 {
+		return false
+	}
+	for range texts(used) {
+		return false
+	}
+	known, missed := 0, 0
+	for i := uint64(0); i < uint64(8*len(used)); i += 1 + uint64(b.bits)/maxLooked {
+		holds := func(k scan.Kind) bool { return s.m.Contains(k, b.first+i) }
+		if !slices.ContainsFunc(metadataKinds[:], holds) {
+			continue
+		}
+		known++
+		if used[i/8]>>(i%8)&1 == 0 {
+			missed++
+		}
+	}
+	return known >= fewMetadata && missed*missedOf <= known
+}
+
+// metadataKinds are the kinds of blocks that are in use for certain.
+var metadataKinds = [...]scan.Kind{scan.InodeTable, scan.Directory, scan.Journal, scan.ExtentNode, scan.IndirectBlock, scan.Xattr, scan.BlockBitmap, scan.InodeBitmap}
 
 // A wrong bitmap is drawn where more than denseBytes of any denseWindow bytes in
 // a row are neither all zeros nor all ones: so dense are contents, in UTF-16

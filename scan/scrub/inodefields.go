@@ -259,6 +259,29 @@ var looseFields = [...]struct {
 	{0x94, 4, possibleNanoseconds}, {0x98, 4, nil}, {0x9C, 4, nil},
 }
 
+// firstTime and lastTime are where i_atime and i_mtime are, and i_ctime between
+// them.
+const (
+	firstTime = 0x08
+	lastTime  = 0x10
+)
+
+// nearTimes tells whether a time of an inode is within a day and a half of another
+// one: in a text the upper halves of two words in a row are hardly ever alike.
+func nearTimes(in ext.Inode, off int) bool {
+	const near, early = 1 << 17, 1 << 28 // seconds
+	v := int64(le.Uint32(in[off:]))
+	if v < early {
+		return false // it may be two letters of UTF-16
+	}
+	for at := firstTime; at <= lastTime; at += 4 {
+		if w := int64(le.Uint32(in[at:])); at != off && w-v < near && v-w < near {
+			return true
+		}
+	}
+	return false
+}
+
 // drawText draws those of looseFields that a text of more than four bytes may run
 // over, where no checksum tells: any letter up to i is the last byte of a time.
 // Equal ones stay equal. The number of an attribute block that there is stays: the
@@ -270,6 +293,9 @@ func (s *scrubber) drawText(d *drawer, in, old ext.Inode) {
 				continue
 			}
 			v := uintOf(le, old[f.off:f.off+f.size])
+			if start >= firstTime && f.off >= firstTime && f.off <= lastTime && nearTimes(old, f.off) {
+				continue
+			}
 			if f.off == fileACLOffset && s.m != nil && s.m.Contains(scan.Xattr, v) {
 				continue
 			}
