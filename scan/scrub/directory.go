@@ -207,7 +207,7 @@ type replacer struct {
 // replacer returns the one of a drawer for a directory.
 func (s *scrubber) replacer(d *drawer, ino uint32) *replacer {
 	r := &d.replacer
-	*r = replacer{s: s, d: d, ino: ino, folded: r.folded, dir: s.index.dirs[ino], lost: ino != 0 && ino == s.index.lost}
+	*r = replacer{s: s, d: d, ino: ino, folded: r.folded, dir: s.index.directory(ino), lost: ino != 0 && ino == s.index.lost}
 	if r.dir != nil {
 		r.hashed = r.dir.encrypted && r.dir.folds
 	}

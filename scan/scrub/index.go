@@ -15,8 +15,9 @@ import (
 // [Index.Visit] goes into the options of the scan.
 //
 // It holds 16 bytes for each name of an indexed directory, twice that where the
-// name has seven bytes or fewer, 24 for each of a few bytes in another, 24 for
-// each block of a directory, and the words.
+// name has seven bytes or fewer, as long as there are few such names: see
+// [heldNames]. It holds 24 bytes for each name of a few bytes in another directory,
+// 16 for each block of a directory, and two for each word.
 type Index struct {
 	// Progress is told how many of the names of indexed directories have got a
 	// word, while View runs. It is called from one goroutine at a time, and may
@@ -31,6 +32,11 @@ type Index struct {
 	once       sync.Once // the words have room for the first reading's
 
 	worded wordedInodes
+
+	held    *heldNames // nil while all names are held
+	maxHeld int        // names; more are not held all
+	names   int        // of indexed directories, that were shown
+	many    bool       // more of them than maxHeld
 
 	mu      sync.Mutex
 	owners  []owner
@@ -87,6 +93,10 @@ type directory struct {
 	unclear bool // which leaf names stand in is not known of all
 	crooked bool // names stand outside the leaf that their hash belongs to
 
+	count  int        // names shown of it
+	seen   bool       // names were read and placed again
+	source *directory // of which this is what was read again; nil if it is none
+
 	expected bool        // placing knows why the index may not be sound
 	unsound  atomic.Bool // it is not, as it is written
 }
@@ -133,7 +143,7 @@ const maxShort = 10
 // NewIndex returns an empty index.
 func NewIndex(opt Options) *Index {
 	keys := newKeyring(opt.Key)
-	x := &Index{opt: opt, keys: keys, words: newWords(keys), dirs: map[uint32]*directory{}, wrong: map[uint64]struct{}{}, values: map[uint32]struct{}{}, claims: map[uint64]scan.Kind{}, shared: map[uint64][]uint32{}}
+	x := &Index{opt: opt, keys: keys, words: newWords(keys), dirs: map[uint32]*directory{}, wrong: map[uint64]struct{}{}, values: map[uint32]struct{}{}, claims: map[uint64]scan.Kind{}, shared: map[uint64][]uint32{}, maxHeld: maxHeld}
 	x.collectors.New = func() any { return new(collector) }
 	return x
 }
@@ -278,6 +288,9 @@ type collector struct {
 	seed      [4]uint32
 	rooted    bool
 	unknown   bool
+	many      bool // names of indexed directories are only counted
+	again     bool // the names were shown before
+	count     int  // names of an indexed directory
 
 	journal uint32 // inode
 	lost    uint32
@@ -293,14 +306,22 @@ type collector struct {
 
 // collector returns one for the names of a directory.
 func (v *visitor) collector(ino uint32) *collector {
+	v.x.mu.Lock()
+	defer v.x.mu.Unlock()
+	c := v.collectorOf(ino, v.x.dirs[ino])
+	c.many = v.x.many
+	return c
+}
+
+// collectorOf returns one for the names of a directory of which d is known, if
+// anything.
+func (v *visitor) collectorOf(ino uint32, d *directory) *collector {
 	c := v.x.collectors.Get().(*collector)
 	*c = collector{
 		x: v.x, d: v.x.keys.get(), ino: ino, journal: v.journalInode, span: leaf{low: ^uint32(0)},
 		names: c.names[:0], tiny: c.tiny[:0], fixed: c.fixed[:0], odds: c.odds[:0], shorts: c.shorts[:0], bounds: c.bounds[:0], word: c.word,
 	}
-	v.x.mu.Lock()
-	defer v.x.mu.Unlock()
-	if d := v.x.dirs[ino]; d != nil {
+	if d != nil {
 		c.indexed, c.folds, c.encrypted, c.hashed = d.indexed, d.folds, d.encrypted, d.encrypted && d.folds
 		c.version, c.unsigned, c.seed, c.unknown = d.version, d.unsigned, d.seed, d.unknown
 	}
@@ -310,17 +331,11 @@ func (v *visitor) collector(ino uint32) *collector {
 // finish takes over what a collector has gathered.
 func (v *visitor) finish(c *collector, o owner) {
 	x := v.x
-	for i := range c.names {
-		c.names[i].lower = c.names[i].hash > c.span.low
-	}
-	for i := range c.fixed {
-		c.fixed[i].lower = c.fixed[i].hash > c.span.low
-	}
 	x.mu.Lock()
 	if o.count > 0 {
 		x.owners = append(x.owners, o)
 	}
-	if len(c.names)+len(c.odds)+len(c.fixed)+len(c.bounds) > 0 || c.rooted {
+	if c.count+len(c.fixed)+len(c.bounds) > 0 || c.rooted {
 		d := v.directory(c.ino)
 		if c.rooted {
 			// Whether names were shown before depends on the order of work, so
@@ -330,24 +345,56 @@ func (v *visitor) finish(c *collector, o owner) {
 				d.rooted, d.version = true, c.version
 			}
 		}
-		d.unknown = d.unknown || c.unknown
-		d.names = append(d.names, c.names...)
-		d.tiny = append(d.tiny, c.tiny...)
-		d.odds = append(d.odds, c.odds...)
-		d.fixed = append(d.fixed, c.fixed...)
-		if c.span.low <= c.span.high {
-			c.span.block = o.start
-			d.leaves = append(d.leaves, c.span)
+		d.count += c.count
+		if x.names += c.count; x.names > x.maxHeld && !x.many {
+			x.many = true
+			for _, d := range x.dirs {
+				d.forget()
+			}
 		}
-		d.bounds = append(d.bounds, c.bounds...)
+		if !x.many {
+			c.moveTo(d, o.start)
+		}
 	}
 	x.shorts = append(x.shorts, c.shorts...)
 	if c.lost != 0 && (x.lost == 0 || c.lost < x.lost) {
 		x.lost = c.lost
 	}
 	x.mu.Unlock()
-	x.keys.put(c.d)
-	x.collectors.Put(c)
+	c.release()
+}
+
+// moveTo gives a directory the names that were gathered from a block.
+func (c *collector) moveTo(d *directory, block uint64) {
+	for i := range c.names {
+		c.names[i].lower = c.names[i].hash > c.span.low
+	}
+	for i := range c.fixed {
+		c.fixed[i].lower = c.fixed[i].hash > c.span.low
+	}
+	d.unknown = d.unknown || c.unknown
+	d.names = append(d.names, c.names...)
+	d.tiny = append(d.tiny, c.tiny...)
+	d.odds = append(d.odds, c.odds...)
+	d.fixed = append(d.fixed, c.fixed...)
+	if c.span.low <= c.span.high {
+		c.span.block = block
+		d.leaves = append(d.leaves, c.span)
+	}
+	d.bounds = append(d.bounds, c.bounds...)
+}
+
+// forget drops the names of an indexed directory.
+func (d *directory) forget() {
+	if d.indexed {
+		d.names, d.tiny, d.odds, d.fixed, d.leaves, d.bounds, d.unknown = nil, nil, nil, nil, nil, nil, false
+	}
+}
+
+// release gives a collector back.
+func (c *collector) release() {
+	c.x.keys.put(c.d)
+	c.x.collectors.Put(c)
 }
 
 // layout returns how the directory of a collector is read.
@@ -371,16 +418,19 @@ func (c *collector) entry(name []byte, ino uint32) {
 	case c.ino == ext.RootInode && ino != 0 && ino == c.journal && journalName(name):
 		kept = true
 	}
-	if !kept && !numbered(name) {
+	if !kept && !numbered(name) && !c.again {
 		c.x.words.add(name)
 	}
 	if c.indexed && !c.unknown {
 		if ino != 0 {
-			c.indexedName(name, kept)
+			c.count++
+			if !c.many {
+				c.indexedName(name, kept)
+			}
 		}
 		return // e2fsck does not look at what was deleted
 	}
-	if !kept && len(name) <= maxShort {
+	if !kept && !c.again && len(name) <= maxShort {
 		s := shortName{id: c.d.nameID(name), ino: c.ino, length: uint8(len(name)), number: numbered(name)}
 		copy(s.name[:], name)
 		c.shorts = append(c.shorts, s)
@@ -465,7 +515,7 @@ func (x *Index) ownerBy(d *drawer, n uint64, block []byte) uint32 {
 			if string(e.Name) == "." && e.Inode == ino {
 				return ino
 			}
-			if dir := x.dirs[ino]; dir != nil && dir.lookup(id) != nil {
+			if dir := x.directory(ino); dir != nil && dir.lookup(id) != nil {
 				known[i]++
 				most = max(most, known[i])
 			}

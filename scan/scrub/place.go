@@ -38,9 +38,6 @@ func (x *Index) place(ctx context.Context, threads int) (Placed, error) {
 		if d.unknown {
 			d.names, d.odds = nil, nil
 		}
-		for i := range d.names {
-			d.names[i].number = d.names[i].number && d.ino == x.lost
-		}
 		if d.indexed && !d.unknown && len(d.names)+len(d.odds)+len(d.bounds) > 0 {
 			list = append(list, d)
 		}
@@ -60,9 +57,8 @@ func (x *Index) place(ctx context.Context, threads int) (Placed, error) {
 		group.Go(func() error {
 			dr := x.keys.get()
 			defer x.keys.put(dr)
-			d.freshSeed = x.hashSeed(dr, d.seed)
 			var err error
-			results[i], err = d.place(ctx, dr, x.words, count)
+			results[i], err = x.placeOne(ctx, dr, d, count)
 			return err
 		})
 	}
@@ -105,6 +101,15 @@ func (c *counter) add(n uint64) {
 	// A name that stands in several blocks is gathered once for each.
 	c.done = min(c.done+int64(n), c.total)
 	c.told(c.done, c.total)
+}
+
+// placeOne finds a word for each name of an indexed directory.
+func (x *Index) placeOne(ctx context.Context, dr *drawer, d *directory, count *counter) (Placed, error) {
+	for i := range d.names {
+		d.names[i].number = d.names[i].number && d.ino == x.lost
+	}
+	d.freshSeed = x.hashSeed(dr, d.seed)
+	return d.place(ctx, dr, x.words, count)
 }
 
 // Draws that are not more than these for a directory of names that are evenly

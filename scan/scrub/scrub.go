@@ -90,8 +90,10 @@ func (x *Index) View(ctx context.Context, res *scan.Result) (*View, error) {
 	s.readSeeds(res)
 	s.readGroups()
 	x.sortOwners()
-	if err := x.rehash(ctx, res); err != nil {
-		return nil, err
+	if !x.many {
+		if err := x.rehash(ctx, res); err != nil {
+			return nil, err
+		}
 	}
 	if err := s.readValues(ctx, res); err != nil {
 		return nil, err
@@ -103,6 +105,9 @@ func (x *Index) View(ctx context.Context, res *scan.Result) (*View, error) {
 		return nil, err
 	}
 	x.words.freeze(res.MetadataBytes())
+	if x.many {
+		x.hold(res)
+	}
 	x.chooseSeed()
 	placed, err := x.place(ctx, x.opt.Threads)
 	if err != nil {

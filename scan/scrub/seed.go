@@ -59,6 +59,9 @@ func (x *Index) chooseSeed() {
 	if d == nil || !d.indexed || d.unknown || x.opt.KeepSeed {
 		return
 	}
+	if x.held != nil {
+		d = x.gather(d)
+	}
 	dr := x.keys.get()
 	defer x.keys.put(dr)
 	var buf []byte

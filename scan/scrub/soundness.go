@@ -152,7 +152,9 @@ func (s *scrubber) judgeIndex(d *drawer, dir *directory, block uint64, was, is i
 	if sound {
 		return
 	}
-	dir.unsound.Store(true)
+	if dir.unsound.Store(true); dir.source != nil {
+		dir.source.unsound.Store(true)
+	}
 	if !dir.expected && !s.damaged && !changed && d.index == nil {
 		d.index = &IndexError{dir.ino, block}
 	}

@@ -54,6 +54,11 @@ type View struct {
 // Summary returns what scrubbing did so far.
 func (v *View) Summary() Summary {
 	s := v.summary
+	if h := v.s.index.held; h != nil {
+		h.mu.Lock()
+		defer h.mu.Unlock()
+		s.Placed = h.placed
+	}
 	s.Replaced, s.Unsound = v.replaced.Load(), v.s.index.unsound()
 	return s
 }
