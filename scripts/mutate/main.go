@@ -35,6 +35,13 @@ const (
 )
 
 func main() {
+	if err := run(); err != nil {
+		fmt.Fprintln(os.Stderr, "mutate:", err)
+		os.Exit(1)
+	}
+}
+
+func run() error {
 	n := flag.Int("n", 75, "mutants of each package")
 	seed := flag.Uint64("seed", 1, "seed of the random choice")
 	match := flag.String("match", "", "only mutants whose description matches this regular expression")
@@ -47,10 +54,7 @@ func main() {
 			err = measure(ctx, path, *n, *seed, only)
 		}
 	}
-	if err != nil {
-		fmt.Fprintln(os.Stderr, "mutate:", err)
-		os.Exit(1)
-	}
+	return err
 }
 
 // A subject is the package whose tests are measured.
@@ -172,7 +176,7 @@ func (p *subject) try(ctx context.Context, m *mutant) (result, time.Duration, er
 	case !errors.As(err, &exit):
 		return "", 0, err
 	case m == nil:
-		os.Stderr.Write(out)
+		fmt.Fprintf(os.Stderr, "%s", out)
 	}
 	_ = syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) // children that it has left
 	if exit.ExitCode() < 0 || strings.Contains(string(out), "panic: test timed out") {
