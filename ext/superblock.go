@@ -140,7 +140,7 @@ func (sb *Superblock) GroupsPerFlex() uint32 {
 // Group returns s_block_group_nr, the group that this copy was written for.
 func (sb *Superblock) Group() uint32 { return uint32(sb.d.SBlockGroupNr) }
 
-// seedOfUUID returns what the checksums of metadata_csum begin with.
+// ChecksumSeed returns what the checksums of metadata_csum begin with.
 func (sb *Superblock) ChecksumSeed() uint32 {
 	if sb.HasIncompat(IncompatCsumSeed) {
 		return sb.d.SChecksumSeed

@@ -1,9 +1,11 @@
 package scan
 
 import (
+	"bytes"
 	"fmt"
 	"testing"
 
+	"e2qcow/ext"
 	"e2qcow/internal/testfs"
 )
 
@@ -45,6 +47,31 @@ func TestNamedInUnusedTable(t *testing.T) {
 			if was, is := sound.Map.Blocks(kind), stray.Map.Blocks(kind); is != was+more {
 				t.Errorf("%s: %d blocks of kind %v, and %d in the sound filesystem, want %d more", c.options, is, kind, was, more)
 			}
+		}
+	}
+}
+
+// Each slot of a block of the orphan file can name an inode there, the first and
+// the last too: what the inode leads to is in the map.
+func TestOrphanFileSlots(t *testing.T) {
+	const blockSize = 1024
+	spec := testfs.Spec{Size: 28 << 20, Mke2fs: fmt.Sprint("-b ", blockSize, " -N 768 -E lazy_itable_init=1 -t ext4 -O orphan_file,^metadata_csum,uninit_bg"),
+		Debugfs: []string{"sif <600> mode 0120777", "sif <600> size 200", "sif <600> blocks 2", "sif <600> block[0] 9000"}}
+	sound := makeImage(t, spec, t.TempDir())
+	var first uint64
+	for run := range scanBytes(t, sound, Options{}).Map.RunsOf(OrphanFile) {
+		first = run.Start
+		break
+	}
+	if first == 0 || scanBytes(t, sound, Options{}).Map.Contains(Symlink, 9000) {
+		t.Fatal("there is no orphan file, or the symlink is found without it")
+	}
+	slots := (blockSize - ext.OrphanTailLen) / 4
+	for _, slot := range []int{0, 1, slots - 1} {
+		image := bytes.Clone(sound)
+		le.PutUint32(image[int(first)*blockSize+4*slot:], 600)
+		if !scanBytes(t, image, Options{}).Map.Contains(Symlink, 9000) {
+			t.Errorf("the target of the symlink that slot %d of %d names is not in the map", slot, slots)
 		}
 	}
 }
