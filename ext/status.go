@@ -56,14 +56,13 @@ func (sb *Superblock) Status() Status {
 		}
 		return uint64(lo)
 	}
-	functions := ErrorFunctions(sb.raw[:])
 	return Status{
 		State:  d.SState,
 		Errors: d.SErrorCount,
 		FirstError: ErrorRecord{at(d.SFirstErrorTime, d.SFirstErrorTimeHi), d.SFirstErrorIno, d.SFirstErrorBlock,
-			cString(functions[0]), d.SFirstErrorLine},
+			cString(sb.raw[0x1A8:0x1C8]), d.SFirstErrorLine},
 		LastError: ErrorRecord{at(d.SLastErrorTime, d.SLastErrorTimeHi), d.SLastErrorIno, d.SLastErrorBlock,
-			cString(functions[1]), d.SLastErrorLine},
+			cString(sb.raw[0x1E0:0x200]), d.SLastErrorLine},
 		Created:        at(d.SMkfsTime, d.SMkfsTimeHi),
 		Mounted:        at(d.SMtime, d.SMtimeHi),
 		Written:        at(d.SWtime, d.SWtimeHi),
@@ -79,7 +78,7 @@ func (sb *Superblock) Status() Status {
 
 // LastMountedOn returns s_last_mounted up to its first NUL; it may hold any
 // bytes.
-func (sb *Superblock) LastMountedOn() string { return cString(LastMounted(sb.raw[:])) }
+func (sb *Superblock) LastMountedOn() string { return cString(sb.raw[0x88:0xC8]) }
 
 // Features returns the names of the features, as e2fsprogs has them, in the
 // order of s_feature_compat, s_feature_incompat and s_feature_ro_compat. Bits
