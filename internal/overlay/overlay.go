@@ -20,6 +20,7 @@ import (
 	"sync/atomic"
 
 	"github.com/RoaringBitmap/roaring/v2"
+	"golang.org/x/sys/unix"
 
 	"e2qcow/image"
 	"e2qcow/internal/spool"
@@ -50,7 +51,7 @@ type Options struct {
 }
 
 // ErrFull says that the overlay holds as many changes as its limit allows.
-var ErrFull = errors.New("the limit of changes is reached")
+var ErrFull = fmt.Errorf("the limit of changes is reached: %w", unix.ENOSPC)
 
 // What a block of a chunk is; other values are slot numbers from firstSlot on.
 const (
