@@ -67,13 +67,13 @@ func TestInodeLeaks(t *testing.T) {
 			return in, ext.IBlockOffset
 		},
 	}
-	for name, make := range cases {
+	for name, build := range cases {
 		for _, word := range []string{text, text[:4], text[:3]} {
 			for _, right := range []bool{false, true} {
 				s := newScrubber(false)
 				s.sums = right
 				s.lim.blocks = 1 << 31 // any four letters are the number of a block
-				in, at := make()
+				in, at := build()
 				copy(in[at:], word)
 				if right {
 					ext.SetInodeChecksum(in, ext.InodeChecksum(99, 12, in))
