@@ -74,6 +74,7 @@ func Compare(ctx context.Context, first, second Source, opt Options) (*Diff, err
 		d:            &Diff{Kinds: make(map[string]uint64), Omitted: make(map[string]uint64)},
 		inodes:       make(map[uint32]*Inode),
 		trees:        make(map[uint32]bool),
+		lostNodes:    make(map[uint64]bool),
 		dirs:         make(map[uint32]dirDelta),
 		bitmapBlocks: make(map[uint64]bool),
 		suspects:     make(map[uint32]bool),
@@ -115,9 +116,10 @@ type comparison struct {
 
 	runs []blockRun // that differ, ascending
 
-	inodes map[uint32]*Inode   // those in Diff.Inodes
-	trees  map[uint32]bool     // inodes that own nodes that differ
-	dirs   map[uint32]dirDelta // entries that came and went, by directory
+	inodes    map[uint32]*Inode   // those in Diff.Inodes
+	trees     map[uint32]bool     // inodes that own nodes that differ
+	lostNodes map[uint64]bool     // nodes that differ, of files that are not known
+	dirs      map[uint32]dirDelta // entries that came and went, by directory
 
 	bitmapBlocks map[uint64]bool  // blocks of bitmaps that differ
 	suspects     map[uint32]bool  // groups whose bitmaps mean something else, or lie elsewhere
@@ -171,7 +173,7 @@ func (c *comparison) scanBoth(first, second Source) error {
 	}
 	c.d.BlockSize = c.side[0].geo.BlockSize
 	for i, s := range c.side {
-		c.d.Sizes[i] = s.size
+		c.d.Sizes[i], c.d.SuperGroups[i] = s.size, s.res.SuperGroup()
 	}
 	return nil
 }

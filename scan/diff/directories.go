@@ -60,13 +60,32 @@ func (c *comparison) countEntry(i int, dir uint32, e dirEntry) {
 // than before, or to none, is left to finishDirectories.
 func (c *comparison) directory(p *pair) {
 	for _, o := range c.side[0].index.dirs.of(p.block) {
-		if !slices.Contains(c.side[1].index.dirs.of(p.block), o) {
+		if !c.side[1].ownsBlock(o) {
 			continue
 		}
 		c.entries(0, o.ino, p.data[0])
 		c.entries(1, o.ino, p.data[1])
 		c.indexBlock(o.ino, p)
 	}
+}
+
+// ownsBlock tells whether a block is one of a directory. A scan tells of one
+// directory only where damage has several claim the block.
+func (s *side) ownsBlock(o owned) bool {
+	list := s.index.dirs.of(o.block)
+	if slices.Contains(list, o) {
+		return true
+	}
+	if len(list) == 0 {
+		return false
+	}
+	in := s.inode(o.ino)
+	if in.Type() != ext.ModeDir || in.LinksCount() == 0 || inline(in) {
+		return false
+	}
+	return slices.ContainsFunc(s.reading.MapFile(in, maxDotNodes), func(x ext.Extent) bool {
+		return o.block >= x.Start && o.block-x.Start < uint64(x.Len)
+	})
 }
 
 // Fields of the root of an htree and of its other blocks.
@@ -148,9 +167,12 @@ func (c *comparison) finishDirectories() error {
 	left := int64(maxDirReads)
 	buf := make([]byte, c.d.BlockSize)
 	for i, s := range c.side {
-		other := c.side[1-i].index.dirs.list
+		other := c.side[1-i]
 		for _, o := range s.index.dirs.list {
-			if _, found := slices.BinarySearchFunc(other, o, byBlock); found {
+			if _, found := slices.BinarySearchFunc(other.index.dirs.list, o, byBlock); found {
+				continue
+			}
+			if left < 0 || other.ownsBlock(o) {
 				continue
 			}
 			if left -= int64(len(buf)); left < 0 || c.ctx.Err() != nil {

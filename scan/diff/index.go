@@ -78,6 +78,16 @@ func (o *owners) blocks(ino uint32) []owned {
 	return o.byIn[i:n]
 }
 
+// inodes returns the inodes that have any, ascending.
+func (o *owners) inodes() (list []uint32) {
+	for _, x := range o.byIn {
+		if n := len(list); n == 0 || list[n-1] != x.ino {
+			list = append(list, x.ino)
+		}
+	}
+	return list
+}
+
 func (x *index) finish() {
 	x.dirs.finish()
 	x.nodes.finish()

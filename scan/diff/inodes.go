@@ -143,15 +143,14 @@ func fastTarget(in ext.Inode) bool {
 	return in.Type() == ext.ModeSymlink && in.Size() < ext.IBlockSize && in.Flags()&(ext.FlagExtents|ext.FlagInlineData) == 0
 }
 
-// hasMap tells whether i_block leads to blocks.
-func hasMap(ino uint32, in ext.Inode) bool {
+// hasMap tells whether i_block leads to blocks: of any type but devices, for that
+// may be what is wrong.
+func hasMap(in ext.Inode) bool {
 	switch in.Type() {
-	case ext.ModeRegular, ext.ModeDir:
-		return !inline(in)
-	case ext.ModeSymlink:
-		return !fastTarget(in) && !inline(in)
+	case ext.ModeChar, ext.ModeBlock:
+		return false
 	}
-	return ino == ext.BadInode
+	return !fastTarget(in) && !inline(in)
 }
 
 // How many nodes of a file's tree are followed, and of all of them.
@@ -176,7 +175,7 @@ func (c *comparison) mapInode(it *Inode, a, b ext.Inode) {
 	}
 	var files [2][]ext.Extent
 	for i, in := range []ext.Inode{a, b} {
-		if n := min(maxFileNodes, c.nodesLeft); it.used[i] && hasMap(it.Inode, in) && n > 0 {
+		if n := min(maxFileNodes, c.nodesLeft); it.used[i] && hasMap(in) && n > 0 {
 			files[i] = c.side[i].reading.MapClaims(in, n)
 			c.nodesLeft -= max(1, min(n, len(files[i])/4))
 		}
@@ -199,7 +198,7 @@ func (c *comparison) mapInode(it *Inode, a, b ext.Inode) {
 	if !it.used[0] && !it.used[1] && !bytes.Equal(a.IBlock(), b.IBlock()) {
 		it.Rest = true
 	}
-	if len(it.Map) == 0 && it.Target == nil && !bytes.Equal(a.IBlock(), b.IBlock()) {
+	if len(it.Map) == 0 && it.Target == nil && (c.trees[it.Inode] || !bytes.Equal(a.IBlock(), b.IBlock())) {
 		it.Rest = true // a device number, inline data, or a tree in another shape
 	}
 }
@@ -250,17 +249,69 @@ func compareMaps(a, b mapCursor) func(yield func(Extent) bool) {
 	}
 }
 
+// maxTrees is how many files are looked at whose trees differ below the inode,
+// and for how many blocks the file is looked for.
+const maxTrees = 1 << 16
+
 // node takes in a block of a file's tree that differs: the file's map is
 // compared once all are known.
 func (c *comparison) node(p *pair) {
-	const most = 1 << 16
+	known := false
 	for _, s := range c.side {
 		for _, o := range s.index.nodes.of(p.block) {
-			if len(c.trees) < most {
+			if known = true; len(c.trees) < maxTrees {
 				c.trees[o.ino] = true
 			}
 		}
 	}
+	if !known && len(c.lostNodes) < maxTrees {
+		c.lostNodes[p.block] = true
+	}
+}
+
+// findNodes finds the files that indirect blocks of the lower levels belong to:
+// a scan does not tell.
+func (c *comparison) findNodes() {
+	left := maxAllNodes
+	for _, s := range c.side {
+		if len(c.lostNodes) == 0 {
+			return
+		}
+		for _, ino := range s.index.nodes.inodes() {
+			in := s.inode(ino)
+			if in.Flags()&ext.FlagExtents != 0 {
+				continue
+			}
+			level := []uint64{uint64(in.BlockNr(ext.NDirBlocks + 2))}
+			next := []uint64{uint64(in.BlockNr(ext.NDirBlocks + 1))}
+			for range 2 { // what the triply indirect block leads to is doubly indirect
+				next = append(next, c.pointers(s, ino, level, &left)...)
+				level, next = next, nil
+			}
+		}
+	}
+}
+
+// pointers returns what indirect blocks lead to, and notes those that were
+// looked for.
+func (c *comparison) pointers(s *side, ino uint32, blocks []uint64, left *int) (list []uint64) {
+	buf := make([]byte, s.geo.BlockSize)
+	for _, block := range blocks {
+		if block == 0 || !s.geo.ValidBlock(block) || *left == 0 {
+			continue
+		}
+		*left--
+		s.reading.ReadBlock(block, buf)
+		for b := buf; len(b) >= 4; b = b[4:] {
+			if n := uint64(le.Uint32(b)); n != 0 && s.geo.ValidBlock(n) {
+				list = append(list, n)
+				if c.lostNodes[n] && len(c.trees) < maxTrees {
+					c.trees[ino] = true
+				}
+			}
+		}
+	}
+	return list
 }
 
 // finishInodes compares the maps of files whose trees differ below the inode,
@@ -277,6 +328,7 @@ func (c *comparison) finishInodes() error {
 			}
 		}
 	}
+	c.findNodes()
 	for _, ino := range slices.Sorted(maps.Keys(c.trees)) {
 		it := c.inodes[ino]
 		if it != nil && it.mapped {
@@ -289,9 +341,7 @@ func (c *comparison) finishInodes() error {
 				continue
 			}
 		}
-		if c.mapInode(it, a, b); len(it.Map) == 0 && len(it.Fields) == 0 {
-			it.Rest = true
-		}
+		c.mapInode(it, a, b)
 		c.left -= min(c.left, len(it.Map))
 	}
 	return nil

@@ -8,6 +8,10 @@ type Diff struct {
 	BlockSize uint32   `json:"block_size"` // bytes
 	Sizes     [2]int64 `json:"sizes"`      // of the images, bytes
 
+	// SuperGroups are the groups whose copy of the superblock each image is read
+	// by: 0 is the primary.
+	SuperGroups [2]uint32 `json:"superblock_groups"`
+
 	// Contents tells whether contents of files were compared.
 	Contents bool `json:"contents_compared"`
 

@@ -92,7 +92,7 @@ func (x *searching) Inode(ino uint32, in ext.Inode) {
 	if acl := in.FileACL(x.geo.DescSize > 32); acl != 0 {
 		x.has(ino, acl, 1)
 	}
-	if !hasMap(ino, in) {
+	if !hasMap(in) {
 		return
 	}
 	if in.Flags()&ext.FlagExtents != 0 {

@@ -125,6 +125,9 @@ func (s *side) kinds(block uint64) (set kindSet) {
 			set |= 1 << kind
 		}
 	}
+	if _, ok := s.table(block); ok && set == 0 {
+		set = 1 << scan.InodeTable // a part that is not in use
+	}
 	return set
 }
 

@@ -101,9 +101,14 @@ func (d *Diff) parts(opt TextOptions) []part {
 	if d.Sizes[0] != d.Sizes[1] {
 		l.parts = append(l.parts, part{title: fmt.Sprintf("size: %d -> %d bytes", d.Sizes[0], d.Sizes[1])})
 	}
+	for i, g := range d.SuperGroups {
+		if g != 0 {
+			l.parts = append(l.parts, part{title: fmt.Sprintf("the %s image is read by the copy of the superblock in group %d", sideName[i], g)})
+		}
+	}
 	for i, n := range d.Unreadable {
 		if n > 0 {
-			l.parts = append(l.parts, part{title: fmt.Sprintf("unreadable: %d bytes of the %s image, taken as zero", n, [...]string{"first", "second"}[i])})
+			l.parts = append(l.parts, part{title: fmt.Sprintf("unreadable: %d bytes of the %s image, taken as zero", n, sideName[i])})
 		}
 	}
 	d.damageText(l)
@@ -116,6 +121,8 @@ func (d *Diff) parts(opt TextOptions) []part {
 	d.blockText(l)
 	return l.parts
 }
+
+var sideName = [...]string{"first", "second"}
 
 func (d *Diff) damageText(l *list) {
 	for _, came := range []bool{false, true} {
