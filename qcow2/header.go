@@ -334,8 +334,13 @@ func (h *Header) unsupportedFeature() string {
 	return ""
 }
 
-// encode returns the first cluster of an image: the header and an extension of
-// ours with info, if that is not empty.
+// headRoom returns how many bytes of the first cluster encode needs.
+func (h *Header) headRoom(info []byte) int64 {
+	return int64(h.Length) + 8 + int64(len(h.BackingFormat)+7) + 8 + int64(len(info)+7) + 8 + int64(len(h.BackingFile))
+}
+
+// encode returns the first cluster of an image: the header, an extension of ours
+// with info, if that is not empty, and the name of a backing file with its format.
 func (h *Header) encode(info []byte) []byte {
 	b := make([]byte, h.ClusterSize())
 	be := binary.BigEndian
@@ -353,11 +358,20 @@ func (h *Header) encode(info []byte) []byte {
 		be.PutUint32(b[100:], h.Length)
 		b[headerSizeV3] = h.Compression.field()
 	}
-	if len(info) > 0 {
-		ext := b[h.Length:]
-		be.PutUint32(ext[0:], extensionInfo)
-		be.PutUint32(ext[4:], uint32(len(info)))
-		copy(ext[8:], info)
+	pos := int(h.Length)
+	extension := func(kind uint32, data []byte) {
+		if len(data) > 0 {
+			be.PutUint32(b[pos:], kind)
+			be.PutUint32(b[pos+4:], uint32(len(data)))
+			pos += 8 + (copy(b[pos+8:], data)+7)&^7
+		}
+	}
+	extension(extensionBackingFormat, []byte(h.BackingFormat))
+	extension(extensionInfo, info)
+	if h.BackingFile != "" {
+		pos += 8 // the end of the extensions, which is zero
+		be.PutUint64(b[8:], uint64(pos))
+		be.PutUint32(b[16:], uint32(copy(b[pos:], h.BackingFile)))
 	}
 	return b
 }

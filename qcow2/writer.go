@@ -31,6 +31,11 @@ type WriteOptions struct {
 	// left out as unknown ones are: both read as zero.
 	MarkZeros bool
 
+	// BackingFile is the name of the image that unknown clusters are those of,
+	// and BackingFormat its format, raw or qcow2. A name that is relative is
+	// looked for in the folder of the image. Both "" for none.
+	BackingFile, BackingFormat string
+
 	// Compression is how clusters are compressed. One that does not shrink is
 	// stored as it is.
 	Compression Compression
@@ -243,6 +248,8 @@ func (w *writer) header() ([]byte, error) {
 		RefcountBits:        refcountBytes * 8,
 		Length:              headerSizeV2,
 		Compression:         Zlib,
+		BackingFile:         w.opt.BackingFile,
+		BackingFormat:       w.opt.BackingFormat,
 	}
 	if h.Version == 3 {
 		h.Length = headerSizeFull
@@ -257,6 +264,9 @@ func (w *writer) header() ([]byte, error) {
 		if info, err = w.opt.Info().encode(); err != nil {
 			return nil, err
 		}
+	}
+	if len(h.BackingFile) > maxBackingName || h.BackingFile != "" && h.headRoom(info) > h.ClusterSize() {
+		return nil, fmt.Errorf("the name of the backing file, of %d bytes, does not fit the first cluster", len(h.BackingFile))
 	}
 	return h.encode(info), nil
 }

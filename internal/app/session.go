@@ -53,6 +53,8 @@ type Session struct {
 	mu       sync.Mutex
 	cleanups []func() // leave no half target
 
+	patient atomic.Bool // the work ends by itself, however long that takes
+
 	hold  atomic.Pointer[string] // said at the next signal, which then does nothing else
 	stake atomic.Pointer[Stake]  // nil where there is no target, or no longer
 }
@@ -97,6 +99,10 @@ func (s *Session) StakeOn(left Stake) { s.stake.Store(&left) }
 
 // HoldOn has the next signal that would end the process do nothing but say text.
 func (s *Session) HoldOn(text string) { s.hold.Store(&text) }
+
+// Patient has the first signal to end do nothing but end the context, however long
+// the work takes to end then. A second signal still ends the process.
+func (s *Session) Patient() { s.patient.Store(true) }
 
 // Release undoes AtStake and HoldOn: the target is complete.
 func (s *Session) Release() {
@@ -166,9 +172,13 @@ func (s *Session) Interruptible(exit func(error)) (ctx context.Context, stop fun
 			}
 		}
 		cancel(err)
+		late := time.After(patience)
+		if s.patient.Load() {
+			late = nil
+		}
 		select {
 		case <-signals:
-		case <-time.After(patience):
+		case <-late:
 		case <-ended:
 			return
 		}

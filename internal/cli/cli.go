@@ -9,6 +9,8 @@
 //	(none)    normal.go    a normal image, as e2image writes it
 //	-I        install.go   the metadata in an image back on a device; undo.go
 //	diff      diff.go      what differs between two images
+//	mount     mount.go     the disk in an image as a file; serve.go
+//	try       try.go       a command on a disk that is thrown away; serve.go
 //	reduce    reduce.go    a small image on which a command says the same
 //	info, check, completion, help, version
 //
@@ -86,6 +88,8 @@ func commands() []command {
 		{name: "info", flags: inspectFlags(), help: infoHelp, run: (*Tool).info},
 		{name: "check", flags: inspectFlags(), help: checkHelp, run: (*Tool).check},
 		{name: "diff", flags: diffFlags(), help: diffHelp, run: (*Tool).diff, failed: exitTrouble},
+		{name: "mount", flags: mountFlags(), help: mountHelp, examples: mountExamples, run: (*Tool).mount},
+		{name: "try", flags: tryFlags(), help: tryHelp, examples: tryExamples, run: (*Tool).try},
 		{name: "reduce", flags: reduceFlags(), help: reduceHelp, examples: reduceExamples, run: (*Tool).reduce},
 		{name: "completion", flags: helpFlags(), help: completionHelp, run: (*Tool).completion},
 		{name: "help", flags: helpFlags(), help: helpHelp, run: (*Tool).printHelp},
