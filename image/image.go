@@ -8,6 +8,24 @@
 // A qcow2 file, the metadata of a filesystem and a whole device are all
 // images; a qcow2 file, a raw file and a pipe are sinks for one. Any source
 // goes to any sink.
+//
+// # How to call
+//
+// To write a source of your own, implement [Image]: three methods. qcow2.WriteFile
+// and raw.WriteFile write it. To read all that an image knows:
+//
+//	for off := int64(0); ; {
+//		start, end, err := img.NextRun(off)
+//		if errors.Is(err, io.EOF) {
+//			break
+//		}
+//		... // read from start to end
+//		off = end
+//	}
+//
+// The other interfaces are for sources that know more of themselves: which bytes
+// are zero ([DataFinder]), how they are best read ([Adviser], [UseReader]), and
+// whether they contradict themselves ([DamageReporter]).
 package image
 
 import "io"

@@ -1,6 +1,22 @@
 // Package qcow2 writes, reads and checks images in QEMU's copy-on-write format,
 // versions 2 and 3. The format is that of qemu's docs/interop/qcow2.txt.
 //
+// # How to call
+//
+// [WriteFile] writes any [image.Image] as a file, [WriteStream] writes one to a
+// pipe. [Open] returns the virtual disk of a file, an image.Image itself, and
+// [OpenStream] that of a pipe. [Check] finds what is wrong with a file, as
+// qemu-img check does.
+//
+//	img, err := qcow2.Open(ctx, file, size, qcow2.OpenOptions{})
+//	...
+//	n, err := img.ReadAt(b, off)
+//
+// Open verifies the tables of the file, so that one which contradicts itself is a
+// *[CorruptError] rather than a disk of wrong bytes.
+//
+// # The format
+//
 // An address of the virtual disk is split in three; tables are big-endian:
 //
 //	guest offset   │ L1 index │ L2 index │ byte in cluster │

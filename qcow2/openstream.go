@@ -15,8 +15,9 @@ import (
 )
 
 // A Stream is an image that comes through a pipe. Its runs must be read in
-// ascending order, as ordered.Run does: what lies further back than the window
-// is gone, and reading it is an error that wraps ErrStreamOrder.
+// ascending order, as WriteFile, WriteStream and raw.WriteFile do. Bytes that lie
+// further back than OpenOptions.Window are gone: to read them is an error that
+// wraps ErrStreamOrder.
 type Stream struct {
 	*Image
 	in    *pipeReader
@@ -29,7 +30,7 @@ var ErrStreamOrder = errors.New("not in the order of the stream")
 // OpenStream opens an image that is read from a pipe. If its tables stand
 // before the data, as WriteStream writes them, they are held in memory as far
 // as they are not zero, and as much of the data as opt.Window says. Any other
-// image is read to its end first, into a spool.
+// image is read to its end first, and kept as opt.Spool says.
 func OpenStream(ctx context.Context, r io.Reader, opt OpenOptions) (*Stream, error) {
 	window := opt.Window
 	if window == 0 {
@@ -149,7 +150,7 @@ func openSpooled(ctx context.Context, in *pipeReader, opt OpenOptions) (*Stream,
 	return &Stream{Image: m, spool: s}, nil
 }
 
-// Close lets go of a spool. It does not close the pipe.
+// Close removes the temporary file, if there is one. It does not close the pipe.
 func (s *Stream) Close() error {
 	if s.spool != nil {
 		s.spool.Close()
@@ -157,7 +158,8 @@ func (s *Stream) Close() error {
 	return nil
 }
 
-// Drain reads the rest of the pipe, so that who writes it is not cut off.
+// Drain reads the rest of the pipe, so that the program which writes to the pipe
+// does not fail.
 func (s *Stream) Drain() error {
 	if s.in == nil {
 		return nil

@@ -11,20 +11,25 @@ import (
 
 // OpenOptions say how an image is opened.
 type OpenOptions struct {
-	// Backing is called with what the header says of a backing file, if it
-	// names one, and opens it. Both strings are untrusted. If Backing is nil,
-	// images with a backing file are refused.
+	// Backing opens the backing file, if the header names one. name and format
+	// are what the header says: whoever made the file can have written anything
+	// there, so Backing decides which files may be opened. It returns the disk in
+	// that file: what Open returns for a qcow2 file. If Backing is nil, Open
+	// returns an *UnsupportedError for a file that has a backing file.
 	Backing func(name, format string) (image.Image, error)
 
-	// Unverified leaves out Image.Verify, which is else a part of opening. Who
-	// sets it calls Verify, or reads bytes that may be wrong.
+	// Unverified leaves out Image.Verify, which Open and OpenStream call
+	// otherwise. Without Verify, one flipped bit in a table can have ReadAt return
+	// wrong bytes, and no error.
 	Unverified bool
 
-	// Window is how many bytes of data OpenStream holds, at least. 0 is enough
-	// for a pipeline of as many threads as there are processors.
+	// Window is how many bytes of the disk OpenStream keeps behind the last byte
+	// that was read, at least, for reads that are not quite in order. 0 is enough
+	// for the writers of this module with as many threads as processors.
 	Window int64
 
-	// Spool is where OpenStream keeps an image that cannot be read in passing.
+	// Spool says where OpenStream keeps an image whose tables do not stand before
+	// its data, so that it has to be read to its end first.
 	Spool SpoolOptions
 }
 

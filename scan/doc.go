@@ -2,11 +2,28 @@
 // byte of structure that e2fsck, a kernel mount, debugfs or dumpe2fs may read,
 // under each reading that damage leaves open, and nothing of file contents.
 //
+// # How to call
+//
+// [Scan] reads any io.ReaderAt: a file, a block device, a qcow2.Image. Its Result
+// has the damage, the map of blocks, and the view, an image of the metadata that
+// qcow2.WriteFile or raw.WriteFile writes:
+//
+//	res, err := scan.Scan(ctx, device, size, scan.Options{})
+//	...
+//	stats, err := qcow2.WriteFile(ctx, file, res.View(), qcow2.WriteOptions{BlockSize: int(res.BlockSize())})
+//	...
+//	lost := res.Unreadable() // after the writing, which reads too
+//
+// An error of Scan means that there is no image to write. Bytes that cannot be
+// read are no error: they are zero in the view, and Unreadable lists them.
+//
+// # How a scan goes
+//
 //	superblock ─ descriptors ─ inode tables ─┬─ extent nodes ─ ... ─┬─ directories
 //	                 │                       ├─ indirect blocks ────┤  symlinks
 //	                 └─ bitmaps              └─ xattr blocks ───────┘  journal, quota
 //
-// [Scan] goes through the tree level by level, not file by file. Inode tables
+// The scan goes through the tree level by level, not file by file. Inode tables
 // are read in large ascending requests; the blocks they point to are gathered,
 // sorted, merged and read in the same way, and yield the next level. So the
 // disk sees few reads, and the depth of the deepest tree says how many rounds
