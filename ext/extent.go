@@ -12,7 +12,7 @@ const (
 	extentHeaderSize = int(unsafe.Sizeof(ext4.ExtentHeaderNode{}))
 	extentSize       = int(unsafe.Sizeof(ext4.ExtentLeafNode{}))
 
-	maxInitExtent = 32768 // a longer ee_len says uninitialised
+	maxInitExtent = 32768 // a longer ee_len says unwritten
 )
 
 // An ExtentNode is a view of one node of an extent tree: i_block or a block.
@@ -78,10 +78,10 @@ func (n ExtentNode) Index(i int) (child uint64, logical uint32) {
 
 // An Extent is a run of blocks of a file.
 type Extent struct {
-	Logical uint32 // first block in the file
-	Start   uint64 // first block on the disk
-	Len     uint32 // blocks
-	Uninit  bool   // allocated, never written: reads as zero
+	Logical   uint32 // first block in the file
+	Start     uint64 // first block on the disk
+	Len       uint32 // blocks
+	Unwritten bool   // allocated, never written: reads as zero
 }
 
 // Extent returns entry i of a leaf node.
@@ -95,7 +95,7 @@ func (n ExtentNode) Extent(i int) Extent {
 	}
 	if x.Len > maxInitExtent {
 		x.Len -= maxInitExtent
-		x.Uninit = true
+		x.Unwritten = true
 	}
 	return x
 }

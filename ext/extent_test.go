@@ -74,14 +74,14 @@ func TestExtentsAgainstDebugfs(t *testing.T) {
 			}
 			n[i] = v
 		}
-		want[Extent{Logical: uint32(n[3]), Start: n[5], Len: uint32(n[7]), Uninit: m[8] != ""}] = true
+		want[Extent{Logical: uint32(n[3]), Start: n[5], Len: uint32(n[7]), Unwritten: m[8] != ""}] = true
 	}
 	uninit := 0
 	for _, x := range extents {
 		if !want[x] {
 			t.Errorf("extent %+v, which debugfs does not know", x)
 		}
-		if x.Uninit {
+		if x.Unwritten {
 			uninit++
 		}
 	}
@@ -173,8 +173,8 @@ func TestExtentEntries(t *testing.T) {
 	copy(n[36:], []byte{3, 0, 0, 0, 0xFF, 0xFF, 0, 0, 9, 0, 0, 0})
 	for i, want := range []Extent{
 		{Logical: 0x80000001, Start: 0x123490005678, Len: 32768},
-		{Logical: 2, Start: 9, Len: 1, Uninit: true},
-		{Logical: 3, Start: 9, Len: 32767, Uninit: true},
+		{Logical: 2, Start: 9, Len: 1, Unwritten: true},
+		{Logical: 3, Start: 9, Len: 32767, Unwritten: true},
 		{},
 	} {
 		if got := n.Extent(i); got != want {
@@ -207,7 +207,7 @@ func FuzzExtentNode(f *testing.F) {
 			t.Fatalf("%d of %d entries, capacity %d", count, claimed, n.capacity())
 		}
 		for i := range count {
-			if x := n.Extent(i); x.Len > maxInitExtent || x.Start>>48 != 0 || x.Uninit && x.Len == maxInitExtent {
+			if x := n.Extent(i); x.Len > maxInitExtent || x.Start>>48 != 0 || x.Unwritten && x.Len == maxInitExtent {
 				t.Fatalf("extent %+v", x)
 			}
 			if child, _ := n.Index(i); child>>48 != 0 {

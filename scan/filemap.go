@@ -151,7 +151,7 @@ func (m *mapper) extent(x ext.Extent) {
 	}
 	if n := len(m.found) - 1; n >= 0 {
 		last := &m.found[n]
-		if last.Logical+last.Len == x.Logical && last.Start+uint64(last.Len) == x.Start && last.Uninit == x.Uninit && uint64(last.Len)+uint64(x.Len) < 1<<32 {
+		if last.Logical+last.Len == x.Logical && last.Start+uint64(last.Len) == x.Start && last.Unwritten == x.Unwritten && uint64(last.Len)+uint64(x.Len) < 1<<32 {
 			last.Len += x.Len
 			return
 		}

@@ -86,7 +86,7 @@ func (s *scanner) visitExtentNode(b *batch, ino uint32, block uint64, node ext.E
 		}
 		for i := range count {
 			x := node.Extent(i)
-			if c == contentFile && x.Uninit {
+			if c == contentFile && x.Unwritten {
 				s.hold(b, x.Start, uint64(x.Len))
 				continue
 			}

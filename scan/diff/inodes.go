@@ -225,7 +225,7 @@ func (m *mapCursor) at(n uint64) (start uint64, unwritten bool, end uint64) {
 		case first > n:
 			return 0, false, first
 		default:
-			return x.Start + n - first, x.Uninit, end
+			return x.Start + n - first, x.Unwritten, end
 		}
 	}
 	return 0, false, 1 << 63
