@@ -3,6 +3,7 @@ package cli
 import (
 	"crypto/rand"
 	"encoding/hex"
+	"runtime/debug"
 
 	"github.com/urfave/cli/v2"
 	"golang.org/x/crypto/argon2"
@@ -115,5 +116,6 @@ func parseSalt(c *cli.Context) ([]byte, error) {
 func deriveKey(text string, salt []byte) (key [scrub.KeySize]byte) {
 	const passes, kib, lanes = 4, 32 << 10, 1
 	copy(key[:], argon2.IDKey([]byte(text), salt, passes, kib, lanes, scrub.KeySize))
+	debug.FreeOSMemory() // what it took is more than all else takes
 	return key
 }

@@ -11,18 +11,17 @@ import (
 	"e2qcow/scan"
 )
 
-// Names of indexed directories take 16 bytes and more each. While they are few
-// they are held from the scan on. Where they are many, none is: what the names
-// of a directory become is found out when one of its blocks is written, from
-// the blocks of the directory, which are read again. It is the same whenever
-// that is done. The directories written last are held.
+// Names of indexed directories take 16 bytes and more each, and short names of
+// others 24. While they are few they are held from the scan on. Where they are
+// many, none is: what the names of a directory become is found out when one of its
+// blocks is written, from the blocks of the directory, which are read again. It is
+// the same whenever that is done. The directories written last are held.
 
-// maxHeld is how many names of indexed directories are held at once, unless one
-// directory has more.
+// maxHeld is how many such names are held at once, unless one directory has more.
 const maxHeld = 1 << 19
 
-// A heldNames is the indexed directories whose names are held, where there are
-// too many to hold them all.
+// A heldNames is the directories whose names are held, where there are too many
+// to hold them all.
 type heldNames struct {
 	readings []scan.Reading // to read names by
 	owners   []uint32       // places in Index.owners, ascending by directory, then block
@@ -53,10 +52,9 @@ func (x *Index) hold(res *scan.Result) {
 			h.readings = append(h.readings, r)
 		}
 	}
-	for i, o := range x.owners {
-		if d := x.dirs[o.ino]; d != nil && d.indexed {
-			h.owners = append(h.owners, uint32(i))
-		}
+	h.owners = make([]uint32, len(x.owners))
+	for i := range h.owners {
+		h.owners[i] = uint32(i)
 	}
 	slices.SortStableFunc(h.owners, func(a, b uint32) int { return cmp.Compare(x.owners[a].ino, x.owners[b].ino) })
 	for block, inos := range x.shared {
@@ -71,51 +69,68 @@ func (x *Index) hold(res *scan.Result) {
 // nothing is to be known of it.
 func (x *Index) directory(ino uint32) *directory {
 	d := x.dirs[ino]
-	if d == nil || x.held == nil || !d.indexed {
+	if x.held == nil || ino == 0 {
 		return d
 	}
-	p := x.held.get(d)
-	p.once.Do(func() { p.dir = x.placeAgain(d) })
+	p := x.held.get(ino, d)
+	p.once.Do(func() { p.dir = x.placeAgain(ino, d) })
 	return p.dir
 }
+
+// perDirectory is how many names a directory counts for that is held, beside its
+// own: what is known of it has about as many bytes.
+const perDirectory = 16
 
 // get returns the place of a directory among those that are held. Others make
 // room for it. There is more room from when as many names were read again as
 // there is room for, four times over: where the blocks of large directories lie
 // between each other, memory is worth the time.
-func (h *heldNames) get(d *directory) *placedDirectory {
+func (h *heldNames) get(ino uint32, d *directory) *placedDirectory {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	if e := h.dirs[d.ino]; e != nil {
+	if e := h.dirs[ino]; e != nil {
 		h.recent.MoveToFront(e)
 		return e.Value.(*placedDirectory)
 	}
-	if d.seen {
-		const patience = 4
-		if h.again += d.count; h.again >= patience*h.room {
-			h.room, h.again = 2*h.room, 0
+	p := &placedDirectory{ino: ino, names: perDirectory}
+	if d != nil {
+		p.names += d.count
+		if d.seen {
+			const patience = 4
+			if h.again += d.count; h.again >= patience*h.room {
+				h.room, h.again = 2*h.room, 0
+			}
 		}
 	}
-	for h.names > 0 && h.names+d.count > h.room {
-		last := h.recent.Back()
-		p := h.recent.Remove(last).(*placedDirectory)
-		delete(h.dirs, p.ino)
-		h.names -= p.names
+	for h.names > 0 && h.names+p.names > h.room {
+		last := h.recent.Remove(h.recent.Back()).(*placedDirectory)
+		delete(h.dirs, last.ino)
+		h.names -= last.names
 	}
-	p := &placedDirectory{ino: d.ino, names: d.count}
-	h.dirs[d.ino] = h.recent.PushFront(p)
+	h.dirs[ino] = h.recent.PushFront(p)
 	h.names += p.names
 	return p
 }
 
-// placeAgain reads and places the names of a directory.
-func (x *Index) placeAgain(d *directory) *directory {
+// placeAgain reads and places the names of a directory. d is what is known of it,
+// if anything. The result is nil where its names need no more than to be drawn.
+func (x *Index) placeAgain(ino uint32, d *directory) *directory {
+	if d == nil {
+		d = &directory{ino: ino}
+	}
 	g := x.gather(d)
+	dr := x.keys.get()
+	defer x.keys.put(dr)
+	if !g.indexed || g.unknown {
+		spread := g.spread(dr, g.shorts, ino == x.lost)
+		if g.shorts = nil; !spread && x.dirs[ino] == nil {
+			return nil
+		}
+		return g
+	}
 	var placed Placed
-	if !g.unknown && len(g.names)+len(g.odds)+len(g.bounds) > 0 {
-		dr := x.keys.get()
+	if len(g.names)+len(g.odds)+len(g.bounds) > 0 {
 		placed, _ = x.placeOne(context.Background(), dr, g, nil) // its draws are bounded
-		x.keys.put(dr)
 	}
 	x.held.mu.Lock()
 	defer x.held.mu.Unlock()
@@ -126,20 +141,23 @@ func (x *Index) placeAgain(d *directory) *directory {
 	return g
 }
 
-// gather reads the names of a directory in all its blocks.
+// gather reads the names of a directory in all its blocks, or in its inode.
 func (x *Index) gather(d *directory) *directory {
 	g := &directory{
 		ino: d.ino, indexed: d.indexed, encrypted: d.encrypted, folds: d.folds, rooted: d.rooted, kept: d.kept,
 		version: d.version, assumed: d.version, unsigned: d.unsigned, seed: d.seed, source: d,
 	}
 	h := x.held
-	i, _ := slices.BinarySearchFunc(h.owners, d.ino, func(o, ino uint32) int { return cmp.Compare(x.owners[o].ino, ino) })
+	i, found := slices.BinarySearchFunc(h.owners, d.ino, func(o, ino uint32) int { return cmp.Compare(x.owners[o].ino, ino) })
 	for ; i < len(h.owners) && x.owners[h.owners[i]].ino == d.ino; i++ {
 		o := x.owners[h.owners[i]]
 		x.gatherBlocks(g, o.start, uint64(o.count))
 	}
 	for _, block := range h.shared[d.ino] {
 		x.gatherBlocks(g, block, 1)
+	}
+	if !found {
+		x.gatherInline(g)
 	}
 	if g.unknown {
 		g.names, g.odds = nil, nil
@@ -160,12 +178,30 @@ func (x *Index) gatherBlocks(g *directory, start, count uint64) {
 				continue
 			}
 			copy(last, block)
-			v := &visitor{shape: shapeOf(r.Super, r.Geometry), x: x, sb: r.Super}
-			c := v.collectorOf(g.ino, g)
-			c.again = true
-			c.layout(v).walkBlock(block, c)
-			c.moveTo(g, n)
-			c.release()
+			x.gatherFrom(g, r, n, func(l layout, c *collector) { l.walkBlock(block, c) })
 		}
 	}
+}
+
+// gatherInline gathers the names in the inode of a directory.
+func (x *Index) gatherInline(g *directory) {
+	for k := range x.held.readings {
+		r := &x.held.readings[k]
+		if in, ok := r.ReadInode(g.ino); ok && shapeOf(r.Super, r.Geometry).use(in) == useDirectory {
+			x.gatherFrom(g, r, 0, func(l layout, c *collector) {
+				l.indexed = false
+				l.walkInline(in, c)
+			})
+		}
+	}
+}
+
+// gatherFrom gathers the names that walk shows, of a block.
+func (x *Index) gatherFrom(g *directory, r *scan.Reading, block uint64, walk func(layout, *collector)) {
+	v := &visitor{shape: shapeOf(r.Super, r.Geometry), x: x, sb: r.Super}
+	c := v.collectorOf(g.ino, g)
+	c.again = true
+	walk(c.layout(v), c)
+	c.moveTo(g, block)
+	c.release()
 }

@@ -15,9 +15,9 @@ import (
 // [Index.Visit] goes into the options of the scan.
 //
 // It holds 16 bytes for each name of an indexed directory, twice that where the
-// name has seven bytes or fewer, as long as there are few such names: see
-// [heldNames]. It holds 24 bytes for each name of a few bytes in another directory,
-// 16 for each block of a directory, and two for each word.
+// name has seven bytes or fewer, and 24 for each of a few bytes in another, as long
+// as there are few such names: see [heldNames]. It holds 16 bytes for each block of
+// a directory, and two for each word.
 type Index struct {
 	// Progress is told how many of the names of indexed directories have got a
 	// word, while View runs. It is called from one goroutine at a time, and may
@@ -35,7 +35,7 @@ type Index struct {
 
 	held    *heldNames // nil while all names are held
 	maxHeld int        // names; more are not held all
-	names   int        // of indexed directories, that were shown
+	names   int        // of indexed directories, and short ones of others, that were shown
 	many    bool       // more of them than maxHeld
 
 	mu      sync.Mutex
@@ -93,9 +93,10 @@ type directory struct {
 	unclear bool // which leaf names stand in is not known of all
 	crooked bool // names stand outside the leaf that their hash belongs to
 
-	count  int        // names shown of it
-	seen   bool       // names were read and placed again
-	source *directory // of which this is what was read again; nil if it is none
+	count  int         // names shown of it
+	seen   bool        // names were read and placed again
+	shorts []shortName // while they are read again
+	source *directory  // of which this is what was read again; nil if it is none
 
 	expected bool        // placing knows why the index may not be sound
 	unsound  atomic.Bool // it is not, as it is written
@@ -288,7 +289,7 @@ type collector struct {
 	seed      [4]uint32
 	rooted    bool
 	unknown   bool
-	many      bool // names of indexed directories are only counted
+	many      bool // names are only counted
 	again     bool // the names were shown before
 	count     int  // names of an indexed directory
 
@@ -346,17 +347,20 @@ func (v *visitor) finish(c *collector, o owner) {
 			}
 		}
 		d.count += c.count
-		if x.names += c.count; x.names > x.maxHeld && !x.many {
-			x.many = true
-			for _, d := range x.dirs {
-				d.forget()
-			}
-		}
 		if !x.many {
 			c.moveTo(d, o.start)
 		}
 	}
-	x.shorts = append(x.shorts, c.shorts...)
+	if !x.many {
+		x.shorts = append(x.shorts, c.shorts...)
+		x.names += c.count + len(c.shorts)
+		if x.many = x.names > x.maxHeld; x.many {
+			x.shorts = nil
+			for _, d := range x.dirs {
+				d.forget()
+			}
+		}
+	}
 	if c.lost != 0 && (x.lost == 0 || c.lost < x.lost) {
 		x.lost = c.lost
 	}
@@ -373,6 +377,9 @@ func (c *collector) moveTo(d *directory, block uint64) {
 		c.fixed[i].lower = c.fixed[i].hash > c.span.low
 	}
 	d.unknown = d.unknown || c.unknown
+	if c.again {
+		d.shorts = append(d.shorts, c.shorts...)
+	}
 	d.names = append(d.names, c.names...)
 	d.tiny = append(d.tiny, c.tiny...)
 	d.odds = append(d.odds, c.odds...)
@@ -430,7 +437,7 @@ func (c *collector) entry(name []byte, ino uint32) {
 		}
 		return // e2fsck does not look at what was deleted
 	}
-	if !kept && !c.again && len(name) <= maxShort {
+	if !kept && !c.many && len(name) <= maxShort {
 		s := shortName{id: c.d.nameID(name), ino: c.ino, length: uint8(len(name)), number: numbered(name)}
 		copy(s.name[:], name)
 		c.shorts = append(c.shorts, s)

@@ -8,7 +8,7 @@ import (
 )
 
 // visitorOf returns one of a filesystem whose names are hashed by half MD4.
-func visitorOf(t *testing.T, x *Index) *visitor {
+func visitorOf(t testing.TB, x *Index) *visitor {
 	t.Helper()
 	b := make([]byte, ext.SuperblockSize)
 	le.PutUint16(b[0x38:], 0xEF53)

@@ -8,28 +8,55 @@ import (
 // spread has names of directories without an index that are drawn the same
 // word, or themselves, drawn another.
 func (x *Index) spread() {
+	slices.SortFunc(x.shorts, func(a, b shortName) int { return cmp.Compare(a.ino, b.ino) })
+	dr := x.keys.get()
+	defer x.keys.put(dr)
+	for start := 0; start < len(x.shorts); {
+		ino, end := x.shorts[start].ino, start+1
+		for end < len(x.shorts) && x.shorts[end].ino == ino {
+			end++
+		}
+		d := x.dirs[ino]
+		if d == nil {
+			d = &directory{ino: ino}
+		}
+		if d.spread(dr, x.shorts[start:end], ino == x.lost) {
+			x.dirs[ino] = d
+		}
+		start = end
+	}
+	x.shorts = nil
+}
+
+// spread gives the short names of a directory words of their own. It reports
+// whether that takes more than to draw them; lost says that the directory is
+// lost+found.
+func (d *directory) spread(dr *drawer, shorts []shortName, lost bool) bool {
 	number := func(n *shortName) int {
-		if n.number && n.ino == x.lost {
+		if n.number && lost {
 			return 1
 		}
 		return 0
 	}
 	order := func(a, b *shortName) int {
-		return cmp.Or(cmp.Compare(a.ino, b.ino), cmp.Compare(a.length, b.length), cmp.Compare(number(a), number(b)))
+		return cmp.Or(cmp.Compare(a.length, b.length), cmp.Compare(number(a), number(b)))
 	}
-	slices.SortFunc(x.shorts, func(a, b shortName) int { return cmp.Or(order(&a, &b), cmp.Compare(a.id, b.id)) })
-	x.shorts = slices.CompactFunc(x.shorts, func(a, b shortName) bool { return a.ino == b.ino && a.id == b.id && a.length == b.length })
-	dr := x.keys.get()
-	defer x.keys.put(dr)
-	for start := 0; start < len(x.shorts); {
+	slices.SortFunc(shorts, func(a, b shortName) int { return cmp.Or(order(&a, &b), cmp.Compare(a.id, b.id)) })
+	shorts = slices.CompactFunc(shorts, func(a, b shortName) bool { return a.id == b.id && a.length == b.length })
+	before := len(d.names)
+	for start := 0; start < len(shorts); {
 		end := start + 1
-		for end < len(x.shorts) && order(&x.shorts[end], &x.shorts[start]) == 0 {
+		for end < len(shorts) && order(&shorts[end], &shorts[start]) == 0 {
 			end++
 		}
-		x.spreadNames(dr, x.shorts[start:end], number(&x.shorts[start]) == 1)
+		d.spreadNames(dr, shorts[start:end], number(&shorts[start]) == 1)
 		start = end
 	}
-	x.shorts = nil
+	if len(d.names) == before {
+		return false
+	}
+	slices.SortFunc(d.names, func(a, b placedName) int { return cmp.Compare(a.id, b.id) })
+	return true
 }
 
 // wordsPerName is how many words there have to be for each name of a length for
@@ -37,13 +64,8 @@ func (x *Index) spread() {
 // left out would tell what the names were.
 const wordsPerName = 64
 
-// spreadNames gives names of one length in one directory words of their own.
-func (x *Index) spreadNames(dr *drawer, names []shortName, number bool) {
-	known := x.dirs[names[0].ino]
-	d := known
-	if d == nil {
-		d = &directory{ino: names[0].ino}
-	}
+// spreadNames gives names of one length words of their own.
+func (d *directory) spreadNames(dr *drawer, names []shortName, number bool) {
 	usual, larger := d.alphabets()
 	room := uint64(1) // how many words there are, as far as it is less than enough
 	length, letters := names[0].length, uint64(len(usual))
@@ -78,7 +100,6 @@ func (x *Index) spreadNames(dr *drawer, names []shortName, number bool) {
 		_, old := source[w]
 		return !used && !old && w != n.name && !keptName(w[:n.length])
 	}
-	before := len(d.names)
 	for i := range names {
 		n := &names[i]
 		w := word(n, 0)
@@ -103,11 +124,4 @@ func (x *Index) spreadNames(dr *drawer, names []shortName, number bool) {
 			}
 		}
 	}
-	if len(d.names) == before {
-		return
-	}
-	if known == nil {
-		x.dirs[d.ino] = d
-	}
-	slices.SortFunc(d.names, func(a, b placedName) int { return cmp.Compare(a.id, b.id) })
 }
