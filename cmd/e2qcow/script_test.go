@@ -1,6 +1,7 @@
 package main
 
 import (
+	"fmt"
 	"os"
 	"os/exec"
 	"strings"
@@ -17,13 +18,28 @@ func TestScript(t *testing.T) {
 		Dir:                 "testdata/script",
 		RequireExplicitExec: true,
 		RequireUniqueNames:  true,
-		Condition:           func(cond string) (bool, error) { return cond == "root" && os.Geteuid() == 0, nil },
+		Condition:           condition,
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"loop":  loop,
 			"mount": mount,
 			"swap":  swap,
 		},
 	})
+}
+
+// condition reports whether a script runs as root, or where FUSE is.
+func condition(cond string) (bool, error) {
+	switch cond {
+	case "root":
+		return os.Geteuid() == 0, nil
+	case "fuse":
+		_, err := os.Stat("/dev/fuse")
+		if os.Geteuid() != 0 && err == nil {
+			_, err = exec.LookPath("fusermount3")
+		}
+		return err == nil, nil
+	}
+	return false, fmt.Errorf("unknown condition %q", cond)
 }
 
 // loop attaches a loop device to a file and puts its name into a variable.
