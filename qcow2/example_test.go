@@ -36,8 +36,8 @@ func (letters) NextRun(off int64) (start, end int64, err error) {
 
 var _ image.Image = letters{}
 
-// write returns a file with a compressed image of letters.
-func write() *os.File {
+// write returns a file with a compressed image of letters, and its size.
+func write() (*os.File, int64) {
 	f, err := os.CreateTemp("", "example-*.qcow2")
 	if err != nil {
 		log.Fatal(err)
@@ -46,17 +46,17 @@ func write() *os.File {
 	if _, err := qcow2.WriteFile(context.Background(), f, letters{}, qcow2.WriteOptions{Compression: qcow2.Zlib, ClusterSize: 65536}); err != nil {
 		log.Fatal(err)
 	}
-	return f
-}
-
-// Read what an image knows of its disk.
-func ExampleOpen() {
-	f := write()
 	info, err := f.Stat()
 	if err != nil {
 		log.Fatal(err)
 	}
-	img, err := qcow2.Open(context.Background(), f, info.Size(), qcow2.OpenOptions{})
+	return f, info.Size()
+}
+
+// Read what an image knows of its disk.
+func ExampleOpen() {
+	f, size := write()
+	img, err := qcow2.Open(context.Background(), f, size, qcow2.OpenOptions{})
 	if err != nil {
 		log.Fatal(err)
 	}
@@ -80,12 +80,8 @@ func ExampleOpen() {
 
 // Check an image.
 func ExampleCheck() {
-	f := write()
-	info, err := f.Stat()
-	if err != nil {
-		log.Fatal(err)
-	}
-	report, err := qcow2.Check(context.Background(), f, info.Size(), nil)
+	f, size := write()
+	report, err := qcow2.Check(context.Background(), f, size, nil)
 	if err != nil {
 		log.Fatal(err)
 	}

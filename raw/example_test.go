@@ -22,8 +22,7 @@ func ExampleWriteFile() {
 	if err != nil {
 		log.Fatal(err)
 	}
-	defer os.Remove(disk.Name())
-	defer disk.Close()
+	os.Remove(disk.Name()) // the open file stays
 	stats, err := raw.WriteFile(ctx, disk, img, raw.Options{})
 	if err != nil {
 		log.Fatal(err)
