@@ -174,7 +174,7 @@ func Look(disk image.Image, sectorSize int64) (Holding, error) {
 	}
 	table, _, err := readPartitions(disk, sectorSize)
 	if err != nil && !errors.Is(err, partition.ErrDamaged) {
-		return c, nil //nolint:nilerr // that there is a table is all that is known
+		return c, nil // that there is a table is all that is known
 	}
 	for _, p := range table.Partitions {
 		part := Partition{Number: p.Number, Offset: p.Start, Size: p.Size}

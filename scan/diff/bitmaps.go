@@ -161,7 +161,9 @@ func (c *comparison) own(uses []BlockUse) error {
 			}
 		}
 		for _, a := range c.d.Attributes {
-			missing.add(a.Block, 1, 0)
+			if ino, _ := c.owned[i].find(a.Block); ino == 0 && s.has(scan.Xattr, a.Block) {
+				missing.add(a.Block, 1, 0)
+			}
 		}
 		if len(missing.list) == 0 {
 			continue

@@ -345,11 +345,15 @@ func (c *comparison) countBlock(p *pair) {
 	before, after := p.kinds[0].first(), p.kinds[1].first()
 	c.d.Blocks++
 	c.d.Kinds[cmp.Or(after, before, noKind)]++
-	list := c.d.Runs
-	if n := len(list); n > 0 && list[n-1].Start+list[n-1].Count == p.block && list[n-1].Before == before && list[n-1].After == after {
-		list[n-1].Count++
-	} else if c.room("runs", 1) {
-		c.d.Runs = append(list, Run{p.block, 1, before, after})
+	if n := len(c.d.Runs); n > 0 {
+		last := &c.d.Runs[n-1]
+		if last.Start+last.Count == p.block && last.Before == before && last.After == after {
+			last.Count++
+			return
+		}
+	}
+	if c.room("runs", 1) {
+		c.d.Runs = append(c.d.Runs, Run{p.block, 1, before, after})
 	}
 }
 

@@ -88,7 +88,8 @@ func (c *comparison) inode(ino uint32, a, b ext.Inode) {
 	}
 	it.Xattrs = compareXattrs(inodeXattrs(a), inodeXattrs(b))
 	it.Rest = len(it.Xattrs) == 0 && !bytes.Equal(a[end:], b[end:])
-	if !bytes.Equal(a.IBlock(), b.IBlock()) || it.What != Changed || a.Type() != b.Type() || a.Flags() != b.Flags() {
+	if !bytes.Equal(a.IBlock(), b.IBlock()) || it.What != Changed || a.Type() != b.Type() || a.Flags() != b.Flags() ||
+		a.FileACL(true) != b.FileACL(true) {
 		c.mapInode(it, a, b)
 	}
 	if inlineDir(a) || inlineDir(b) {
@@ -175,6 +176,9 @@ func (c *comparison) mapInode(it *Inode, a, b ext.Inode) {
 	}
 	var files [2][]ext.Extent
 	for i, in := range []ext.Inode{a, b} {
+		if acl := in.FileACL(c.side[i].wide); acl != 0 && it.used[i] {
+			c.owned[i].add(acl, 1, it.Inode)
+		}
 		if n := min(maxFileNodes, c.nodesLeft); it.used[i] && hasMap(in) && n > 0 {
 			files[i] = c.side[i].reading.MapClaims(in, n)
 			c.nodesLeft -= max(1, min(n, len(files[i])/4))

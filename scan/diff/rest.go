@@ -82,13 +82,13 @@ func (s *side) orphans() map[uint32]bool {
 // blocksOf yields the blocks of a kind.
 func (s *side) blocksOf(kind scan.Kind) func(yield func(uint64) bool) {
 	return func(yield func(uint64) bool) {
-		last, any := uint64(0), false
+		last, seen := uint64(0), false
 		for r := range s.res.Map.RunsOf(kind) {
 			for b := r.Start / s.ratio; b*s.ratio < r.Start+r.Count; b++ {
-				if any && b == last {
+				if seen && b == last {
 					continue
 				}
-				if last, any = b, true; !yield(b) {
+				if last, seen = b, true; !yield(b) {
 					return
 				}
 			}
