@@ -545,7 +545,8 @@ const maxPool = 1 << 28
 func (p *placer) misplace(s *section, names []uint32, next func() (uint32, bool)) {
 	var held []uint32 // words that were the name whose turn it was
 	for _, name := range names {
-		number, ok := uint32(0), false
+		var number uint32
+		var ok bool
 		if len(held) > 0 && !p.itself(s, name, held[0]) {
 			number, ok, held = held[0], true, held[1:]
 		} else if number, ok = next(); ok && p.itself(s, name, number) {
