@@ -240,12 +240,12 @@ func smallest(ctx context.Context, img image.Image) (qcow2.WriteOptions, error) 
 		Compression: qcow2.Zlib,
 		Info:        func() qcow2.Info { return qcow2.Info{Tool: app.Tool(), Mode: app.AllData} },
 	}
-	const most = 1 << 30 // of the disk, bytes: above, the tables of small clusters are too large
-	if img.Size() > most {
-		return opt, nil
-	}
+	const most = 16 << 10 // entries of L1: above, the table alone is too large
 	best, least := 0, int64(math.MaxInt64)
 	for _, size := range []int{1 << 10, 2 << 10, 4 << 10, 16 << 10, 64 << 10} {
+		if img.Size()/int64(size)/int64(size/8) > most {
+			continue
+		}
 		opt.ClusterSize = size
 		n, err := app.MeasureQCOW2(ctx, img, opt)
 		if err != nil {
