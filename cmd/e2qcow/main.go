@@ -34,14 +34,24 @@ func main() {
 	exit(err)
 }
 
-// end ends the process. A process that a signal interrupted ends by the same
-// signal, as a shell expects: the shell then ends the loop that the process was
+// end ends the process. A process that a signal interrupted, or whose command a
+// signal ended, ends by the same signal, as a shell expects: the shell then ends the loop that the process was
 // started from.
 func end(err error, code int) {
-	var interrupted *app.InterruptedError
-	if errors.As(err, &interrupted) {
-		signal.Reset(interrupted.Signal)
-		_ = syscall.Kill(os.Getpid(), interrupted.Signal)
+	var (
+		interrupted *app.InterruptedError
+		died        *app.DiedError
+		by          syscall.Signal
+	)
+	switch {
+	case errors.As(err, &interrupted):
+		by = interrupted.Signal
+	case errors.As(err, &died):
+		by = died.Signal
+	}
+	if by != 0 {
+		signal.Reset(by)
+		_ = syscall.Kill(os.Getpid(), by)
 		time.Sleep(time.Second) // the signal may reach another thread first
 	}
 	os.Exit(code)

@@ -53,10 +53,9 @@ type Session struct {
 	mu       sync.Mutex
 	cleanups []func() // leave no half target
 
-	patient atomic.Bool // the work ends by itself, however long that takes
-
-	hold  atomic.Pointer[string] // said at the next signal, which then does nothing else
-	stake atomic.Pointer[Stake]  // nil where there is no target, or no longer
+	taken atomic.Pointer[func(os.Signal)] // nil, or gets all signals
+	hold  atomic.Pointer[string]          // said at the next signal, which then does nothing else
+	stake atomic.Pointer[Stake]           // nil where there is no target, or no longer
 }
 
 // NewSession returns a session whose messages go to stderr and begin with name.
@@ -100,9 +99,15 @@ func (s *Session) StakeOn(left Stake) { s.stake.Store(&left) }
 // HoldOn has the next signal that would end the process do nothing but say text.
 func (s *Session) HoldOn(text string) { s.hold.Store(&text) }
 
-// Patient has the first signal to end do nothing but end the context, however long
-// the work takes to end then. A second signal still ends the process.
-func (s *Session) Patient() { s.patient.Store(true) }
+// TakeSignals has f called with each signal that would end the process, till
+// TakeSignals is called with nil.
+func (s *Session) TakeSignals(f func(os.Signal)) {
+	if f == nil {
+		s.taken.Store(nil)
+		return
+	}
+	s.taken.Store(&f)
+}
 
 // Release undoes AtStake and HoldOn: the target is complete.
 func (s *Session) Release() {
@@ -140,6 +145,12 @@ func (e *InterruptedError) Error() string {
 	return fmt.Sprintf("interrupted by %s", names[e.Signal])
 }
 
+// A DiedError is a signal that ended a command which the tool ran: the tool ends
+// the same way. All has been said.
+type DiedError struct{ Signal syscall.Signal }
+
+func (e *DiedError) Error() string { return fmt.Sprintf("the command was ended by %v", e.Signal) }
+
 // patience is how long the work may take to end after a signal: a read from a
 // dying disk, or a write that nobody takes, may never return.
 const patience = 2 * time.Second
@@ -161,6 +172,10 @@ func (s *Session) Interruptible(exit func(error)) (ctx context.Context, stop fun
 		for err == nil {
 			select {
 			case sig := <-signals:
+				if f := s.taken.Load(); f != nil {
+					(*f)(sig)
+					continue
+				}
 				if text := s.hold.Swap(nil); text != nil {
 					s.Say("%s", *text)
 					continue
@@ -172,13 +187,9 @@ func (s *Session) Interruptible(exit func(error)) (ctx context.Context, stop fun
 			}
 		}
 		cancel(err)
-		late := time.After(patience)
-		if s.patient.Load() {
-			late = nil
-		}
 		select {
 		case <-signals:
-		case <-late:
+		case <-time.After(patience):
 		case <-ended:
 			return
 		}

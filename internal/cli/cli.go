@@ -9,8 +9,8 @@
 //	(none)    normal.go    a normal image, as e2image writes it
 //	-I        install.go   the metadata in an image back on a device; undo.go
 //	diff      diff.go      what differs between two images
-//	mount     mount.go     the disk in an image as a file; serve.go
-//	try       try.go       a command on a disk that is thrown away; serve.go
+//	mount     mount.go     the disk in an image as a file; disk.go
+//	try       try.go       a command on a disk that is thrown away; disk.go
 //	reduce    reduce.go    a small image on which a command says the same
 //	info, check, completion, help, version
 //
@@ -48,6 +48,9 @@ const (
 	exitUsage      = 2
 	exitUnreadable = 3 // done, but metadata could not be read, or see app.DoneError
 )
+
+// signalBase is what a shell adds to the number of a signal.
+const signalBase = 128
 
 func init() {
 	// Else package cli answers --help itself, also with HideHelp.
@@ -214,6 +217,7 @@ func (t *Tool) Status(err error) int {
 		usage  *app.UsageError
 		status exitStatus
 		done   *app.DoneError
+		died   *app.DiedError
 	)
 	switch {
 	case err == nil:
@@ -225,6 +229,8 @@ func (t *Tool) Status(err error) int {
 		return exitUnreadable
 	case errors.As(err, &status):
 		return int(status)
+	case errors.As(err, &died):
+		return signalBase + int(died.Signal)
 	case errors.As(err, &usage) && t.e2image:
 		t.sayUsage(usage)
 		return exitFailed

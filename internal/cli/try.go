@@ -2,6 +2,7 @@ package cli
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -11,24 +12,25 @@ import (
 	"slices"
 	"strings"
 	"syscall"
-	"time"
 
 	"github.com/urfave/cli/v2"
+	"golang.org/x/sys/unix"
 
+	"e2qcow/internal/advise"
 	"e2qcow/internal/app"
 	"e2qcow/internal/fuse"
 	"e2qcow/internal/progress"
 	"e2qcow/internal/raw"
 	"e2qcow/internal/source"
-	"e2qcow/scan"
+	"e2qcow/internal/target"
 	"e2qcow/scan/diff"
 )
 
-const tryHelp = `Usage: e2qcow try [OPTION...] SOURCE [-- COMMAND [ARGUMENT...]]
-Run COMMAND on a disk that is thrown away, and say what it changed. "{}" in
-ARGUMENT stands for the disk, which else comes last. SOURCE, an image, a file or a
-device, stays as it is. Without a COMMAND, a shell is opened beside the disk.
-Exits as COMMAND does.
+const tryHelp = `Usage: e2qcow try [OPTION...] IMAGE [-- COMMAND...]
+Run a command on the disk in an image, then throw away what was written and say
+what that was. {} in the command is the path of the disk; without it the path
+comes last. Without a command, a shell is started beside the disk. Exits as the
+command does.
 
 `
 
@@ -38,29 +40,39 @@ Examples:
   e2qcow try report.qcow2 -- sh -c 'e2fsck -fy {}; e2fsck -fn {}'
 `
 
+// tryFlags returns the flags of try.
 func tryFlags() []cli.Flag {
-	return append([]cli.Flag{
-		&cli.BoolFlag{Name: flagJSON, Usage: "print what changed as a JSON object, on standard output"},
+	return slices.Concat([]cli.Flag{
+		&impliedFlag{
+			StringFlag: cli.StringFlag{Name: flagJSON, Usage: "all that changed as JSON, to `FILE` or standard output"},
+			value:      target.Stdout,
+		},
 		&cli.BoolFlag{Name: flagAll, Usage: "say all that changed"},
-	}, serveFlags()...)
+	}, diskFlags())
 }
 
 // tryOptions are those of try.
 type tryOptions struct {
-	serveOptions
-	command []string // none for a shell
-	json    bool
+	diskOptions
+	command []string // nil for a shell
+	json    string   // where to; "" for nowhere
 	all     bool
 }
+
+// diskMark stands for the path of the disk in a command.
+const diskMark = "{}"
 
 func parseTry(c *cli.Context) (*tryOptions, error) {
 	args := c.Args().Slice()
 	if len(args) == 0 || args[0] == "" {
-		return nil, app.Usagef("try needs a source and, behind --, a command")
+		return nil, &app.UsageError{What: "try needs an image, and then a command", Operands: -1}
 	}
-	o := &tryOptions{command: args[1:], json: c.Bool(flagJSON), all: c.Bool(flagAll)}
+	o := &tryOptions{command: args[1:], json: c.String(flagJSON), all: c.Bool(flagAll)}
+	if c.IsSet(flagJSON) && o.json == "" {
+		return nil, app.Usagef("option --%s needs a name", flagJSON)
+	}
 	var err error
-	o.serveOptions, err = parseServe(c, args[0])
+	o.diskOptions, err = parseDisk(c, args[0])
 	if err == nil && source.IsStdin(args[0]) {
 		err = app.Usagef("standard input is for the command: name a file")
 	}
@@ -79,160 +91,209 @@ func (t *Tool) try(c *cli.Context) error {
 func (o *tryOptions) run(ctx context.Context, t *Tool) error {
 	shown := t.Progress(false)
 	defer shown.Finish()
-	s, err := o.serve(ctx, t, shown)
+	d, err := o.open(ctx, t, shown)
 	if err != nil {
 		return err
 	}
-	defer s.close()
-	to, err := o.openChanges(ctx, t, s)
-	if err != nil {
-		return err
+	defer d.Close()
+	var record *target.Target
+	if o.json != "" {
+		if record, err = target.Open(ctx, o.json, target.Options{Source: d.in.Region, Format: target.JSON}); err != nil {
+			return err
+		}
+		defer record.Close()
+		t.Guard(record.Close)
 	}
-	if to != nil {
-		defer to.Close()
-	}
-	folder, err := os.MkdirTemp(o.source.Spool.Folder(), "e2qcow-try-")
+	folder, err := os.MkdirTemp(o.source.Spool.Folder(), "e2qcow-try-*")
 	if err != nil {
 		return err
 	}
 	defer os.RemoveAll(folder)
-	t.Guard(func() { os.RemoveAll(folder) })
-	t.Patient()
-
-	m, err := fuse.New(folder, s.disk, fuse.Options{Source: s.in.Src.Name(), Trouble: func(err error) { t.Say("%v", err) }})
-	if errors.Is(err, fuse.ErrUnavailable) {
-		if to != nil {
-			return otherWays(err, o.source.Name)
-		}
-		return o.onFile(ctx, t, s, folder, err)
-	}
+	status, err := o.runOn(ctx, t, d, folder, shown)
 	if err != nil {
 		return err
 	}
-	t.Guard(func() { _ = m.Detach() })
-	status := o.execute(ctx, m.Disk(), folder)
-	if err := t.unmount(m, folder); err != nil {
+	if err := d.keep(context.WithoutCancel(ctx), t); err != nil {
 		return err
 	}
-	if err := o.keep(ctx, t, s, to); err != nil {
+	if err := cmp.Or(o.report(ctx, t, d, record, shown), d.in.Damage()); err != nil {
 		return err
 	}
-	after := diff.Source{Reader: s.disk, Size: s.disk.Size()}
-	if err := o.sayChanges(ctx, t, s, after, s.disk, shown); err != nil {
-		t.Say("what changed cannot be said: %v", err)
-	}
-	return errors.Join(s.in.Damage(), status)
+	return status
 }
 
-// onFile runs the command on a restored file, where FUSE is not available.
-func (o *tryOptions) onFile(ctx context.Context, t *Tool, s *served, folder string, why error) error {
+// runOn runs the command on the disk in a folder. The first error is how the
+// command ended.
+func (o *tryOptions) runOn(ctx context.Context, t *Tool, d *openDisk, folder string, shown *progress.Reporter) (status, err error) {
+	inner := filepath.Join(folder, "mnt")
+	if err := os.Mkdir(inner, 0o700); err != nil {
+		return nil, err
+	}
+	m, err := d.mount(t, inner, false)
+	if errors.Is(err, fuse.ErrUnavailable) {
+		t.Say("%v: the image is restored into a temporary file in %s", err, folder)
+		return o.runOnCopy(ctx, t, d, folder, shown)
+	}
+	if err != nil {
+		return nil, err
+	}
+	shown.Finish()
+	signals, stop := t.takeSignals()
+	defer stop()
+	status, err = o.execute(m.Disk(), signals)
+	err = cmp.Or(d.unmount(t, m, signals), err)
+	d.disk.End()
+	return status, err
+}
+
+// runOnCopy runs the command on a sparse copy of the disk, and takes over what
+// changed in the copy.
+func (o *tryOptions) runOnCopy(ctx context.Context, t *Tool, d *openDisk, folder string, shown *progress.Reporter) (status, err error) {
 	name := filepath.Join(folder, fuse.DiskName)
-	t.Say("%v: the disk is a restored file, %s", why, name)
 	f, err := os.OpenFile(name, os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o600)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	defer f.Close()
-	shown := t.Progress(false)
-	defer shown.Finish()
-	if _, err := raw.WriteFile(ctx, f, s.base, raw.Options{Progress: shown.Phase("restore", progress.Bytes)}); err != nil {
-		return err
+	t.Guard(func() { _ = os.RemoveAll(folder) })
+	if _, err := raw.WriteFile(ctx, f, d.before, raw.Options{Progress: shown.Phase("restore", progress.Bytes)}); err != nil {
+		return nil, fmt.Errorf("%s: %w", name, err)
 	}
 	shown.Finish()
-	status := o.execute(ctx, name, folder)
-	after, err := source.Open(context.WithoutCancel(ctx), name)
-	if err == nil {
-		err = o.sayChanges(ctx, t, s, diff.Source{Reader: after, Size: after.Size()}, nil, shown)
-		after.Close()
+	signals, stop := t.takeSignals()
+	defer stop()
+	if status, err = o.execute(name, signals); err != nil {
+		return nil, err
 	}
-	if err != nil {
-		t.Say("what changed cannot be said: %v", err)
-	}
-	return errors.Join(s.in.Damage(), status)
+	return status, d.disk.Adopt(ctx, f)
 }
 
-// execute runs the command, or a shell, and returns how it ended.
-func (o *tryOptions) execute(ctx context.Context, disk, folder string) error {
-	args, given := slices.Clone(o.command), false
-	for i, a := range args {
-		if strings.Contains(a, "{}") {
-			args[i], given = strings.ReplaceAll(a, "{}", disk), true
-		}
+// execute runs the command, or a shell. A signal is passed on, unless the
+// terminal gave it to the command too.
+func (o *tryOptions) execute(disk string, signals <-chan os.Signal) (status, err error) {
+	words := o.command
+	if len(words) == 0 {
+		words = []string{cmp.Or(os.Getenv("SHELL"), "/bin/sh")}
+	} else {
+		words = insert(words, disk)
 	}
-	switch {
-	case len(args) == 0:
-		args = []string{shell()}
-	case !given:
-		args = append(args, disk)
-	}
-	cmd := exec.Command(args[0], args[1:]...)
+	cmd := exec.Command(words[0], words[1:]...)
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = os.Stdin, os.Stdout, os.Stderr
 	if len(o.command) == 0 {
-		cmd.Dir = folder
+		cmd.Dir = filepath.Dir(disk)
 	}
 	if err := cmd.Start(); err != nil {
-		return err
+		return nil, err
 	}
-	defer context.AfterFunc(ctx, func() { // a terminal sends its signals to the command itself
-		var interrupted *app.InterruptedError
-		if errors.As(context.Cause(ctx), &interrupted) && interrupted.Signal != syscall.SIGINT {
-			_ = cmd.Process.Signal(interrupted.Signal)
+	ended := make(chan error, 1)
+	go func() { ended <- cmd.Wait() }()
+	for {
+		select {
+		case sig := <-signals:
+			if sig != syscall.SIGINT || !inForeground() {
+				_ = cmd.Process.Signal(sig)
+			}
+		case err := <-ended:
+			return endOf(cmd.ProcessState), ignoreExit(err)
 		}
-	})()
-	return exitOf(cmd.Wait())
+	}
 }
 
-// shell returns the shell of the user.
-func shell() string {
-	if name := os.Getenv("SHELL"); name != "" {
-		return name
+// insert puts the path of the disk where the command says, or at its end.
+func insert(words []string, disk string) []string {
+	list := slices.Clone(words)
+	found := false
+	for i, w := range list {
+		found = found || strings.Contains(w, diskMark)
+		list[i] = strings.ReplaceAll(w, diskMark, disk)
 	}
-	return "/bin/sh"
+	if !found {
+		list = append(list, disk)
+	}
+	return list
 }
 
-// exitOf returns the exit status of a command that has ended: 128 and the signal
-// where a signal ended it, as shells say it.
-func exitOf(err error) error {
-	exit := (*exec.ExitError)(nil)
-	if !errors.As(err, &exit) {
-		return err
+// inForeground reports whether Ctrl-C on the terminal reaches the command by
+// itself.
+func inForeground() bool {
+	tty, err := os.Open("/dev/tty")
+	if err != nil {
+		return false
 	}
-	if status, ok := exit.Sys().(syscall.WaitStatus); ok && status.Signaled() {
-		return exitStatus(128 + int(status.Signal()))
-	}
-	return exitStatus(exit.ExitCode())
+	defer tty.Close()
+	group, err := unix.IoctlGetInt(int(tty.Fd()), unix.TIOCGPGRP)
+	return err == nil && group == unix.Getpgrp()
 }
 
-// mostLines is how many lines a person is told of what changed.
-const mostLines = 20
+// endOf returns how a command ended, nil for success.
+func endOf(state *os.ProcessState) error {
+	ws, ok := state.Sys().(syscall.WaitStatus)
+	switch {
+	case ok && ws.Signaled():
+		return &app.DiedError{Signal: ws.Signal()}
+	case state.ExitCode() != 0:
+		return exitStatus(state.ExitCode())
+	}
+	return nil
+}
 
-// sayChanges says what became another. The changes are nil where nobody knows
-// what was written.
-func (o *tryOptions) sayChanges(ctx context.Context, t *Tool, s *served, after diff.Source, changes diff.Changes, shown *progress.Reporter) error {
-	ctx = context.WithoutCancel(ctx)
-	start := time.Now()
-	opt := diff.Options{Changes: changes, Scan: scan.Options{Threads: o.source.Threads, Progress: shown.Phase("compare", progress.Groups)}}
-	d, err := diff.Compare(ctx, diff.Source{Reader: s.base, Size: s.base.Size()}, after, opt)
-	shown.Finish()
+// ignoreExit returns err unless it only says how the command ended.
+func ignoreExit(err error) error {
+	if exit := (*exec.ExitError)(nil); errors.As(err, &exit) {
+		return nil
+	}
+	return err
+}
+
+// mostTried is how many lines are printed of what a command changed.
+const mostTried = 20
+
+// report says what the command changed. A disk that cannot be compared any more is
+// no failure of the command.
+func (o *tryOptions) report(ctx context.Context, t *Tool, d *openDisk, record *target.Target, shown *progress.Reporter) error {
+	n, runs, err := d.disk.Changed()
 	if err != nil {
 		return err
 	}
-	if o.json {
-		return app.EncodeJSON(t.Stdout, jsonDiff{s.in.Src.Name(), "after " + strings.Join(o.command, " "), d.Same(), d})
+	if n > 0 {
+		t.Say("what changed, %s in %s:", advise.Size(uint64(n), 1), advise.Count(runs, "place"))
 	}
-	if d.Same() {
+	size := d.before.Size()
+	found, err := diff.Compare(ctx, diff.Source{Reader: d.before, Size: size}, diff.Source{Reader: d.disk, Size: size},
+		diff.Options{Changes: d.disk, Scan: o.search.Scan})
+	shown.Finish()
+	switch {
+	case ctx.Err() != nil:
+		return context.Cause(ctx)
+	case err != nil && n == 0:
+		t.Say("nothing changed")
+		return nil
+	case err != nil && record != nil:
+		return fmt.Errorf("what changed cannot be told by structure: %w", err)
+	case err != nil:
+		t.Say("that cannot be told by structure: %v", err)
+		return nil
+	}
+	if record != nil {
+		if err := app.EncodeJSON(record, jsonDiff{d.in.Src.Name(), "after " + strings.Join(o.command, " "), found.Same(), found}); err != nil {
+			return err
+		}
+		if err := record.Commit(); err != nil {
+			return err
+		}
+	}
+	if found.Same() {
 		t.Say("nothing changed")
 		return nil
 	}
-	var b bytes.Buffer
-	text := diff.TextOptions{Lines: mostLines, All: o.all}
+	opt := diff.TextOptions{Lines: mostTried}
 	if o.all {
-		text.Lines = 0
+		opt = diff.TextOptions{All: true}
 	}
-	if err := d.WriteText(&b, text); err != nil {
+	var text bytes.Buffer
+	if err := found.WriteText(&text, opt); err != nil {
 		return err
 	}
-	t.Say("what changed, compared in %v:", time.Since(start).Round(time.Millisecond))
-	_, err = fmt.Fprint(t.Stderr(), b.String())
+	_, err = t.Stderr().Write(text.Bytes())
 	return err
 }

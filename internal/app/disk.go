@@ -1,0 +1,305 @@
+package app
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync/atomic"
+
+	"golang.org/x/sys/unix"
+
+	"e2qcow/image"
+	"e2qcow/internal/advise"
+	"e2qcow/internal/cache"
+	"e2qcow/internal/fuse"
+	"e2qcow/internal/overlay"
+	"e2qcow/internal/target"
+	"e2qcow/qcow2"
+)
+
+// A Disk is a part of an image that can be written to. What is written is kept in
+// an overlay of the whole image; the source is never written to.
+type Disk struct {
+	image.Image // the part as it is now
+
+	over  *overlay.Overlay
+	start int64 // of the part
+	ended atomic.Bool
+}
+
+var _ fuse.Disk = (*Disk)(nil)
+
+// NewDisk returns the size bytes from start of whole, in which nothing is
+// changed.
+func NewDisk(whole image.Image, start, size int64, opt overlay.Options) *Disk {
+	over := overlay.New(whole, opt)
+	return &Disk{Image: image.Section(over, start, size), over: over, start: start}
+}
+
+// Close lets go of what was changed.
+func (d *Disk) Close() { d.over.Close() }
+
+// cacheSize is how many bytes of a qcow2 image are kept decoded: programs read a
+// disk in small pieces.
+const cacheSize = 64 << 20
+
+// minCachePage is the least that is decoded at once, in bytes.
+const minCachePage = 64 << 10
+
+// Cached returns the disk in a source, whose clusters are kept when they are
+// decoded.
+func (in *Input) Cached() image.Image {
+	if in.Guest == nil {
+		return in.Disk()
+	}
+	return cache.New(in.Guest, max(in.Guest.Header().ClusterSize(), minCachePage), cacheSize)
+}
+
+// End has all further reads and writes through the file fail. What was changed
+// stays.
+func (d *Disk) End() { d.ended.Store(true) }
+
+// Served returns the disk as a file that is served, which End ends.
+func (d *Disk) Served() fuse.Disk { return served{d} }
+
+// WriteAt writes as io.WriterAt does.
+func (d *Disk) WriteAt(b []byte, off int64) (int, error) {
+	if off < 0 || off > d.Size() || int64(len(b)) > d.Size()-off {
+		return 0, unix.ENOSPC
+	}
+	return d.over.WriteAt(b, d.start+off)
+}
+
+// Clear makes bytes zero.
+func (d *Disk) Clear(off, n int64) error {
+	if off < 0 || off > d.Size() || n > d.Size()-off {
+		return unix.EINVAL
+	}
+	return d.over.Clear(d.start+off, n)
+}
+
+// NextData returns the next run that may hold bytes other than zero.
+func (d *Disk) NextData(off int64) (start, end int64, err error) {
+	return image.Data(d.Image).NextRun(off)
+}
+
+// NextChange returns the next run that was changed; io.EOF where there is none.
+func (d *Disk) NextChange(off int64) (start, end int64, err error) {
+	start, end, err = d.over.NextChange(d.start + off)
+	if err == nil && start-d.start >= d.Size() {
+		err = io.EOF
+	}
+	if err != nil {
+		return 0, 0, err
+	}
+	return max(start-d.start, off), min(end-d.start, d.Size()), nil
+}
+
+// Room returns how many bytes of changes there is room for, and was at first.
+func (d *Disk) Room() (free, all int64) { return d.over.Limit() - d.over.Used(), d.over.Limit() }
+
+// Changed returns how many bytes were changed, in whole blocks, and in how many
+// places.
+func (d *Disk) Changed() (bytes, runs int64, err error) {
+	for off := int64(0); ; {
+		start, end, err := d.NextChange(off)
+		if errors.Is(err, io.EOF) {
+			return bytes, runs, nil
+		}
+		if err != nil {
+			return 0, 0, err
+		}
+		bytes, runs, off = bytes+end-start, runs+1, end
+	}
+}
+
+// Adopt makes the disk what a copy of it has become, which a command wrote to.
+func (d *Disk) Adopt(ctx context.Context, f *os.File) error {
+	info, err := f.Stat()
+	if err != nil {
+		return err
+	}
+	if info.Size() < d.Size() {
+		return fmt.Errorf("the command cut the disk to %d bytes", info.Size())
+	}
+	now, then := make([]byte, 1<<20), make([]byte, 1<<20)
+	for off := int64(0); off < d.Size(); {
+		if ctx.Err() != nil {
+			return context.Cause(ctx)
+		}
+		start, err := nextEither(f, d, off)
+		if errors.Is(err, io.EOF) {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		off = start - start%overlay.BlockSize
+		a, b := now[:min(d.Size()-off, 1<<20)], then[:min(d.Size()-off, 1<<20)]
+		if _, err := f.ReadAt(a, off); err != nil {
+			return err
+		}
+		if n, err := d.ReadAt(b, off); n < len(b) {
+			return err
+		}
+		for at := 0; at < len(a); at += overlay.BlockSize {
+			block := a[at:min(len(a), at+overlay.BlockSize)]
+			if bytes.Equal(block, b[at:at+len(block)]) {
+				continue
+			}
+			if _, err := d.WriteAt(block, off+int64(at)); err != nil {
+				return err
+			}
+		}
+		off += int64(len(a))
+	}
+	return nil
+}
+
+// nextEither returns where the next data of a file or the disk begins.
+func nextEither(f *os.File, d *Disk, off int64) (int64, error) {
+	next, _, err := d.NextData(off)
+	if err != nil && !errors.Is(err, io.EOF) {
+		return 0, err
+	}
+	data, errFile := f.Seek(off, unix.SEEK_DATA)
+	switch {
+	case errors.Is(errFile, unix.ENXIO):
+		return next, err
+	case errors.Is(errFile, unix.EINVAL): // the filesystem does not know of holes
+		return off, nil
+	case errFile != nil:
+		return 0, errFile
+	case err != nil, data < next:
+		return data, nil
+	}
+	return next, nil
+}
+
+// A served disk fails when it is ended.
+type served struct{ *Disk }
+
+func (s served) ReadAt(b []byte, off int64) (int, error) {
+	if s.ended.Load() {
+		return 0, unix.EIO
+	}
+	return s.Disk.ReadAt(b, off)
+}
+
+func (s served) WriteAt(b []byte, off int64) (int, error) {
+	if s.ended.Load() {
+		return 0, unix.EIO
+	}
+	return s.Disk.WriteAt(b, off)
+}
+
+func (s served) Clear(off, n int64) error {
+	if s.ended.Load() {
+		return unix.EIO
+	}
+	return s.Disk.Clear(off, n)
+}
+
+// A Changes is a qcow2 file to be, over the source.
+type Changes struct {
+	to      *target.Target
+	backing string // as the file calls the source
+	format  string
+	beside  bool // the source lies in the folder of the file, or below
+}
+
+// changesCluster is the size of clusters of a file of changes: as large disks as
+// ext4 knows have an L1 table that qemu opens.
+const changesCluster = 64 << 10
+
+var errNoBacking = advise.New("cannot be the backing file of a qcow2 image", "leave --changes out, or make a qcow2 image of it first")
+
+// OpenChanges opens the file that changes of the disk in in are kept in; nil if
+// name is "". Nothing appears before Write.
+func (s *Session) OpenChanges(ctx context.Context, name string, in *Input, overwrite bool) (*Changes, error) {
+	if name == "" {
+		return nil, nil
+	}
+	c := &Changes{format: "raw"}
+	if in.Guest != nil {
+		c.format = "qcow2"
+	}
+	if in.Normal != nil || in.Src.IsPipe() || in.Disk().Size()%512 != 0 {
+		return nil, fmt.Errorf("%s %w", in.Src.Name(), errNoBacking)
+	}
+	if target.IsStdout(name) {
+		return nil, Usagef("option --changes needs a file: what stands behind its changes is named relative to it")
+	}
+	dir, err := realPath(filepath.Dir(name))
+	if err != nil {
+		return nil, err
+	}
+	source, err := realPath(in.Src.Name())
+	if err != nil {
+		return nil, err
+	}
+	if c.backing, err = filepath.Rel(dir, source); err != nil {
+		return nil, err
+	}
+	if strings.Contains(c.backing, ":") {
+		c.backing = "./" + c.backing // no protocol to qemu
+	}
+	c.beside = filepath.IsLocal(c.backing)
+	if c.to, err = target.Open(ctx, name, target.Options{Source: in.Region, Format: target.QCOW2, Overwrite: overwrite}); err != nil {
+		return nil, err
+	}
+	if c.to.Kind() != target.File {
+		c.to.Close()
+		return nil, Usagef("option --changes needs a file; %s is none", name)
+	}
+	s.Guard(c.to.Close)
+	return c, nil
+}
+
+func realPath(name string) (string, error) {
+	abs, err := filepath.Abs(name)
+	if err != nil {
+		return "", err
+	}
+	return filepath.EvalSymlinks(abs)
+}
+
+// Write writes what is changed on d, and has the file appear. It returns what
+// there is to say about the file.
+func (c *Changes) Write(ctx context.Context, d *Disk, in *Input) (note string, err error) {
+	made, _ := in.Made()
+	_, err = qcow2.WriteFile(ctx, c.to, d.over.Changes(changesCluster), qcow2.WriteOptions{
+		ClusterSize:   changesCluster,
+		Version:       3,
+		MarkZeros:     true,
+		BackingFile:   c.backing,
+		BackingFormat: c.format,
+		Info: func() qcow2.Info {
+			made.Tool = Tool()
+			return made
+		},
+	})
+	if err != nil {
+		return "", err
+	}
+	if err := c.to.Commit(); err != nil {
+		return "", err
+	}
+	note = fmt.Sprintf("changes are in %s, over %s", c.to.Name(), c.backing)
+	if !c.beside {
+		note += "; for e2qcow --backing the image has to be in the folder of the changes, or below"
+	}
+	return note, nil
+}
+
+// Close gives up a file that was not written. A nil Changes has none.
+func (c *Changes) Close() {
+	if c != nil {
+		c.to.Close()
+	}
+}
