@@ -30,7 +30,7 @@ var ErrStreamOrder = errors.New("not in the order of the stream")
 // OpenStream opens an image that is read from a pipe. If its tables stand
 // before the data, as WriteStream writes them, they are held in memory as far
 // as they are not zero, and as much of the data as opt.Window says. Any other
-// image is read to its end first, and kept as opt.Spool says.
+// image is first read to its end, and kept as opt.Spool says.
 func OpenStream(ctx context.Context, r io.Reader, opt OpenOptions) (*Stream, error) {
 	window := opt.Window
 	if window == 0 {

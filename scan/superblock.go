@@ -55,7 +55,7 @@ func findReadings(dev *device, opt Options, pr *problems) ([]reading, error) {
 	if err == nil {
 		geo, gerr := sb.Geometry()
 		if gerr == nil && opt.BlockSize != 0 && geo.BlockSize != opt.BlockSize {
-			gerr = fmt.Errorf("the superblock says a block size of %d bytes", geo.BlockSize)
+			gerr = fmt.Errorf("blocks of %d bytes, not of %d as requested; request a block size only if the superblock is damaged", geo.BlockSize, opt.BlockSize)
 		}
 		if gerr == nil {
 			rd := reading{sb: sb, geo: geo}

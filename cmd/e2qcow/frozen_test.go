@@ -249,7 +249,7 @@ func TestFreezeThawed(t *testing.T) {
 		t.Fatal(err)
 	}
 	err := cmd.Wait()
-	want := "e2qcow: " + point + " was thawed by someone else; nothing usable is left; try again when nobody else freezes it\n"
+	want := "e2qcow: " + point + " was thawed by someone else; nothing usable is left; try again when no other program freezes the filesystem\n"
 	if said := fmt.Sprint(cmd.Stderr); err == nil || cmd.ProcessState.ExitCode() != 1 || said != want {
 		t.Errorf("%v, %q; want %q", err, said, want)
 	}

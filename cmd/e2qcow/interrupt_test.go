@@ -48,7 +48,7 @@ func TestInterrupt(t *testing.T) {
 			ended, text := p.wait(t)
 			left := "nothing usable is left"
 			if test.before != "" {
-				left = target + " is as it was"
+				left = target + " is unchanged"
 			}
 			if want := "e2qcow: interrupted by " + test.name + "; " + left + "\n"; ended != "signal: "+test.signal.String() || !strings.HasSuffix(text, want) {
 				t.Errorf("%s and %q, want the signal and %q", ended, text, want)
@@ -220,7 +220,7 @@ func TestInterruptInstall(t *testing.T) {
 	time.Sleep(100 * time.Millisecond) // to come as far as it gets
 	p.signal(t, syscall.SIGINT)
 	time.Sleep(100 * time.Millisecond)
-	if ended, text := p.wait(t); ended != "signal: interrupt" || !strings.HasSuffix(text, "e2qcow: interrupted by SIGINT; "+device+" is as it was\n") {
+	if ended, text := p.wait(t); ended != "signal: interrupt" || !strings.HasSuffix(text, "e2qcow: interrupted by SIGINT; "+device+"is unchanged\n") {
 		t.Errorf("%s and %q", ended, text)
 	}
 	if after, err := os.ReadFile(device); err != nil || !bytes.Equal(before, after) {

@@ -112,13 +112,13 @@ func (c *changed) written(t *testing.T, at int64) {
 	before := c.copied(t, disk, "before")
 	r := c.tool.Run(t, "-ra", "--journal="+journal, disk)
 	switch {
-	case r.Exit == 0 && at == c.to, r.Exit == 0 && strings.Contains(r.Stderr, "nothing is moved again"):
+	case r.Exit == 0 && at == c.to, r.Exit == 0 && strings.Contains(r.Stderr, "nothing was moved"):
 		sound(t, disk, c.to)
 	case r.Exit == 0:
 		t.Errorf("written to at the old place, byte %d, and resumed:\n%s", at, r.Stderr)
 	case testfs.Difference(t, before, disk) >= 0:
 		t.Errorf("refused, and written to:\n%s", r.Stderr)
-	case strings.Contains(r.Stderr, "remove the journal and give the command again"):
+	case strings.Contains(r.Stderr, "remove the journal and run the command again"):
 		os.Remove(journal)
 		if r := c.tool.Run(t, "-ra", "-o", fmt.Sprint(c.from), "-O", fmt.Sprint(c.to), "--journal="+journal, disk); r.Exit != 0 {
 			t.Errorf("begun anew: exit %d\n%s", r.Exit, r.Stderr)

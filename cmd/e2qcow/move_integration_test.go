@@ -148,7 +148,7 @@ func TestMoveKilled(t *testing.T) {
 			}
 			kills++
 		}
-		if r := tool.Run(t, args...); r.Exit != 0 || !strings.Contains(r.Stderr, "says that this move is done") {
+		if r := tool.Run(t, args...); r.Exit != 0 || !strings.Contains(r.Stderr, "the move is done; the journal ") {
 			t.Errorf("move %d, again: exit %d\n%s", i, r.Exit, r.Stderr)
 		}
 		got := filepath.Join(dir, "got.img")
@@ -210,7 +210,7 @@ func TestMoveInterrupted(t *testing.T) {
 			}
 	}
 	const killed = -1 // the exit code of a process that a signal ended
-	const warning = "e2qcow: stopping now destroys the filesystem: the move goes on; interrupt again to stop all the same\n"
+	const warning = "e2qcow: to stop now would destroy the filesystem, so the move continues; interrupt again to stop anyway\n"
 
 	t.Run("once", func(t *testing.T) {
 		t.Parallel()
@@ -241,7 +241,7 @@ func TestMoveInterrupted(t *testing.T) {
 		disk := diskWith(t, tool, fs, 200*mib)
 		interrupt, wait := slowly(t, 2, "-ra", "-o", "200M", disk)
 		interrupt()
-		want := "e2qcow: interrupted by SIGINT; nothing is lost: the filesystem is at byte 209715200 as before\n"
+		want := "e2qcow: interrupted by SIGINT; nothing is lost: the filesystem is still at byte 209715200\n"
 		if text, exit := wait(); exit != killed || text != want {
 			t.Errorf("exit %d\n%s", exit, text)
 		}
@@ -255,8 +255,8 @@ func TestMoveInterrupted(t *testing.T) {
 		journal := filepath.Join(testfs.TempDir(t), "journal")
 		interrupt, wait := slowly(t, 5, "-ra", "-o", "1M", "--journal", journal, disk)
 		interrupt()
-		want := "e2qcow: interrupted by SIGINT; nothing is lost: the same command goes on with the move, as " + journal + " says how far it is; " +
-			"till then a part of the filesystem is at byte 0, the rest at byte 1048576: let nothing mount or check it\n"
+		want := "e2qcow: interrupted by SIGINT; nothing is lost: the same command continues the move, as the journal " + journal + " says how far it came;  " +
+			"until then a part of the filesystem is at byte 0, the rest at byte 1048576: do not mount or check it\n"
 		if text, exit := wait(); exit != killed || !strings.HasPrefix(text, want) { // strace may have something to say too
 			t.Errorf("exit %d\n%s", exit, text)
 		}

@@ -4,7 +4,7 @@
 //
 // An error of a package that knows what to do about it carries its own advice:
 //
-//	var errUsed = advise.New("is in use", "release it, or read it all the same with -f")
+//	var errUsed = advise.New("is in use", "release it, or read it anyway with -f")
 //
 // A table holds the advice on errors of the libraries.
 package advise
@@ -66,13 +66,13 @@ func On(err error) string {
 	case errors.As(err, &unread):
 		return "if there is a copy of the superblock elsewhere, name its block with -b and the block size with -B"
 	case errors.As(err, &corrupt) || errors.As(err, &normal):
-		return "the image is damaged or cut short; get it again"
+		return "the image is damaged or incomplete; get it again"
 	case errors.As(err, &spooled):
 		return "name another folder with --spool-dir or TMPDIR"
 	case errors.As(err, &changed):
-		return "put it back as it was, from a copy; -f goes on all the same, and e2fsck -f has to follow at the new place"
+		return "restore the disk from a copy made before the change; -f continues anyway, and then run e2fsck -f at the new place"
 	case errors.As(err, &unsupported) && unsupported.BackingFile != "":
-		return "it is opened with --backing only, and only in the folder of the image"
+		return "--backing opens the backing file, if it lies in the folder of the image"
 	case errors.As(err, &unsupported):
 		return "convert it with qemu-img convert first"
 	}
@@ -90,22 +90,22 @@ var onLibraries = []struct {
 	errs []error
 	text string
 }{
-	{[]error{freeze.ErrFrozen}, "thaw it (fsfreeze --unfreeze), or read it as it is with -f"},
-	{[]error{freeze.ErrUnsupported}, "unmount it, or read it all the same with -f: the image may then contradict itself"},
-	{[]error{freeze.ErrHidden}, "unmount what hides it"},
-	{[]error{freeze.ErrThawed}, "try again when nobody else freezes it"},
-	{[]error{freeze.ErrStalled}, "see that nothing that takes the image or the messages writes to it"},
+	{[]error{freeze.ErrFrozen}, "thaw it with fsfreeze --unfreeze, or read it as it is with -f"},
+	{[]error{freeze.ErrUnsupported}, "unmount it, or read it anyway with -f: the image may then contradict itself"},
+	{[]error{freeze.ErrHidden}, "unmount the filesystem that is mounted over it"},
+	{[]error{freeze.ErrThawed}, "try again when no other program freezes the filesystem"},
+	{[]error{freeze.ErrStalled}, "check that no program that reads the image or the messages writes to the filesystem"},
 	{[]error{freeze.ErrKilled}, "try again"},
 	{[]error{target.ErrSame}, "name another target"},
-	{[]error{target.ErrUnknown}, "see that /proc and /sys are mounted, or name a new file"},
-	{[]error{folder.ErrDevices}, "see that its name is right"},
+	{[]error{target.ErrUnknown}, "mount /proc and /sys, or name a new file"},
+	{[]error{folder.ErrDevices}, "check the name of the device"},
 	{[]error{folder.ErrForeign, folder.ErrLinked, folder.ErrLink}, "name another file"},
 	{[]error{folder.ErrNoName}, "name a file"},
 	{[]error{target.ErrMounted}, "unmount or release it first"},
-	{[]error{target.ErrHoldsFilesystem}, "see that source and target are not swapped; --overwrite writes over it"},
-	{[]error{target.ErrExists}, "see that source and target are not swapped; --overwrite replaces it"},
-	{[]error{e2i.ErrTooLarge}, "write a qcow2 image with -Q, which has no such bound"},
-	{[]error{e2i.ErrGroups}, "dump the filesystem with -Q, which has no such bound"},
+	{[]error{target.ErrHoldsFilesystem}, "check that source and target are not swapped; --overwrite replaces it"},
+	{[]error{target.ErrExists}, "check that source and target are not swapped; --overwrite replaces it"},
+	{[]error{e2i.ErrTooLarge}, "write a qcow2 image with -Q, which has no such limit"},
+	{[]error{e2i.ErrGroups}, "dump the filesystem with -Q, which has no such limit"},
 	{[]error{e2i.ErrNoTables}, "write a qcow2 image with -Q"},
 	{[]error{target.ErrNotJSON}, "name another file, or remove it first"},
 	{[]error{target.ErrOnlyCopy}, "name another file"},
@@ -113,21 +113,21 @@ var onLibraries = []struct {
 	{[]error{move.ErrNotJournal}, "name another file for the journal"},
 	{[]error{move.ErrOldJournal}, "finish the move with the version that began it, 0.1"},
 	{[]error{move.ErrFragmented}, "move it without a journal"},
-	{[]error{move.ErrOther, move.ErrShort}, "name the disk that was being moved on"},
-	{[]error{move.ErrStale}, "remove the journal and give the command again, with -o and -O: the move begins anew"},
-	{[]error{storage.ErrLocked}, "wait till it ends"},
-	{[]error{folder.ErrKind, folder.ErrExposed}, "name a regular file of your own that nobody else can write to"},
+	{[]error{move.ErrOther, move.ErrShort}, "name the disk on which the move was begun"},
+	{[]error{move.ErrStale}, "remove the journal and run the command again with -o and -O, which begins a new move"},
+	{[]error{storage.ErrLocked}, "wait until the other program ends"},
+	{[]error{folder.ErrKind, folder.ErrExposed}, "name a regular file that belongs to you and that only you can write to"},
 	{[]error{target.ErrOffset}, "name a file or a device"},
-	{[]error{source.ErrTerminal}, "send an image through a pipe"},
-	{[]error{target.ErrTerminal}, "send it to a file or another program"},
+	{[]error{source.ErrTerminal}, "read the image from a pipe or a file"},
+	{[]error{target.ErrTerminal}, "redirect standard output to a file or a pipe"},
 	{[]error{target.ErrStream}, "name a file or a block device"},
 	{[]error{target.ErrTooSmall}, "name a larger target"},
 	{[]error{source.ErrDirectory, source.ErrKind, source.ErrEmpty}, "name a device or a file that holds a filesystem"},
-	{[]error{unix.ENOSPC, unix.EDQUOT}, "make room or write elsewhere"},
+	{[]error{unix.ENOSPC, unix.EDQUOT}, "free some space, or write to another filesystem"},
 	{[]error{unix.EFBIG}, "name a target on another filesystem"},
-	{[]error{unix.EPIPE}, "whoever read it went away before the end"},
-	{[]error{io.ErrUnexpectedEOF}, "it is damaged or cut short; get it again"},
-	{[]error{fs.ErrPermission}, "check its permissions, or run as root"},
+	{[]error{unix.EPIPE}, "the program that reads the pipe ended too early"},
+	{[]error{io.ErrUnexpectedEOF}, "the file is damaged or incomplete; get it again"},
+	{[]error{fs.ErrPermission}, "check the permissions, or run as root"},
 }
 
 // OnContent says what to do where something else than an ext filesystem was
@@ -136,7 +136,7 @@ func OnContent(name string) string { return onContents[name] }
 
 var onContents = map[string]string{
 	signature.PartitionTable:   "name a partition of it with --partition",
-	"a LUKS container":         "open it with cryptsetup and name the device that appears",
+	"a LUKS container":         "open it with cryptsetup, and name the device that cryptsetup makes",
 	"an LVM physical volume":   "name a logical volume of it",
 	"a member of a RAID array": "name the array",
 	"gzip data":                "decompress it first",
@@ -155,6 +155,6 @@ var onContents = map[string]string{
 	"a partclone image":        "restore it with partclone.restore first",
 	"an EWF (E01) image":       "mount it with ewfmount first",
 	signature.QCOW2:            "restore it with -r first",
-	signature.Split:            "finish the move first, by -ra with its journal",
-	signature.Normal:           "it is read as one without --source-format=raw",
+	signature.Split:            "finish the move first: run -ra with the journal of the move",
+	signature.Normal:           "leave --source-format=raw out to read it as one",
 }

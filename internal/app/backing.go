@@ -22,9 +22,9 @@ import (
 
 var (
 	errBackingOutside = advise.New("is not in the folder of the image",
-		"copy it there, or make one image of both with qemu-img convert")
-	errBackingDeep = advise.New(fmt.Sprintf("is more than %d images behind", maxBacking),
-		"make one image of all with qemu-img convert")
+		"copy the backing file there, or join both with qemu-img convert")
+	errBackingDeep = advise.New(fmt.Sprintf("is behind more than %d images", maxBacking),
+		"join the images with qemu-img convert")
 )
 
 // maxBacking is how many files may stand behind one another.
@@ -126,7 +126,7 @@ func isQCOW2(src *source.Source, named string) (bool, error) {
 		}
 		f, err := FormatOf(head)
 		if err != nil {
-			return false, fmt.Errorf("the image does not say of which format it is, and it %w", err)
+			return false, fmt.Errorf("the image does not name the format, and the file %w", err)
 		}
 		return f == FormatQCOW2, nil
 	}

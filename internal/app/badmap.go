@@ -44,7 +44,7 @@ func ReadBadMap(name string) ([]scan.Range, error) {
 	return bad, nil
 }
 
-var errNoMap = advise.New("is no map file of ddrescue", "name the file that ddrescue calls its mapfile")
+var errNoMap = advise.New("is not a map file of ddrescue", "name the mapfile that ddrescue wrote")
 
 // otherThanMap says what a file looks like that is no map, "" where nothing is
 // known.
@@ -69,6 +69,6 @@ func (s *Session) SayForeignMap(name string, bad []scan.Range, in *Input) {
 		return
 	}
 	if rescued, size := bad[len(bad)-1].Start, in.Src.Size(); rescued > size {
-		s.Say("%s calls bytes before %d rescued, and %s has %d: see that it is the map of that, not of the whole disk", name, rescued, in.Src.Name(), size)
+		s.Say("%s calls bytes up to %d rescued, but %s has only %d: check that the map belongs to this source, not to the whole disk", name, rescued, in.Src.Name(), size)
 	}
 }

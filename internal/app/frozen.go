@@ -17,8 +17,8 @@ import (
 
 // Why a filesystem is not frozen.
 var (
-	errOnFrozen = advise.New("lies on the filesystem that is to be frozen", "put it elsewhere, or send it through a pipe to who writes elsewhere")
-	errSeveral  = advise.New("holds several filesystems that are mounted read-write", "name the device of one of them")
+	errOnFrozen = advise.New("lies on the filesystem that is to be frozen", "name a file on another filesystem, or send the image through a pipe to another machine")
+	errSeveral  = advise.New("contains several filesystems that are mounted read-write", "name the device of one of them")
 )
 
 // A Writing is something that a command writes while a filesystem is frozen.
@@ -54,7 +54,7 @@ func (s *Session) WhileFrozen(ctx context.Context, in *Input, writings []Writing
 		return err
 	}
 	if len(points) == 0 {
-		s.Say("%s is not mounted read-write: there is nothing to freeze", in.Src.Name())
+		s.Say("%s is not mounted read-write, so nothing was frozen", in.Src.Name())
 		return do(ctx, nil)
 	}
 	if err := s.checkFrozen(writings, dev); err != nil {

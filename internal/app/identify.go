@@ -183,9 +183,9 @@ func firstBackup(d image.Image) string {
 
 // Features of a filesystem that are not decoded.
 var (
-	errUnknownFeature = advise.New("the filesystem has a feature that this program does not know",
-		"a newer version may know it; -f goes on all the same, and what depends on it may be wrong")
-	errOtherLayout = advise.New("the filesystem has a feature whose layout is not decoded", "without -s it is dumped as it is")
+	errUnknownFeature = advise.New("the filesystem has a feature that e2qcow does not know",
+		"a newer version may know it; -f continues, but metadata of that feature may be wrong")
+	errOtherLayout = advise.New("the filesystem has a feature that -s cannot scramble", "leave -s out to dump it as it is")
 )
 
 // checkFeatures refuses features that a dump can do without, but not a clone, a
@@ -214,4 +214,4 @@ func (o Search) checkFeatures(sb *ext.Superblock) error {
 }
 
 // ErrNoSuperblock says that there is nothing to find tables by.
-var ErrNoSuperblock = advise.New("has no superblock that can be believed", "write a qcow2 image with -Q, which takes what there is")
+var ErrNoSuperblock = advise.New("has no valid superblock", "use -Q, which dumps what there is")

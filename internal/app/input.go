@@ -63,7 +63,7 @@ func (s *Session) Open(ctx context.Context, o Source, shown *progress.Reporter) 
 	}
 	in := &Input{Src: src, Region: src.Region()}
 	if err := src.SetDirect(o.Direct); err != nil {
-		s.Say("%v; it is read through the cache", err)
+		s.Say("%v; the source is read through the page cache", err)
 	}
 	err = s.examine(ctx, in, o, shown)
 	if err == nil {
@@ -89,8 +89,8 @@ func OpenDisk(ctx context.Context, name string) (*Input, error) {
 }
 
 // errContradicts says that an image cannot be believed.
-var errContradicts = advise.New("the image contradicts itself",
-	"get it again; if it is the only copy, -f reads it as its tables say, and the bytes may be wrong")
+var errContradicts = advise.New("the tables of the image contradict each other",
+	"get the image again; if this is the only copy, -f reads it, but the bytes may be wrong")
 
 // verify compares the tables of the qcow2 images with their refcounts. A
 // contradiction is an error, with force a note.
@@ -211,12 +211,12 @@ func (s *Session) examine(ctx context.Context, in *Input, o Source, shown *progr
 		return in.open(ctx, f, o)
 	}
 	if o.Backing {
-		return Usagef("option --backing concerns files beside the source, and %s has none", in.Src.Name())
+		return Usagef("option --backing needs the folder of the source, but %s has none", in.Src.Name())
 	}
 	if f == FormatQCOW2 && o.Stream {
 		return in.openStream(ctx, o)
 	}
-	s.Say("%s is read to its end first, into memory and a temporary file in %s", in.Src.Name(), o.Spool.Folder())
+	s.Say("%s is first read to its end, into memory and a temporary file in %s", in.Src.Name(), o.Spool.Folder())
 	if err := in.Src.Spool(ctx, o.Spool, shown.Phase("spool", progress.Bytes)); err != nil {
 		return err
 	}
@@ -318,9 +318,9 @@ const HeadSize = ext.SuperblockOffset + ext.SuperblockSize
 
 // What may be an image or a disk.
 var (
-	errAmbiguous = advise.New("begins as a qcow2 image and holds an ext superblock",
+	errAmbiguous = advise.New("begins like a qcow2 image, but also contains an ext superblock",
 		"say which it is with --source-format=raw or --source-format=qcow2")
-	errAmbiguousNormal = advise.New("begins as a normal image of e2image and holds an ext superblock of its own",
+	errAmbiguousNormal = advise.New("begins like a normal image of e2image, but also contains an ext superblock of its own",
 		"say which it is with --source-format=raw or --source-format=e2image")
 )
 

@@ -31,15 +31,15 @@ func (s *Session) Output(t *target.Target, dryRun bool, again string) *Output {
 	s.Guard(t.Close)
 	switch {
 	case t.Replaces():
-		s.AtStake(t.Name()+" is as it was", false)
+		s.AtStake(t.Name()+" is unchanged", false)
 	case !t.KeepsPart():
 		s.AtStake("nothing usable is left", false)
 	default:
 		s.StakeOn(func() (string, bool) {
 			if !t.Touched() {
-				return t.Name() + " is as it was", false
+				return t.Name() + " is unchanged", false
 			}
-			return fmt.Sprintf("%s holds a part of the image, over what was there: %s writes all of it", t.Name(), again), true
+			return fmt.Sprintf("%s now contains a part of the image, and its old contents are lost: run %s to write all of it", t.Name(), again), true
 		})
 	}
 	return o
@@ -85,7 +85,7 @@ func (o *Output) OpenNames(ctx context.Context, name string, in *Input, overwrit
 	}
 	o.s.Guard(o.Names.Close)
 	if o.Record.to != nil && o.Names.to.Is(o.Record.to) {
-		return Usagef("option --scramble-map: %s is the record", o.Names.to.Name())
+		return Usagef("option --scramble-map: %s is also the file of --json", o.Names.to.Name())
 	}
 	return nil
 }
@@ -100,7 +100,7 @@ func (o *Output) openBeside(ctx context.Context, option, name string, in *Input,
 	}
 	if o.Target != nil && t.Is(o.Target) {
 		t.Close()
-		return Beside{}, Usagef("option --%s: %s is the image", option, t.Name())
+		return Beside{}, Usagef("option --%s: %s is also the target", option, t.Name())
 	}
 	return Beside{t}, nil
 }
@@ -178,7 +178,7 @@ func (o *Output) Commit() error {
 	o.s.Release()
 	for _, beside := range []Beside{o.Record, o.Names} {
 		if e := beside.Commit(); e != nil {
-			err = cmp.Or(err, fmt.Errorf("not what goes with it: %s: %w", beside.to.Name(), e))
+			err = cmp.Or(err, fmt.Errorf("a file beside it failed: %s: %w", beside.to.Name(), e))
 		}
 	}
 	if err != nil {
@@ -195,7 +195,7 @@ func (o *Output) CommitRecord(d Done) error {
 	}
 	if err != nil {
 		o.s.Release()
-		return &DoneError{o.Target.Name(), fmt.Errorf("not what goes with it: %w", err)}
+		return &DoneError{o.Target.Name(), fmt.Errorf("a file beside it failed: %w", err)}
 	}
 	return nil
 }

@@ -32,7 +32,7 @@ type Part struct {
 
 // Why there is no such part of the source.
 var (
-	errBeyondEnd   = errors.New("ends before that")
+	errBeyondEnd   = errors.New("ends before that byte")
 	errNoPartition = errors.New("has no such partition")
 )
 

@@ -11,12 +11,12 @@ import (
 // Why a source is refused without -f: the source changes while it is read, or may.
 var (
 	errSourceMounted = advise.New("is mounted read-write",
-		"unmount it, or freeze it with --freeze, or read it all the same with -f: the image may then contradict itself")
+		"unmount it, freeze it with --freeze, or read it anyway with -f: the image may then contradict itself")
 	errSourceUnfrozen = advise.New("is mounted read-write", // and cannot be frozen
-		"unmount it, or read it all the same with -f: the image may then contradict itself")
+		"unmount it, or read it anyway with -f: the image may then contradict itself")
 	errSourceUsed = advise.New("is in use",
-		"release it, or read it all the same with -f: the image may then contradict itself")
-	errMountsUnknown = advise.New("may be mounted", "if you know that it is not, read it with -f")
+		"release it, or read it anyway with -f: the image may then contradict itself")
+	errMountsUnknown = advise.New("may be mounted", "if you know that it is not mounted, read it with -f")
 )
 
 // A Quiet says which use of a source is allowed while the source is read.

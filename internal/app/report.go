@@ -28,7 +28,7 @@ func (s *Session) SayFound(in *Input, res *scan.Result) error {
 		err = s.sayUnreadable(res.Unreadable())
 	}
 	if i, ok := in.Made(); ok && i.Unreadable > 0 {
-		s.Say("%s lacks what could not be read when it was made, %s: zero in this image", in.Src.Name(), advise.Count(i.Unreadable, "block"))
+		s.Say("%s was made with exit status 3: it lacks %s that could not be read, and they are zero in this image", in.Src.Name(), advise.Count(i.Unreadable, "block"))
 		if res != nil {
 			err = ErrUnreadable
 		}
@@ -53,7 +53,7 @@ func (d Done) Summary() string {
 		image += fmt.Sprintf(" with %s of data", humanize.IBytes(uint64(d.DataBytes)))
 	}
 	if d.Same != nil {
-		image += fmt.Sprintf(" (%s written, %s there already)", advise.Count(*d.Written, "block"), advise.Comma(*d.Same))
+		image += fmt.Sprintf(" (%s written, %s unchanged)", advise.Count(*d.Written, "block"), advise.Comma(*d.Same))
 	}
 	return strings.Join(append(parts, image, d.Took().String()), ", ")
 }
@@ -65,21 +65,25 @@ func (d Done) Took() time.Duration { return time.Since(d.Started).Round(time.Mil
 // programs that look at the end of a device still find there what they knew.
 func (s *Session) SayBehind(t *target.Target, n int64) {
 	if t.Kind() == target.Device && t.Size() > n {
-		s.Say("%s is longer than the image: from byte %d on it is as it was", t.Name(), n)
+		s.Say("%s is longer than the image: it is unchanged from byte %d on", t.Name(), n)
 	}
 }
 
-// SayNames says what a dump of metadata gives away of the users of the
-// filesystem. The option is that of the scan.
-func (s *Session) SayNames(res *scan.Result, journal scan.JournalMode) {
+// SayPrivate says which private data of users an image of a scan contains. opt are
+// the options of the scan.
+func (s *Session) SayPrivate(res *scan.Result, opt scan.Options) {
+	if opt.Files {
+		s.Say("the image contains the names, attributes and contents of all files")
+		return
+	}
 	places := []string{"in inodes"}
-	if journal != scan.JournalNone && res.Map.Blocks(scan.Journal) > 0 {
+	if opt.Journal != scan.JournalNone && res.Map.Blocks(scan.Journal) > 0 {
 		places = append(places, "in the journal")
 	}
 	if res.Map.Blocks(scan.Claimed) > 0 {
-		places = append(places, "by damage taken for structure")
+		places = append(places, "in blocks that damage makes metadata")
 	}
-	s.Say("the image holds the names of files, their attributes, and contents that are %s; -s leaves them out", english.WordSeries(places, "or"))
+	s.Say("the image contains names and attributes of files, and contents that are stored %s; -s replaces them", english.WordSeries(places, "or"))
 }
 
 // SayScrambled says that the image is scrambled: by r, or as the source was where
@@ -87,13 +91,13 @@ func (s *Session) SayNames(res *scan.Result, journal scan.JournalMode) {
 func (s *Session) SayScrambled(in *Input, r *Scrambler, raw bool) bool {
 	unrecorded := ""
 	if raw {
-		unrecorded = "; a raw image cannot record that: install none of it with -I"
+		unrecorded = "; a raw image cannot record that it is scrambled: do not install it with -I"
 	}
 	switch {
 	case r != nil && r.view != nil:
 		s.Say("%s%s", r.Summary(), unrecorded)
 	case in.Scrambled():
-		s.Say("%s is scrambled, and so is what was made of it%s", in.Src.Name(), unrecorded)
+		s.Say("%s is scrambled, so the new image is scrambled too%s", in.Src.Name(), unrecorded)
 	default:
 		return false
 	}
@@ -104,7 +108,7 @@ func (s *Session) SayScrambled(in *Input, r *Scrambler, raw bool) bool {
 func (s *Session) SayProblems(problems []scan.Problem) {
 	for _, p := range problems {
 		if p.Kind == scan.UnknownFeature {
-			s.Say("%s: what depends on it may be missing or wrong", p)
+			s.Say("%s: metadata of that feature may be missing or wrong", p)
 			continue
 		}
 		if p.Count > 1 {

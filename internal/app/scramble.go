@@ -74,24 +74,24 @@ func (r *Scrambler) Image(ctx context.Context, res *scan.Result, name string, sh
 // Summary says what is left of the filesystem's names, and what was given up.
 func (r *Scrambler) Summary() string {
 	sum := r.view.Summary()
-	parts := []string{"scrambled: the image holds no names, targets or values of the source, but the shape of its tree, sizes, times and owners"}
+	parts := []string{"scrambled: names, symlink targets and attribute values are replaced; the tree, sizes, times and owners are not"}
 	if r.how.Options.Unverified {
-		parts = append(parts, "it was not searched for words that are left")
+		parts = append(parts, "the image was not searched for words of the source")
 	}
 	if r.how.Salt != nil {
-		parts = append(parts, fmt.Sprintf("--scramble-salt %s with the same key draws the same words", r.how.SaltText()))
+		parts = append(parts, fmt.Sprintf("--scramble-salt %s with the same key gives the same names", r.how.SaltText()))
 	}
 	if sum.Unsound > 0 {
-		parts = append(parts, fmt.Sprintf("the index of %s was sound and may not be any more: e2fsck tells", advise.Count(sum.Unsound, "folder")))
+		parts = append(parts, fmt.Sprintf("the index of %s was sound and may now be damaged: e2fsck finds out", advise.Count(sum.Unsound, "directory")))
 	}
 	if sum.Misplaced > 0 {
-		parts = append(parts, fmt.Sprintf("%s of indexed directories could not keep the place (%s did)", advise.Count(sum.Misplaced, "name"), advise.Comma(sum.Names)))
+		parts = append(parts, fmt.Sprintf("%s of indexed directories lie in another block of the index (%s in the same block)", advise.Count(sum.Misplaced, "name"), advise.Comma(sum.Names)))
 	}
 	if sum.Replaced > 0 {
-		parts = append(parts, advise.Count(sum.Replaced, "block")+" with what is no structure: replaced, and what e2fsck says of them differs")
+		parts = append(parts, advise.Count(sum.Replaced, "block")+"of invalid metadata replaced: e2fsck reports something else there")
 	}
 	if sum.Indexed > 0 && sum.Symlinks {
-		parts = append(parts, fmt.Sprintf("symlinks through %s may not lead where they did", advise.Count(sum.Indexed, "indexed folder")))
+		parts = append(parts, fmt.Sprintf("symlinks through %s may lead elsewhere", advise.Count(sum.Indexed, "indexed directory")))
 	}
 	return strings.Join(parts, "; ")
 }

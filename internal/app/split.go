@@ -11,8 +11,8 @@ import (
 	"e2qcow/scan"
 )
 
-var errSplit = advise.New("holds a part of a filesystem that is being moved",
-	"only --journal=FILE with the journal of that move puts it together again; without that journal it is lost")
+var errSplit = advise.New("contains a part of a filesystem that is being moved",
+	"continue the move with --journal=FILE; without the journal of that move the filesystem is lost")
 
 // CheckMark returns an error if a move has marked the place at byte off of disk:
 // a part of a filesystem begins there, and the rest lies elsewhere.
@@ -35,6 +35,6 @@ func (s *Session) CheckSplit(p *Part, bad []scan.Range, refuse bool) error {
 	if err == nil || refuse {
 		return err
 	}
-	s.Say("%v: the image is of that part", err)
+	s.Say("%v: the image contains that part only", err)
 	return nil
 }

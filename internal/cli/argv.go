@@ -102,7 +102,7 @@ func (p *parser) hint(e *app.UsageError) {
 
 // attach says how a value is given that can be left out.
 func attach(o option, value string) string {
-	return fmt.Sprintf("a value is attached to the long name: --%s=%s", o.name, value)
+	return fmt.Sprintf("write the value behind the long name: --%s=%s", o.name, value)
 }
 
 // long takes --name or --name=value.
@@ -170,7 +170,7 @@ func (p *parser) next(o option, spelled string) error {
 		return err
 	default:
 		p.add(o, p.rest[0])
-		p.detached = append(p.detached, fmt.Sprintf("; option %s takes a value, here %q", spelled, p.rest[0]))
+		p.detached = append(p.detached, fmt.Sprintf("; %q was taken as the value of option %s", p.rest[0], spelled))
 		p.rest = p.rest[1:]
 	}
 	return nil

@@ -88,7 +88,7 @@ func TestNormaliseErrors(t *testing.T) {
 		{"-é dev", "unknown option -é"},
 		{"--raw=yes dev", "option --raw takes no value"},
 		{"-Qf=yes dev", "option -f takes no value"},
-		{"-Qz=zstd dev out", "option -z: a value is attached to the long name: --compress=zstd"},
+		{"-Qz=zstd dev out", "option -z: write the value behind the long name: --compress=zstd"},
 		{"dev -b", "option -b needs a value"},
 		{"dev --superblock", "option --superblock needs a value"},
 	}
@@ -111,10 +111,10 @@ func TestNormaliseHint(t *testing.T) {
 		operands int
 		want     string
 	}{
-		{"-Q --superblock dev out", -1, "x; option --superblock takes a value, here \"dev\""},
+		{"-Q --superblock dev out", -1, "x; \"dev\" was taken as the value of option --superblock"},
 		{"-Q --superblock=1 out", -1, "x"},
-		{"-Q --compress zstd dev out", 1, "x; a value is attached to the long name: --compress=zstd"},
-		{"-Qz zstd dev out", 1, "x; a value is attached to the long name: --compress=zstd"},
+		{"-Q --compress zstd dev out", 1, "x; write the value behind the long name: --compress=zstd"},
+		{"-Qz zstd dev out", 1, "x; write the value behind the long name: --compress=zstd"},
 		{"-Qz lz4 dev out", 1, "x"},
 		{"-Q -b 1 dev out more", 1, "x"},
 		{"-Qz -b 1 zstd dev", 0, "x"},

@@ -16,6 +16,12 @@ import (
 type cloneOptions struct{ rawOptions }
 
 func parseClone(c *cli.Context, asE2image bool) (*cloneOptions, error) {
+	if c.Args().Len() == 1 && c.Args().First() != "" {
+		return nil, &app.UsageError{
+			What:     "-ra with one operand moves a filesystem, and needs -o and -O: from where to where; a clone needs a source and a target",
+			Operands: -1,
+		}
+	}
 	raw, err := parseRaw(c, asE2image)
 	if err != nil {
 		return nil, err

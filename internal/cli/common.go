@@ -46,10 +46,10 @@ func operands(c *cli.Context, m mode, words string) (first, second string, err e
 	if e.Operands < 0 {
 		e.What = fmt.Sprintf("%s needs %s", m, words)
 	} else {
-		e.What = fmt.Sprintf("%s takes %s, nothing more: %q", m, words, args[2])
+		e.What = fmt.Sprintf("%s takes %s and nothing else, but %q is left over", m, words, args[2])
 	}
 	if m == toNormal {
-		e.What += "; it is what is written without -Q, -r or -I; commands are info, check, diff, completion, help and version"
+		e.What += "; without -Q, -r or -I, e2qcow writes a normal image; \"e2qcow --help\" lists the commands"
 	}
 	return "", "", e
 }
@@ -96,14 +96,14 @@ func parseSource(c *cli.Context, name string) (app.Source, error) {
 	}
 	for _, name := range []string{flagWhole, flagBacking} {
 		if c.Bool(name) && o.Format != app.FormatAny && o.Format != app.FormatQCOW2 {
-			return o, app.Usagef("option --%s concerns a qcow2 source, --%s says that it is %s", name, flagSourceFormat, c.String(flagSourceFormat))
+			return o, app.Usagef("option --%s needs a qcow2 source, but --%s says %s", name, flagSourceFormat, c.String(flagSourceFormat))
 		}
 	}
 	if c.Bool(flagFreeze) && source.IsStdin(name) {
-		return o, app.Usagef("option --%s concerns a source that is mounted, and standard input is not", flagFreeze)
+		return o, app.Usagef("option --%s needs a mounted source, but standard input is none", flagFreeze)
 	}
 	if o.Backing && source.IsStdin(name) {
-		return o, app.Usagef("option --%s concerns files beside the source, and standard input has none", flagBacking)
+		return o, app.Usagef("option --%s needs the folder of the source, but standard input has none", flagBacking)
 	}
 	o.Direct, err = choice(c, flagDirect, map[string]source.DirectMode{
 		"auto": source.DirectAuto, "on": source.DirectOn, "off": source.DirectOff,
@@ -119,7 +119,7 @@ func checkNames(c *cli.Context, o common) error {
 		}
 	}
 	if o.json != "" && target.IsStdout(o.json) && target.IsStdout(o.target) && !o.dryRun {
-		return app.Usagef("option --%s: standard output is the image", flagJSON)
+		return app.Usagef("option --%s: the image goes to standard output already", flagJSON)
 	}
 	return nil
 }
@@ -191,7 +191,7 @@ func parsePlace(c *cli.Context) (app.Place, error) {
 	}
 	n, err := number(c, flagPartition, 1, math.MaxInt32)
 	if err == nil && n > 0 && p.Offset != nil {
-		err = app.Usagef("--%s and --%s exclude one another", flagOffset, flagPartition)
+		err = app.Usagef("--%s and --%s cannot be combined", flagOffset, flagPartition)
 	}
 	p.Partition = int(n)
 	return p, err
@@ -201,7 +201,7 @@ func parsePlace(c *cli.Context) (app.Place, error) {
 func parseOffset(c *cli.Context, name string) (*int64, error) {
 	n, err := sizeOf(c, name, 0, math.MaxInt64)
 	if err == nil && n%placeUnit != 0 {
-		err = app.Usagef("option --%[1]s: %[2]s is bytes, not a multiple of %[3]d; %[2]ss is sectors", name, c.String(name), placeUnit)
+		err = app.Usagef("option --%[1]s: %[2]s bytes are not a multiple of %[3]d; for sectors write %[2]ss", name, c.String(name), placeUnit)
 	}
 	if err != nil || !c.IsSet(name) {
 		return nil, err
@@ -235,11 +235,11 @@ func (o *common) checkInput(in *app.Input, asItIs bool) error {
 	name := in.Src.Name()
 	switch {
 	case o.source.Backing && in.Guest == nil:
-		return app.Usagef("option --%s concerns a qcow2 image; %s is none", flagBacking, name)
+		return app.Usagef("option --%s needs a qcow2 image, but %s is none", flagBacking, name)
 	case asItIs && o.scanFlag != "":
-		return app.Usagef("option --%s concerns a filesystem; %s is %s, taken as it is", o.scanFlag, name, kindOf(in))
+		return app.Usagef("option --%s applies to a filesystem, but %s is %s and is copied as it is", o.scanFlag, name, kindOf(in))
 	case o.badMap != "" && in.Guest != nil:
-		return app.Usagef("option --%s is of the disk that was rescued; %s is a qcow2 image, whose offsets are others", flagBadMap, name)
+		return app.Usagef("option --%s needs the rescued disk, but %s is a qcow2 image, which has other offsets", flagBadMap, name)
 	}
 	return nil
 }

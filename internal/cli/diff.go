@@ -122,7 +122,7 @@ func (o *diffOptions) run(ctx context.Context, t *Tool) error {
 			return err
 		}
 		if src.Backing && inputs[i].Guest == nil && i == 1 && inputs[0].Guest == nil {
-			return app.Usagef("option --%s concerns qcow2 images; neither is one", flagBacking)
+			return app.Usagef("option --%s needs a qcow2 image, but neither operand is one", flagBacking)
 		}
 		if parts[i], err = inputs[i].Part(o.search.Place); err != nil {
 			return err

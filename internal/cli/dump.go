@@ -49,7 +49,7 @@ func parseDump(c *cli.Context, asE2image bool) (*dumpOptions, error) {
 		return nil, err
 	}
 	if o.whole && o.scanFlag != "" {
-		return nil, app.Usagef("option --%s concerns a filesystem; with --%s nobody looks for one", o.scanFlag, flagWhole)
+		return nil, app.Usagef("option --%s applies to a filesystem, but --%s copies the disk and looks for none", o.scanFlag, flagWhole)
 	}
 	o.scramble, o.names, err = parseScramble(c, o.threads)
 	return o, err
@@ -166,8 +166,8 @@ func (o *dumpOptions) run(ctx context.Context, t *Tool) error {
 
 	found := t.SayFound(in, done.Scan)
 	o.say(t, part, out, done)
-	if !o.quiet && !o.dryRun && !t.SayScrambled(in, scrambler, false) && done.Scan != nil && !search.Scan.Files {
-		t.SayNames(done.Scan, search.Scan.Journal)
+	if !o.quiet && !o.dryRun && !t.SayScrambled(in, scrambler, false) && done.Scan != nil {
+		t.SayPrivate(done.Scan, search.Scan)
 	}
 	return cmp.Or(beside, found)
 }
@@ -175,7 +175,7 @@ func (o *dumpOptions) run(ctx context.Context, t *Tool) error {
 // check refuses options that mean nothing for what the source is.
 func (o *dumpOptions) check(in *app.Input, asItIs bool) error {
 	if o.whole && in.Guest == nil {
-		return app.Usagef("option --%s concerns a qcow2 image; %s is none", flagWhole, in.Src.Name())
+		return app.Usagef("option --%s needs a qcow2 image, but %s is none", flagWhole, in.Src.Name())
 	}
 	if err := o.checkInput(in, asItIs); err != nil {
 		return err

@@ -28,7 +28,7 @@ func kindOf(in *app.Input) string {
 // checkScrambled refuses to scramble a normal image.
 func checkScrambled(in *app.Input, s app.Scramble) error {
 	if in.Normal != nil && s.On() {
-		return app.Usagef("option --%s concerns a filesystem; %s is %s, which lacks what names are found by", flagScramble, in.Src.Name(), signature.Normal)
+		return app.Usagef("option --%s needs a whole filesystem; %s is %s, which has no directories", flagScramble, in.Src.Name(), signature.Normal)
 	}
 	return nil
 }

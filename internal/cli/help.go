@@ -50,7 +50,7 @@ func helpFlags() []cli.Flag {
 func (t *Tool) printHelp(c *cli.Context) error {
 	args := c.Args().Slice()
 	if len(args) > 1 {
-		return app.Usagef("help takes the name of one command, nothing more: %q", args[1])
+		return app.Usagef("help takes the name of one command, but %q is left over", args[1])
 	}
 	list := commands()
 	cmd := list[0]

@@ -22,20 +22,20 @@ import (
 )
 
 // errTargetIsImage says that the operands may be swapped.
-var errTargetIsImage = advise.New("is an image itself", "name the device first, then the image")
+var errTargetIsImage = advise.New("is an image", "name the device first, then the image")
 
 // Why an image is not installed without -f.
 var (
-	errTargetIsFile = advise.New("is a file, and what would be installed on it is a device",
-		"the device to install on comes first, the image behind it; -f installs it all the same")
-	errNoFilesystem   = advise.New("holds no ext2, ext3 or ext4 filesystem to know it by", rightDevice)
+	errTargetIsFile = advise.New("is a file, but the image to install is a device",
+		"name the device first, then the image; -f installs it anyway")
+	errNoFilesystem   = advise.New("contains no ext2, ext3 or ext4 filesystem whose UUID could be compared", rightDevice)
 	errOtherUUID      = advise.New("holds another filesystem", rightDevice)
 	errOtherSize      = advise.New("has another size", rightDevice)
-	errImageScrambled = advise.New("is scrambled: its names would take the place of those on the device",
-		"install an image that is not scrambled; this one can be restored to a file of its own with -r")
-	errImageLacks = advise.New("lacks metadata that could not be read when it was made: it would be installed as zeros",
-		"-f installs it all the same")
-	errSourceLacks = advise.New("has metadata that cannot be read", "-f installs the rest, and leaves there what the device has")
+	errImageScrambled = advise.New("is scrambled: its names would replace those on the device",
+		"install an image that is not scrambled, or restore this one to a file with -r")
+	errImageLacks = advise.New("was made with exit status 3: zeros would replace the metadata that could not be read then",
+		"-f installs it anyway")
+	errSourceLacks = advise.New("has metadata that cannot be read", "-f installs the rest and leaves the device unchanged there")
 )
 
 const rightDevice = "see that it is the right device; -f installs the image all the same"
@@ -98,7 +98,7 @@ func (o *installOptions) run(ctx context.Context, t *Tool) error {
 		return err
 	}
 	defer out.Close()
-	t.AtStake(to.Name()+" is as it was", false)
+	t.AtStake(to.Name()+" is unchanged", false)
 	if err := checkNoImage(to); err != nil {
 		return err
 	}
@@ -124,7 +124,7 @@ func (o *installOptions) run(ctx context.Context, t *Tool) error {
 		}
 	} else if !p.undo {
 		shown.Finish()
-		t.Say("what is written over on %s is not kept: --%s does that", to.Name(), flagUndo)
+		t.Say("the old metadata on %s is not saved; --%s saves it", to.Name(), flagUndo)
 	}
 	if done.DataBytes, err = o.write(ctx, t, to, p, bytes, shown); err != nil {
 		return err
@@ -170,7 +170,7 @@ func (o *installOptions) rehearse(ctx context.Context, t *Tool, in *app.Input, o
 		return err
 	}
 	shown.Finish()
-	t.Say("%s to %s: %s would be written, or parts of them: %s, %s", in.Src.Name(), out.Target.Name(), advise.Count(copied.Written, "block"),
+	t.Say("%s to %s: %s would be written, in whole or in part: %s, %s", in.Src.Name(), out.Target.Name(), advise.Count(copied.Written, "block"),
 		advise.ExactBytes(bytes), done.Took())
 	return nil
 }
@@ -199,7 +199,7 @@ func (o *installOptions) patch(ctx context.Context, in *app.Input, bad []scan.Ra
 	made, ok := in.Made()
 	undo := ok && made.Mode == app.Undo
 	if o.scanFlag != "" && undo {
-		return nil, app.Usagef("option --%s concerns a filesystem; of %s all is installed", o.scanFlag, name)
+		return nil, app.Usagef("option --%s applies to a filesystem, but all of %s is installed", o.scanFlag, name)
 	}
 	if n := in.Normal; n != nil {
 		return patchOf(n.Superblock(), patch{img: n}), nil
@@ -319,7 +319,7 @@ func (o *installOptions) write(ctx context.Context, t *Tool, to *target.Target, 
 	var part *raw.PartialError
 	if err != nil {
 		if !errors.As(err, &part) {
-			t.AtStake(to.Name()+" is as it was", false)
+			t.AtStake(to.Name()+" is unchanged", false)
 			return 0, err
 		}
 		return 0, fmt.Errorf("%s: %w", to.Name(), err)
@@ -347,7 +347,7 @@ func (o *installOptions) sayInstalled(t *Tool, in *app.Input, to *target.Target,
 		t.SayProblems(p.scan.Problems())
 	}
 	if p.absent > 0 {
-		t.Say("%s lacks %s of metadata: %s keeps what it has there", in.Src.Name(), advise.Count(p.absent, "block"), to.Name())
+		t.Say("%s lacks %s of metadata: %s is unchanged there", in.Src.Name(), advise.Count(p.absent, "block"), to.Name())
 	}
 	what := "metadata"
 	if p.undo {
@@ -357,9 +357,9 @@ func (o *installOptions) sayInstalled(t *Tool, in *app.Input, to *target.Target,
 		t.Say("%s installed on %s: %s of %s, %s", in.Src.Name(), to.Name(), advise.ExactBytes(done.DataBytes), what, done.Took())
 	}
 	if o.undo != "" {
-		t.Say("%s holds what was there: %s -I %s %s puts it back", o.undo, app.Name, to.Name(), o.undo)
+		t.Say("%s contains the old metadata; to put it back: %s -I %s %s", o.undo, app.Name, to.Name(), o.undo)
 	}
 	if !p.undo && !o.quiet {
-		t.Say("run e2fsck -f %s before it is mounted", to.Name())
+		t.Say("run e2fsck -f %s before you mount it", to.Name())
 	}
 }

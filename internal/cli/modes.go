@@ -48,13 +48,13 @@ func parseMode(c *cli.Context) (mode, error) {
 		case n > 1:
 			return 0, app.Usagef("%s is given %d times", f.short, n)
 		case n == 1 && short != "":
-			return 0, app.Usagef("%s and %s exclude one another", short, f.short)
+			return 0, app.Usagef("%s and %s cannot be combined", short, f.short)
 		case n == 1:
 			m, short = f.mode, f.short
 		}
 	}
 	if short == "" && !c.Args().Present() {
-		return 0, app.Usagef("say what to do: -Q writes a qcow2 image, -r a raw one, -I puts one back")
+		return 0, app.Usagef("say what to do: -Q writes a qcow2 image, -r restores one, -I installs one on a device")
 	}
 	return m, nil
 }

@@ -25,13 +25,13 @@ import (
 
 // Why a filesystem is not moved.
 var (
-	errMoveImage      = advise.New("is an image: only what lies on a disk can be moved", "name a device or a raw file")
-	errMoveUnreadable = advise.New("cannot be read whole: what is lost would be lost for good", "rescue what can be rescued with ddrescue first")
-	errMoveDamaged    = advise.New("is damaged: what that hides would be lost for good", "repair it with e2fsck first; -f moves what there is")
-	errMoveVolatile   = advise.New("is in memory, and the disk is not: a power cut takes it, and the filesystem with it",
-		"name a file on another disk; -f takes it all the same, against interruptions only")
-	errMoveOther = advise.New("is of another move", "name another file for the journal")
-	errMoveShort = advise.New("ends before its filesystem does: what is missing would be lost for good",
+	errMoveImage      = advise.New("is an image: only a filesystem on a disk can be moved", "name a device or a raw file")
+	errMoveUnreadable = advise.New("has unreadable metadata, which a move would destroy", "copy the disk with ddrescue first")
+	errMoveDamaged    = advise.New("is damaged, and a move would destroy the blocks that damage hides", "repair it with e2fsck first; -f moves it as it is")
+	errMoveVolatile   = advise.New("is in memory, but the disk is not: a power cut would destroy the journal, and the filesystem with it",
+		"name a file on another disk; with -f the journal helps against interruptions only")
+	errMoveOther = advise.New("belongs to another move", "name another file for the journal")
+	errMoveShort = advise.New("ends before its filesystem does, and a move would destroy the missing part",
 		"repair it with e2fsck, or make the partition or the file longer, first")
 )
 
@@ -56,13 +56,13 @@ func parseMove(c *cli.Context, asE2image bool) (*moveOptions, error) {
 	case name == "":
 		return nil, app.Usagef("an operand is empty")
 	case !c.Bool(flagAllData):
-		return nil, app.Usagef("a move takes -a too: what is not moved is lost")
+		return nil, app.Usagef("a move needs -a too: blocks that are not moved are lost")
 	case source.IsStdin(name):
-		return nil, app.Usagef("a move is of a device or a file, not of standard input")
+		return nil, app.Usagef("a move needs a device or a file, not standard input")
 	case c.IsSet(flagJournal) && o.journal == "":
 		return nil, app.Usagef("option --%s needs a name", flagJournal)
 	case o.journal == "whole" || o.journal == "live" || o.journal == "none":
-		return nil, app.Usagef("option --%s of a move names a file; if it is to be called %q, write ./%s", flagJournal, o.journal, o.journal)
+		return nil, app.Usagef("option --%s names a file when a filesystem is moved; for a file called %q, write ./%s", flagJournal, o.journal, o.journal)
 	}
 	for _, name := range []string{flagOnlyAllocated, flagFreeze, flagBadMap} {
 		if c.IsSet(name) {
@@ -173,7 +173,7 @@ func (o *moveOptions) openJournal() (*move.Journal, *move.Plan, error) {
 	from := o.search.Place.Offset
 	if _, err := os.Lstat(o.journal); errors.Is(err, fs.ErrNotExist) {
 		if from == nil && o.to == nil && o.search.Place.Partition == 0 {
-			return nil, nil, app.Usagef("%s is not there, so say with -o and -O from where to where to move", o.journal)
+			return nil, nil, app.Usagef("%s does not exist, so no move was begun: say with -o and -O from where to where to move", o.journal)
 		}
 		return nil, nil, nil
 	}
@@ -187,7 +187,7 @@ func (o *moveOptions) openJournal() (*move.Journal, *move.Plan, error) {
 	}
 	if o.dryRun {
 		j.Close()
-		return nil, nil, app.Usagef("%s is of a move that was begun, and to go on with it writes: -n cannot", o.journal)
+		return nil, nil, app.Usagef("%s is the journal of a move that was begun; -n cannot continue it", o.journal)
 	}
 	return j, p, nil
 }
@@ -226,7 +226,7 @@ func (o *moveOptions) lookAt(ctx context.Context, t *Tool, in *app.Input, shown 
 		}
 	}
 	if part.Start == o.begins() {
-		return nil, nil, app.Usagef("the filesystem is at byte %d already", part.Start)
+		return nil, nil, app.Usagef("the filesystem begins at byte %d already", part.Start)
 	}
 	res, err := o.search.Metadata(ctx, part, shown)
 	if err != nil {
@@ -242,7 +242,7 @@ func (o *moveOptions) checkWhole(t *Tool, part *app.Part, res *scan.Result) erro
 		return fmt.Errorf("%s %w", part.Name, app.ErrNoSuperblock)
 	}
 	if room := uint64(part.Disk.Size()) / uint64(res.BlockSize()); sb.BlocksCount() > room {
-		return fmt.Errorf("%s %w: the filesystem has %s of %d bytes, and there is room for %d", part.Name, errMoveShort,
+		return fmt.Errorf("%s %w: the filesystem has %s of %d bytes, but there is room for %d only", part.Name, errMoveShort,
 			advise.Count(sb.BlocksCount(), "block"), res.BlockSize(), room)
 	}
 	if lost := res.Unreadable(); len(lost) > 0 {
@@ -338,10 +338,10 @@ func (o *moveOptions) finish(ctx context.Context, t *Tool, in *app.Input, to *ta
 	}
 	switch {
 	case before:
-		t.Say("%s says that this move is done: nothing is moved again; it can be removed", o.journal)
+		t.Say("the journal %s says that this move is done: nothing was moved; the journal can be removed", o.journal)
 	case journal != nil:
 		journal.Shrink()
-		t.Say("%s says that this move is done; it can be removed", o.journal)
+		t.Say("the move is done; the journal %s can be removed", o.journal)
 	}
 	done.Source, done.Offset, done.ImageBytes, done.DataBytes = in.Src.Name(), plan.From, plan.Size, plan.Used()
 	if err := out.WriteRecord(done, nil); err != nil {
@@ -357,11 +357,11 @@ func (o *moveOptions) finish(ctx context.Context, t *Tool, in *app.Input, to *ta
 	t.Say("%s: moved from byte %d to byte %d: filesystem %s, in use %s, %v", o.source.Name, plan.From, plan.To,
 		humanize.IBytes(uint64(plan.Size)), humanize.IBytes(uint64(plan.Used())), done.Took())
 	if !o.quiet {
-		left := "is no filesystem any more"
+		left := "is not a filesystem any more"
 		if !plan.Overlap() {
 			left = "still looks like a filesystem"
 		}
-		t.Say("partition tables are as they were: let the partition begin at byte %d (%ds) before anything is mounted; what is left at byte %d %s",
+		t.Say("partition tables are unchanged: set the start of the partition to byte %d (%ds) before you mount anything; the old place at byte %d %s",
 			plan.To, plan.To/placeUnit, plan.From, left)
 	}
 	return nil
@@ -369,13 +369,13 @@ func (o *moveOptions) finish(ctx context.Context, t *Tool, in *app.Input, to *ta
 
 // move moves, and says at every time what an error would leave behind.
 func (o *moveOptions) move(ctx context.Context, t *Tool, to *target.Target, p *move.Plan, journal *move.Journal, shown *progress.Reporter) error {
-	intact := fmt.Sprintf("nothing is lost: the filesystem is at byte %d as before", p.From)
+	intact := fmt.Sprintf("nothing is lost: the filesystem is still at byte %d", p.From)
 	split := fmt.Sprintf("the filesystem is destroyed: a part of it is at byte %d, the rest at byte %d", p.To, p.From)
 	if journal != nil {
-		intact = fmt.Sprintf("nothing is lost: the same command goes on with the move, as %s says how far it is; "+
-			"if the filesystem is mounted or checked before, begin again with another journal", o.journal)
-		split = fmt.Sprintf("nothing is lost: the same command goes on with the move, as %s says how far it is; "+
-			"till then a part of the filesystem is at byte %d, the rest at byte %d: let nothing mount or check it", o.journal, p.To, p.From)
+		intact = fmt.Sprintf("nothing is lost: the same command continues the move, as the journal %s says how far it came; "+
+			"if you mount or check the filesystem before, begin again with another journal", o.journal)
+		split = fmt.Sprintf("nothing is lost: the same command continues the move, as the journal %s says how far it came; "+
+			"until then a part of the filesystem is at byte %d, the rest at byte %d: do not mount or check it", o.journal, p.To, p.From)
 	}
 	t.AtStake(intact, true)
 	counted := shown.Phase("move", progress.Bytes)
@@ -390,7 +390,7 @@ func (o *moveOptions) move(ctx context.Context, t *Tool, to *target.Target, p *m
 		warned = true
 		t.AtStake(split, true)
 		if journal == nil {
-			t.HoldOn("stopping now destroys the filesystem: the move goes on; interrupt again to stop all the same")
+			t.HoldOn("to stop now would destroy the filesystem, so the move continues; interrupt again to stop anyway")
 		}
 	}})
 	switch {

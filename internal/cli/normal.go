@@ -27,6 +27,11 @@ type normalOptions struct {
 }
 
 func parseNormal(c *cli.Context, asE2image bool) (*normalOptions, error) {
+	if !asE2image {
+		if err := checkVerb(c.Args().First()); err != nil {
+			return nil, err
+		}
+	}
 	from, to, err := operands(c, toNormal, "a source and a target")
 	if err != nil {
 		return nil, err
@@ -114,7 +119,7 @@ func (o *normalOptions) run(ctx context.Context, t *Tool) error {
 	found := t.SayFound(in, done.Scan)
 	o.say(t, part, out, done)
 	if !o.quiet && !t.SayScrambled(in, nil, false) {
-		t.Say("the image holds what is in inodes: owners, times, attributes, short symlink targets and, with inline_data, names and contents of small files")
+		t.Say("the image contains inodes: owners, times, attributes, short symlink targets and, with inline_data, names and contents of small files")
 	}
 	return cmp.Or(beside, found)
 }

@@ -21,7 +21,7 @@ func number(c *cli.Context, name string, least, most uint64) (uint64, error) {
 	}
 	text := c.String(name)
 	if octal(text) {
-		return 0, app.Usagef("option --%s: %q would be octal to e2image; leave the zeros at its start out", name, text)
+		return 0, app.Usagef("option --%s: %qbegins with 0, which e2image reads as octal; leave the leading zeros out", name, text)
 	}
 	digits, base := text, 10
 	if hex, ok := strings.CutPrefix(text, "0x"); ok {
@@ -52,7 +52,7 @@ func sizeOf(c *cli.Context, name string, least, most uint64) (uint64, error) {
 		return 0, app.Usagef("option --%s: %q is not a size, as 4096, 0x1000, 4K, 8s (sectors of 512 bytes)", name, text)
 	}
 	if octal(digits) {
-		return 0, app.Usagef("option --%s: %q would be octal to e2image; leave the zeros at its start out", name, text)
+		return 0, app.Usagef("option --%s: %qbegins with 0, which e2image reads as octal; leave the leading zeros out", name, text)
 	}
 	base := 10
 	if hex, ok := strings.CutPrefix(digits, "0x"); ok {

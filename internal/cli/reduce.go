@@ -85,7 +85,7 @@ func parseReduce(c *cli.Context) (*reduceOptions, error) {
 		return nil, app.Usagef("reduce needs a source, a target and, behind --, a command")
 	}
 	if len(args) > 2 && c.IsSet(flagTest) {
-		return nil, app.Usagef("option --%s is in the place of a command: %q", flagTest, args[2])
+		return nil, app.Usagef("option --%s replaces the command: leave out %q", flagTest, args[2])
 	}
 	o := &reduceOptions{target: args[1], overwrite: c.Bool(flagOverwrite), suite: c.String(flagSuite)}
 	j := &o.reduce.Judge
@@ -289,6 +289,6 @@ func (o *reduceOptions) say(t *Tool, in *app.Input, res *reduce.Result, took tim
 		t.Say("the filesystem stays large: %s", res.Large)
 	}
 	if res.Ended {
-		t.Say("the search was ended before nothing helped any more")
+		t.Say("the search ended early: a longer search may make the image smaller")
 	}
 }

@@ -95,7 +95,7 @@ func (o *restoreOptions) run(ctx context.Context, t *Tool) error {
 	found := t.SayFound(in, done.Scan)
 	o.sayRaw(t, part, out, done)
 	if !o.quiet && !o.dryRun && !t.SayScrambled(in, scrambler, true) && done.Scan != nil {
-		t.SayNames(done.Scan, search.Scan.Journal)
+		t.SayPrivate(done.Scan, search.Scan)
 	}
 	return cmp.Or(beside, found)
 }

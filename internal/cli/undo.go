@@ -23,7 +23,7 @@ func openUndo(ctx context.Context, o *installOptions, in *app.Input, out *app.Ou
 	t, err := target.Open(ctx, o.undo, opt)
 	if err == nil && out.Record.Is(t) {
 		t.Close()
-		return nil, app.Usagef("option --%s: %s is where --%s goes", flagUndo, t.Name(), flagJSON)
+		return nil, app.Usagef("option --%s: %s is also the file of --%s", flagUndo, t.Name(), flagJSON)
 	}
 	return t, err
 }
