@@ -38,7 +38,7 @@ var (
 	errSourceLacks = advise.New("has metadata that cannot be read", "-f installs the rest and leaves the device unchanged there")
 )
 
-const rightDevice = "see that it is the right device; -f installs the image all the same"
+const rightDevice = "check that this is the right device; -f installs the image anyway"
 
 // installOptions are those of -I.
 type installOptions struct {
