@@ -84,7 +84,7 @@ func parseDisk(c *cli.Context, name string) (o diskOptions, err error) {
 		return o, err
 	}
 	if o.scramble.On() && o.changes != "" {
-		return o, app.Usagef("--%s and -s exclude one another: the changes would lie over what is not scrambled", flagChanges)
+		return o, app.Usagef("--%s and -s cannot be combined: the changes would lie over blocks that are not scrambled", flagChanges)
 	}
 	o.search.Scrambles = o.scramble.On()
 	return o, nil
@@ -116,7 +116,7 @@ func (o *diskOptions) openIn(ctx context.Context, t *Tool, in *app.Input, shown 
 		return nil, err
 	}
 	if o.source.Backing && in.Guest == nil {
-		return nil, app.Usagef("option --%s concerns a qcow2 image; %s is none", flagBacking, in.Src.Name())
+		return nil, app.Usagef("option --%s needs a qcow2 image, but %s is none", flagBacking, in.Src.Name())
 	}
 	if err := checkScrambled(in, o.scramble); err != nil {
 		return nil, err
