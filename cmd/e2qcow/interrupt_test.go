@@ -220,7 +220,7 @@ func TestInterruptInstall(t *testing.T) {
 	time.Sleep(100 * time.Millisecond) // to come as far as it gets
 	p.signal(t, syscall.SIGINT)
 	time.Sleep(100 * time.Millisecond)
-	if ended, text := p.wait(t); ended != "signal: interrupt" || !strings.HasSuffix(text, "e2qcow: interrupted by SIGINT; "+device+"is unchanged\n") {
+	if ended, text := p.wait(t); ended != "signal: interrupt" || !strings.HasSuffix(text, "e2qcow: interrupted by SIGINT; "+device+" is unchanged\n") {
 		t.Errorf("%s and %q", ended, text)
 	}
 	if after, err := os.ReadFile(device); err != nil || !bytes.Equal(before, after) {

@@ -255,7 +255,7 @@ func TestMoveInterrupted(t *testing.T) {
 		journal := filepath.Join(testfs.TempDir(t), "journal")
 		interrupt, wait := slowly(t, 5, "-ra", "-o", "1M", "--journal", journal, disk)
 		interrupt()
-		want := "e2qcow: interrupted by SIGINT; nothing is lost: the same command continues the move, as the journal " + journal + " says how far it came;  " +
+		want := "e2qcow: interrupted by SIGINT; nothing is lost: the same command continues the move, as the journal " + journal + " says how far it came; " +
 			"until then a part of the filesystem is at byte 0, the rest at byte 1048576: do not mount or check it\n"
 		if text, exit := wait(); exit != killed || !strings.HasPrefix(text, want) { // strace may have something to say too
 			t.Errorf("exit %d\n%s", exit, text)
