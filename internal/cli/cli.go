@@ -11,6 +11,7 @@
 //	diff      diff.go      what differs between two images
 //	mount     mount.go     the disk in an image as a file; disk.go
 //	try       try.go       a command on a disk that is thrown away; disk.go
+//	domain    domain.go    what ddrescue is to read of a dying disk
 //	reduce    reduce.go    a small image on which a command says the same
 //	info, check, completion, help, version
 //
@@ -93,6 +94,7 @@ func commands() []command {
 		{name: "diff", flags: diffFlags(), help: diffHelp, run: (*Tool).diff, failed: exitTrouble},
 		{name: "mount", flags: mountFlags(), help: mountHelp, examples: mountExamples, run: (*Tool).mount},
 		{name: "try", flags: tryFlags(), help: tryHelp, examples: tryExamples, run: (*Tool).try},
+		{name: "domain", flags: domainFlags(), help: domainHelp, examples: domainExamples, run: (*Tool).domain},
 		{name: "reduce", flags: reduceFlags(), help: reduceHelp, examples: reduceExamples, run: (*Tool).reduce},
 		{name: "completion", flags: helpFlags(), help: completionHelp, run: (*Tool).completion},
 		{name: "help", flags: helpFlags(), help: helpHelp, run: (*Tool).printHelp},
