@@ -163,9 +163,9 @@ func TestInterrupted(t *testing.T) {
 	}
 }
 
-// TestFsck reduces damaged filesystems, of several features, with real e2fsck: it
+// TestReducedFsck reduces damaged filesystems, of several features, with real e2fsck: it
 // says the same of the result, which is small, and holds none of the names.
-func TestFsck(t *testing.T) {
+func TestReducedFsck(t *testing.T) {
 	for _, test := range []struct {
 		name, mke2fs string
 		size         int64
