@@ -10,13 +10,13 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// A Draft is a file that appears under a name when it is whole. Till then it has
-// none, so that nothing is left of it however its process ends. Where the
-// filesystem knows no files without a name it has one that nobody guesses.
+// A Draft is a file that gets its name when it is complete. Until then it has
+// no name, so nothing is left of it however its process ends. On a filesystem
+// that cannot hold files without a name, the draft has a random name.
 type Draft struct {
 	*os.File
 	entry *Entry
-	temp  string // in the folder of entry; "" where it has no name
+	temp  string // the name in the folder of entry; "" if the draft has none
 }
 
 // Draft makes an empty file, of mode 0600, for the caller alone.
@@ -26,7 +26,7 @@ func (e *Entry) Draft() (*Draft, error) {
 		if err == nil {
 			return &Draft{File: os.NewFile(uintptr(fd), e.name), entry: e}, nil
 		}
-		// Each filesystem has a way of its own to say that it knows none.
+		// Filesystems return different errors when they do not know O_TMPFILE.
 		if !errors.Is(err, unix.EOPNOTSUPP) && !errors.Is(err, unix.EISDIR) && !errors.Is(err, unix.EINVAL) && !errors.Is(err, unix.ENOSYS) {
 			return nil, &fs.PathError{Op: "create", Path: e.name, Err: err}
 		}
@@ -34,7 +34,7 @@ func (e *Entry) Draft() (*Draft, error) {
 	return e.namedDraft()
 }
 
-// namedDraft makes one where there are no files without a name.
+// namedDraft makes a draft with a random name.
 func (e *Entry) namedDraft() (*Draft, error) {
 	hidden := *e
 	hidden.base = e.temporary()
@@ -48,21 +48,22 @@ func (e *Entry) namedDraft() (*Draft, error) {
 // maxName is what the kernel allows for one name, in bytes.
 const maxName = 255
 
-// temporary returns a name beside the entry that nobody has.
+// temporary returns an unused name beside the entry.
 func (e *Entry) temporary() string {
 	suffix := "." + rand.Text()[:12]
 	return "." + e.base[:min(len(e.base), maxName-1-len(suffix))] + suffix
 }
 
-// Appear gives the file its name, in place of a file that has it if replace
-// says so; else that is an error.
+// Appear gives the file its name. If a file has that name, replace says whether
+// the draft replaces it; otherwise that is an error.
 func (d *Draft) Appear(replace bool) error {
 	e := d.entry
 	if d.temp == "" {
 		if !replace {
 			return d.link(e.base)
 		}
-		// Only a name can take the place of a name. It is there for a moment.
+		// A file without a name cannot replace another, so the draft gets a
+		// name for a moment.
 		temp := e.temporary()
 		if err := d.link(temp); err != nil {
 			return err
@@ -76,7 +77,7 @@ func (d *Draft) Appear(replace bool) error {
 	return err
 }
 
-// rename gives a file with a name another.
+// rename renames a draft that has a name.
 func (d *Draft) rename(replace bool) error {
 	e := d.entry
 	if replace {
@@ -86,7 +87,8 @@ func (d *Draft) rename(replace bool) error {
 	if !errors.Is(err, unix.EINVAL) && !errors.Is(err, unix.ENOSYS) {
 		return err
 	}
-	// A filesystem that cannot tell. It may have links, which do not replace.
+	// The filesystem does not know RENAME_NOREPLACE. A hard link does not
+	// replace a file either.
 	switch err = unix.Linkat(e.fd(), d.temp, e.fd(), e.base, 0); {
 	case err == nil:
 		_ = unix.Unlinkat(e.fd(), d.temp, 0) // the file has appeared
@@ -101,7 +103,7 @@ func (d *Draft) rename(replace bool) error {
 	return unix.Renameat(e.fd(), d.temp, e.fd(), e.base)
 }
 
-// link gives a file without a name one in the folder.
+// link gives a draft without a name its name in the folder.
 func (d *Draft) link(base string) error {
 	e := d.entry
 	err := unix.Linkat(int(d.Fd()), "", e.fd(), base, unix.AT_EMPTY_PATH)
@@ -113,13 +115,13 @@ func (d *Draft) link(base string) error {
 
 const openFiles = "/proc/self/fd"
 
-// canLink tells whether a file without a name can be given one.
+// canLink reports whether a file without a name can get a name.
 func canLink() bool {
 	_, err := os.Stat(openFiles)
 	return err == nil || os.Geteuid() == 0
 }
 
-// Discard removes what did not appear. The file is still open.
+// Discard removes a draft that did not appear. The file stays open.
 func (d *Draft) Discard() {
 	if d.temp != "" {
 		_ = unix.Unlinkat(d.entry.fd(), d.temp, 0)

@@ -1,13 +1,13 @@
-// Package folder finds and makes files in folders that other users may write
-// to as well.
+// Package folder finds and makes files in folders that other users may also
+// write to.
 //
 //	/tmp/a/link ─► a ─► link ─► out.img        each step by an open folder
 //	        │
 //	        └ a symlink that another user put into a folder that users share
 //	          is not followed
 //
-// A name is followed once, folder by folder. What is done then is done in the
-// folder that was found, so that nobody can exchange it meanwhile.
+// A name is followed once, folder by folder. Later calls use the open folder
+// that was found, so no other user can exchange it.
 package folder
 
 import (
@@ -30,17 +30,17 @@ var (
 	ErrExposed = errors.New("can be written to by others")
 )
 
-// An Entry is a name in an open folder. There need not be a file of that name.
+// An Entry is a name in an open folder. The file need not exist.
 type Entry struct {
 	dir  *os.File // opened with O_PATH
 	st   unix.Stat_t
 	base string
-	name string // by which it was asked for
-	open bool   // base is what procfs shows of an open file
+	name string // the name that the caller gave
+	open bool   // base is a link in procfs to an open file
 }
 
-// OfProcess tells whether the name is one of an open file, such as /dev/fd/3, that
-// has no other: whoever opened it knows what it is.
+// OfProcess reports whether the name is a link to an open file, such as
+// /dev/fd/3, that has no other name: the program that opened the file chose it.
 func (e *Entry) OfProcess() bool { return e.open }
 
 // Close closes the folder.
@@ -50,30 +50,30 @@ func (e *Entry) Close() {
 	}
 }
 
-// Same tells whether two entries are the same name in the same folder.
+// Same reports whether two entries are the same name in the same folder.
 func (e *Entry) Same(o *Entry) bool {
 	return e.base == o.base && e.st.Dev == o.st.Dev && e.st.Ino == o.st.Ino
 }
 
-// Shared tells whether users other than the owner of the folder can make files
-// in it.
+// Shared reports whether users other than its owner can make files in the
+// folder.
 func (e *Entry) Shared() bool { return e.st.Mode&(unix.S_IWGRP|unix.S_IWOTH) != 0 }
 
-// Private tells whether nobody but the caller and root can make files in the
+// Private reports whether only the caller and root can make files in the
 // folder.
 func (e *Entry) Private() bool { return !e.Shared() && own(&e.st) }
 
-// own tells whether a file belongs to the caller or root.
+// own reports whether a file belongs to the caller or root.
 func own(st *unix.Stat_t) bool { return st.Uid == 0 || int(st.Uid) == os.Geteuid() }
 
-// Own tells whether a file belongs to the caller or root.
+// Own reports whether a file belongs to the caller or root.
 func Own(info fs.FileInfo) bool {
 	st, ok := info.Sys().(*syscall.Stat_t)
 	return ok && (st.Uid == 0 || int(st.Uid) == os.Geteuid())
 }
 
-// Check refuses an open file, which is to be changed where it is, that another
-// user put into a shared folder.
+// Check refuses to change an open file in place if another user put it into a
+// shared folder.
 func (e *Entry) Check(f *os.File) error {
 	st, err := stat(f)
 	if err == nil {
@@ -92,9 +92,9 @@ func (e *Entry) check(st *unix.Stat_t) error {
 	return nil
 }
 
-// Kind returns what there is under the name, as the bits of its mode that are in
-// unix.S_IFMT; 0 where nothing is. What another user put into a shared folder is
-// an error, unless it is a regular file: that can be replaced.
+// Kind returns the file type under the name, as the bits of unix.S_IFMT; 0 if
+// there is no file. It returns an error if another user put the file into a
+// shared folder, unless the file is regular and so can be replaced.
 func (e *Entry) Kind() (uint32, error) {
 	var st unix.Stat_t
 	flag := unix.AT_SYMLINK_NOFOLLOW
@@ -128,11 +128,11 @@ func stat(f *os.File) (unix.Stat_t, error) {
 	return st, err
 }
 
-// Open opens the file, which is not a symlink by now.
+// Open opens the file. It fails if the file has become a symlink.
 func (e *Entry) Open(flag int) (*os.File, error) { return e.openat(flag, 0) }
 
-// Create makes an empty file, and opens it to be read and written. A file of
-// that name is an error.
+// Create makes an empty file and opens it for reading and writing. It returns
+// an error if the name exists.
 func (e *Entry) Create() (*os.File, error) {
 	return e.openat(unix.O_RDWR|unix.O_CREAT|unix.O_EXCL, 0o600)
 }
@@ -152,8 +152,8 @@ func (e *Entry) openat(flag int, mode uint32) (*os.File, error) {
 	}
 }
 
-// CheckReplace refuses to replace a file that only its owner can, as the sticky
-// bit of the folder has it.
+// CheckReplace refuses to replace a file if the sticky bit of the folder allows
+// that to the owner only.
 func (e *Entry) CheckReplace(info fs.FileInfo) error {
 	if e.st.Mode&unix.S_ISVTX == 0 || own(&e.st) && e.st.Uid != 0 || os.Geteuid() == 0 {
 		return nil
@@ -164,9 +164,9 @@ func (e *Entry) CheckReplace(info fs.FileInfo) error {
 	return nil
 }
 
-// Sync makes changes of names in the folder last, where its filesystem can. f is
-// any open file of that filesystem, which is synced whole where the folder
-// cannot be read.
+// Sync writes the names in the folder to the disk, if the filesystem can. f is
+// any open file of that filesystem. If the folder cannot be read, the whole
+// filesystem is synced.
 func (e *Entry) Sync(f *os.File) error {
 	fd, err := unix.Openat(e.fd(), ".", unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
 	if errors.Is(err, unix.EACCES) {
@@ -177,20 +177,20 @@ func (e *Entry) Sync(f *os.File) error {
 	}
 	defer func() { _ = unix.Close(fd) }()
 	if err = unix.Fsync(fd); errors.Is(err, unix.EINVAL) || errors.Is(err, unix.ENOTSUP) {
-		return nil // a filesystem that does not know it
+		return nil // the filesystem does not support it
 	}
 	return err
 }
 
-// CheckDevices refuses to make a file among devices, where a mistyped name of
-// one would have it: on the filesystem of /dev, but for /dev/shm.
+// CheckDevices refuses to make a file on the filesystem of /dev, except in
+// /dev/shm: such a name is a mistyped device.
 func (e *Entry) CheckDevices() error {
 	var dev, root, shm unix.Stat_t
 	if unix.Stat("/dev", &dev) != nil || unix.Stat("/", &root) != nil || e.st.Dev != dev.Dev {
 		return nil
 	}
 	haveShm := unix.Stat("/dev/shm", &shm) == nil
-	// Up from the folder, as far as the filesystem goes.
+	// Go up from the folder to the root of its filesystem.
 	const maxDepth = 256
 	at := &Entry{name: e.name, base: "."}
 	if err := at.takeFrom(e.fd()); err != nil {
@@ -210,7 +210,7 @@ func (e *Entry) CheckDevices() error {
 			break
 		}
 	}
-	if dev.Dev != root.Dev { // another mount of it
+	if dev.Dev != root.Dev { // another mount of the same filesystem
 		return ErrDevices
 	}
 	return nil
@@ -218,7 +218,7 @@ func (e *Entry) CheckDevices() error {
 
 func same(a, b *unix.Stat_t) bool { return a.Dev == b.Dev && a.Ino == b.Ino }
 
-// takeFrom opens the folder of that descriptor once more.
+// takeFrom opens the folder of a descriptor once more.
 func (e *Entry) takeFrom(dir int) error {
 	fd, err := unix.Openat(dir, ".", unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
 	if err != nil {
@@ -227,9 +227,9 @@ func (e *Entry) takeFrom(dir int) error {
 	return e.take(fd)
 }
 
-// OpenOwn opens a regular file that says what is to be done, such as a journal:
-// it belongs to the caller or root, nobody else can write to it, and its name is
-// not a symlink. flag is os.O_RDONLY or os.O_RDWR.
+// OpenOwn opens a regular file whose contents are trusted, such as a journal.
+// The file must belong to the caller or root, nobody else may be able to write
+// to it, and its name must not be a symlink. flag is os.O_RDONLY or os.O_RDWR.
 func OpenOwn(name string, flag int) (*os.File, error) {
 	e, err := find(name, false)
 	if err != nil {

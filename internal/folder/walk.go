@@ -9,14 +9,14 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// maxLinks is how many symlinks the kernel follows.
+// maxLinks is the number of symlinks that the kernel follows.
 const maxLinks = 40
 
-// Find follows name to the file that is meant, which need not exist. Its folder
-// must. Close must be called.
+// Find follows the symlinks of name to a file. The file need not exist; its
+// folder must. Close must be called.
 func Find(name string) (*Entry, error) { return find(name, true) }
 
-// find is Find, which does not follow a symlink at the end unless told to.
+// find is Find with a choice whether to follow a symlink at the end.
 func find(name string, follow bool) (*Entry, error) {
 	e, err := walk(name, follow)
 	if err == nil && e.open {
@@ -31,9 +31,9 @@ func find(name string, follow bool) (*Entry, error) {
 	return e, nil
 }
 
-// followOpen goes on to the name of an open file, if that is a regular one. What
-// procfs shows looks like a symlink, but its text may lead nowhere, or to another
-// file: there is no name for a file that was deleted or is in memory.
+// followOpen continues with the name of an open regular file. The link in
+// procfs looks like a symlink, but its text may lead nowhere or to another
+// file: a deleted file, or a file in memory, has no name.
 func (e *Entry) followOpen() error {
 	var meant, found unix.Stat_t
 	if err := unix.Fstatat(e.fd(), e.base, &meant, 0); err != nil || meant.Mode&unix.S_IFMT != unix.S_IFREG {
@@ -75,14 +75,14 @@ func walk(name string, follow bool) (*Entry, error) {
 			e.open = true
 			return e, nil
 		case err == nil && !last && e.onProc():
-			err = e.enter(0) // the kernel knows where that leads
+			err = e.enter(0) // the kernel follows that link
 		case err == nil:
 			if links++; links > maxLinks {
 				err = unix.ELOOP
 			} else if todo = append(elements(text), todo...); text[0] == '/' {
 				err = e.start("/")
 			}
-		case !errors.Is(err, unix.EINVAL): // which says that it is no symlink
+		case !errors.Is(err, unix.EINVAL): // EINVAL means that it is not a symlink
 		case last:
 			return e, nil
 		default:
@@ -95,7 +95,7 @@ func walk(name string, follow bool) (*Entry, error) {
 	}
 }
 
-// elements returns the names that a path is made of.
+// elements returns the elements of a path.
 func elements(path string) []string {
 	list := strings.FieldsFunc(path, func(r rune) bool { return r == '/' })
 	if len(list) == 0 {
@@ -104,7 +104,7 @@ func elements(path string) []string {
 	return list
 }
 
-// start opens the folder that a path begins in.
+// start opens the folder where a path begins.
 func (e *Entry) start(path string) error {
 	first := "."
 	if strings.HasPrefix(path, "/") {
@@ -117,7 +117,7 @@ func (e *Entry) start(path string) error {
 	return e.take(fd)
 }
 
-// enter goes on to the folder base.
+// enter opens the folder base.
 func (e *Entry) enter(flag int) error {
 	fd, err := unix.Openat(e.fd(), e.base, unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC|flag, 0)
 	if err != nil {
@@ -132,7 +132,7 @@ func (e *Entry) take(fd int) error {
 	return unix.Fstat(fd, &e.st)
 }
 
-// readlink returns the text of the symlink base. That of another user in a
+// readlink returns the text of the symlink base. A symlink of another user in a
 // shared folder is an error.
 func (e *Entry) readlink() (string, error) {
 	fd, err := unix.Openat(e.fd(), e.base, unix.O_PATH|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
@@ -158,8 +158,8 @@ func (e *Entry) readlink() (string, error) {
 	return string(b[:max(n, 0)]), err
 }
 
-// onProc tells whether the folder is one of procfs, where symlinks lead to open
-// files and not to where their text says.
+// onProc reports whether the folder is in procfs, where symlinks lead to open
+// files, not to the file that their text names.
 func (e *Entry) onProc() bool {
 	var st unix.Statfs_t
 	return unix.Fstatfs(e.fd(), &st) == nil && st.Type == unix.PROC_SUPER_MAGIC

@@ -11,10 +11,10 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// childName is what a child is called, as ps shows it.
+// childName is the name of a child in the output of ps.
 const childName = "e2qcow: keeps a filesystem frozen"
 
-// What a child says, each with an error number and a newline.
+// The messages of a child, each followed by an error number and a newline.
 const (
 	saidFrozen  = 'F'
 	saidThawed  = 'T'
@@ -27,14 +27,14 @@ func IsChild(args []string) bool { return len(args) == 2 && args[0] == childName
 // Child freezes, waits and thaws. The process exits with what it returns.
 func Child(args []string) int {
 	signal.Ignore()
-	// Not to be taken when memory is short.
+	// The kernel must not kill the child when memory is short.
 	_ = os.WriteFile("/proc/self/oom_score_adj", []byte("-1000"), 0)
 	status := os.NewFile(childStatus, "status")
 	defer status.Close()
 	say := func(what byte, err error) {
 		var errno unix.Errno
 		errors.As(err, &errno)
-		_, _ = fmt.Fprintf(status, "%c%d\n", what, int(errno)) // who does not listen has ended
+		_, _ = fmt.Fprintf(status, "%c%d\n", what, int(errno)) // the reader has ended if this fails
 	}
 	milliseconds, err := strconv.Atoi(args[1])
 	if err != nil {
@@ -57,8 +57,8 @@ func Child(args []string) int {
 	return 0
 }
 
-// wait reads from fd to its end. It returns false if nothing comes for the time
-// of stall.
+// wait reads from fd to its end. It returns false if no byte arrives for the
+// duration stall.
 func wait(fd int, stall time.Duration) bool {
 	buf := make([]byte, 64)
 	for deadline := time.Now().Add(stall); ; {

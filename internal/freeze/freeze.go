@@ -1,16 +1,17 @@
-// Package freeze keeps a mounted filesystem frozen while it is read, and sees to
-// it that it does not stay so, however the reader ends.
+// Package freeze keeps a mounted filesystem frozen while it is read, and thaws
+// it however the reader ends.
 //
 //	this process ──hold──► child, in a session of its own
 //	     ▲                   │ FIFREEZE
 //	     └─────status────────┘ waits till nothing comes through hold any more
 //	                         │ FITHAW
 //
-// The child holds a folder of the filesystem open. It thaws when the other end
-// of hold is closed, which the kernel does for a process that is killed, or when
-// no beat has come through it for too long: this process is stopped then, or
-// waits for someone who waits for the filesystem. Signals do not end it. It is
-// the same program, which has to call Child if IsChild says so.
+// The child keeps a folder of the filesystem open. It thaws the filesystem when
+// the other end of hold is closed; the kernel closes hold when this process is
+// killed. It also thaws when no beat has come through hold for too long: this
+// process is then stopped, or waits for a program that waits for the
+// filesystem. Signals do not end the child. The child is the same program,
+// which must call Child if IsChild reports true.
 package freeze
 
 import (
@@ -29,7 +30,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Why a filesystem is not frozen, or not any more, for errors.Is.
+// Why a filesystem is not frozen, or no longer frozen, for errors.Is.
 var (
 	ErrFrozen      = errors.New("is frozen already")
 	ErrUnsupported = errors.New("is of a kind that cannot be frozen")
@@ -40,7 +41,7 @@ var (
 	ErrKilled      = errors.New("was thawed because the process that kept it frozen was killed")
 )
 
-// An Error says what became of a mounted filesystem.
+// An Error is a failure to freeze a mounted filesystem or to keep it frozen.
 type Error struct {
 	Point string // where it is mounted
 	Err   error
@@ -50,10 +51,10 @@ func (e *Error) Error() string { return e.Point + " " + e.Err.Error() }
 
 func (e *Error) Unwrap() error { return e.Err }
 
-// Stall is how long a filesystem stays frozen with nothing going on.
+// Stall is how long a filesystem stays frozen without a Beat.
 const Stall = 30 * time.Second
 
-// A Frozen is a filesystem that is frozen. A nil Frozen is none.
+// A Frozen is a frozen filesystem. A nil Frozen stands for none.
 type Frozen struct {
 	point string
 	since time.Time
@@ -63,17 +64,17 @@ type Frozen struct {
 	beats atomic.Uint64 // calls of Beat
 
 	once    sync.Once
-	thawing chan struct{} // closed when that is asked for
-	ended   chan struct{} // closed when the child has
+	thawing chan struct{} // closed to ask for the thaw
+	ended   chan struct{} // closed when the child has ended
 	err     error         // set before ended is closed, as is took
 	took    time.Duration
 }
 
-// Start freezes the filesystem of the device of that number, which is mounted at
-// point: it writes back what is in memory, and has whoever changes something
-// wait. lost is called once, with what Thaw will return, if it does not stay
-// frozen till Thaw is called. If there is no Beat for the time of stall it is
-// thawed.
+// Start freezes the filesystem on the device of that number, which is mounted
+// at point. The kernel writes back what is in memory, and programs that change
+// the filesystem wait. If the filesystem does not stay frozen until Thaw is
+// called, lost is called once with the error that Thaw will return. The
+// filesystem is thawed if there is no Beat for the duration stall.
 func Start(ctx context.Context, point string, dev uint64, stall time.Duration, lost func(error)) (*Frozen, error) {
 	dir, err := os.OpenFile(point, os.O_RDONLY|unix.O_NONBLOCK|unix.O_NOCTTY, 0)
 	if err != nil {
@@ -103,21 +104,22 @@ func Start(ctx context.Context, point string, dev uint64, stall time.Duration, l
 		err = context.Cause(ctx)
 	}
 	if err != nil {
-		f.hold.Close() // it may still be writing back, and thaws after that
+		f.hold.Close() // the child may still be writing back; it thaws after that
 		return nil, err
 	}
 	go f.beat(stall)
 	return f, nil
 }
 
-// What the child finds open.
+// The file descriptors of the child.
 const (
 	childDir = 3 + iota
 	childHold
 	childStatus
 )
 
-// startChild starts the child, and returns where it says what it does.
+// startChild starts the child, and returns the pipe with the messages of the
+// child.
 func (f *Frozen) startChild(stall time.Duration) (status *os.File, err error) {
 	holdRead, hold, err := os.Pipe()
 	if err != nil {
@@ -154,7 +156,7 @@ func (f *Frozen) watch(status *bufio.Reader, frozen chan<- error, lost func(erro
 	if err == nil {
 		err = f.said(status, saidThawed)
 	}
-	_ = f.child.Wait() // it has said all, or was killed
+	_ = f.child.Wait() // the child has sent its last message, or was killed
 	asked := false
 	select {
 	case <-f.thawing:
@@ -162,7 +164,7 @@ func (f *Frozen) watch(status *bufio.Reader, frozen chan<- error, lost func(erro
 	default:
 	}
 	if errors.Is(err, ErrKilled) && ioctl(f.dir.Fd(), fiThaw) == nil && asked {
-		err = nil // it was frozen till now
+		err = nil // the filesystem was frozen until now
 	}
 	f.dir.Close()
 	f.err, f.took = err, time.Since(f.since)
@@ -172,7 +174,7 @@ func (f *Frozen) watch(status *bufio.Reader, frozen chan<- error, lost func(erro
 	}
 }
 
-// said waits for the child to say what is expected of it.
+// said waits for the expected message of the child.
 func (f *Frozen) said(status *bufio.Reader, want byte) error {
 	line, err := status.ReadString('\n')
 	if err != nil {
@@ -200,17 +202,17 @@ func (f *Frozen) said(status *bufio.Reader, want byte) error {
 // Point returns where the filesystem is mounted.
 func (f *Frozen) Point() string { return f.point }
 
-// Took returns for how long it was frozen, after Thaw.
+// Took returns how long the filesystem was frozen. Call it after Thaw.
 func (f *Frozen) Took() time.Duration { return f.took }
 
-// Beat says that something goes on.
+// Beat reports that the work makes progress.
 func (f *Frozen) Beat() {
 	if f != nil {
 		f.beats.Add(1)
 	}
 }
 
-// beat passes beats on to the child.
+// beat sends beats to the child.
 func (f *Frozen) beat(stall time.Duration) {
 	ticker := time.NewTicker(stall / 10)
 	defer ticker.Stop()
@@ -222,13 +224,13 @@ func (f *Frozen) beat(stall time.Duration) {
 		}
 		if n := f.beats.Load(); n != last {
 			last = n
-			_, _ = f.hold.Write([]byte{0}) // an error: it ends, or has
+			_, _ = f.hold.Write([]byte{0}) // an error means that the child ends or has ended
 		}
 	}
 }
 
-// Thaw thaws the filesystem. An error says that it was not frozen all the time
-// since Start, or cannot be thawed. It may be called again.
+// Thaw thaws the filesystem. It returns an error if the filesystem was not
+// frozen all the time since Start, or cannot be thawed. It may be called again.
 func (f *Frozen) Thaw() error {
 	if f == nil {
 		return nil

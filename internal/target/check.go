@@ -11,8 +11,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// checkRegion refuses what is the source or is mounted, and what may be as far as
-// can be found out: the kernel refuses devices, but not the files behind them.
+// checkRegion refuses a target that is the source or is mounted, or whose use
+// cannot be found out. The kernel refuses devices in use, but not the files
+// behind them.
 func checkRegion(f *os.File, name string, opt Options) error {
 	region, err := storage.Of(f)
 	if err != nil {
@@ -34,7 +35,7 @@ func checkRegion(f *os.File, name string, opt Options) error {
 	return nil
 }
 
-// checkContent refuses what opt.Format should not be written over.
+// checkContent refuses a target with contents that opt.Format must not replace.
 func checkContent(f *os.File, name string, size int64, opt Options) error {
 	if opt.Overwrite || size == 0 {
 		return nil
@@ -72,8 +73,9 @@ func checkContent(f *os.File, name string, size int64, opt Options) error {
 	return nil
 }
 
-// checkRaw refuses to replace a file, which s was found in, by a raw image,
-// unless it looks like one of an ext filesystem or is one hole.
+// checkRaw refuses to replace a file by a raw image, unless the file looks like
+// a raw image of an ext filesystem or is a single hole. s is what was found in
+// the file.
 func checkRaw(f *os.File, name string, s signature.Signature) error {
 	if s.Name == signature.Ext {
 		return nil
@@ -87,7 +89,7 @@ func checkRaw(f *os.File, name string, s signature.Signature) error {
 	return fmt.Errorf("%s %w and is not a raw image of an ext filesystem", name, ErrExists)
 }
 
-// checkJSON refuses what does not begin as a JSON object does.
+// checkJSON refuses a file that does not begin like a JSON object.
 func checkJSON(f *os.File, name string) error {
 	var b [1]byte
 	if _, err := f.ReadAt(b[:], 0); err != nil {

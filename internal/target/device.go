@@ -12,11 +12,11 @@ import (
 // An opener opens a block device.
 type opener interface {
 	Open(flag int) (*os.File, error)
-	Check(f *os.File) error // refuses what another user put there
+	Check(f *os.File) error // refuses a device node that another user made
 }
 
-// openDevice opens a block device, for this process alone: the kernel refuses
-// what is mounted or held in any way, wherever that is seen.
+// openDevice opens a block device exclusively. The kernel refuses a device that
+// is mounted or held, in whichever mount namespace.
 func openDevice(e opener, name string, opt Options) (*Target, error) {
 	if opt.Format == JSON || opt.Format == Undo || opt.Format == Names {
 		return nil, refuse(name, ErrDevice)
@@ -57,8 +57,8 @@ func openDevice(e opener, name string, opt Options) (*Target, error) {
 	return t, nil
 }
 
-// busy says why a device is not had: another run of the tool has locked it, or
-// the kernel or another program holds it.
+// busy returns why a device cannot be opened: another run of the tool has
+// locked the device, or the kernel or another program holds it.
 func busy(e opener, name string) error {
 	f, err := e.Open(os.O_RDONLY | unix.O_NONBLOCK)
 	if err != nil {

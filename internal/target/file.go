@@ -13,7 +13,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// find follows name to the file that is meant, which need not exist.
+// find follows the symlinks of name to a file, which need not exist.
 func find(name string) (*folder.Entry, error) {
 	if name == "" || os.IsPathSeparator(name[len(name)-1]) {
 		return nil, refuse(name, ErrDirectory)
@@ -30,7 +30,7 @@ func find(name string) (*folder.Entry, error) {
 	return e, nil
 }
 
-// openFile makes a file that takes the place of the one that e is the name of.
+// openFile makes a file that will replace the file with the name e.
 func openFile(e *folder.Entry, name string, opt Options) (*Target, error) {
 	t := &Target{kind: File, name: name, entry: e, options: opt}
 	if err := e.CheckDevices(); err != nil {
@@ -50,9 +50,9 @@ func openFile(e *folder.Entry, name string, opt Options) (*Target, error) {
 	return t, nil
 }
 
-// checkExisting refuses a file that must not be replaced, and returns what is
-// known of it, nil where there is none. It is opened for writing, though only to
-// see whether it could be: the kernel does not let go of swap files and running
+// checkExisting refuses a file that must not be replaced, and returns its
+// FileInfo, nil if there is no file. It opens the file for writing only to
+// learn whether that is possible: the kernel refuses swap files and running
 // programs.
 func checkExisting(e *folder.Entry, name string, opt Options) (fs.FileInfo, error) {
 	f, err := e.Open(os.O_RDWR | unix.O_NONBLOCK)
@@ -63,7 +63,7 @@ func checkExisting(e *folder.Entry, name string, opt Options) (fs.FileInfo, erro
 		return nil, refuse(name, ErrMounted)
 	}
 	if errors.Is(err, fs.ErrPermission) {
-		// One that can be written but not read cannot be told from another.
+		// The contents of a file that can be written but not read are unknown.
 		return nil, fmt.Errorf("%w (an existing file must be readable and writable)", err)
 	}
 	if err != nil {
@@ -92,7 +92,8 @@ func (t *Target) appear() error {
 	}
 	err := t.draft.Appear(t.old != nil)
 	if errors.Is(err, fs.ErrExist) {
-		// Somebody made one meanwhile. It goes if it could have gone before.
+		// Another program has made the file meanwhile. It is replaced if it
+		// could have been replaced before.
 		if _, err = checkExisting(t.entry, t.name, t.options); err == nil {
 			err = t.draft.Appear(true)
 		}
@@ -100,9 +101,10 @@ func (t *Target) appear() error {
 	return err
 }
 
-// inherits tells whether the file gets the owner and the mode of the one that it
-// replaces. Nobody else may have chosen these: what another user owns, or what
-// lies where other users make files, may have been put there to be read by them.
+// inherits reports whether the new file gets the owner and the mode of the old
+// one. It does not if another user may have chosen these: a file that another
+// user owns, or in a folder where other users make files, may have been put
+// there so that they can read the image.
 func (t *Target) inherits() bool {
 	switch t.options.Format {
 	case JSON, Undo, Names:
@@ -111,8 +113,8 @@ func (t *Target) inherits() bool {
 	return t.old != nil && folder.Own(t.old) && t.entry.Private()
 }
 
-// inherit gives f the owner and the mode of the file that it replaces. Where it
-// cannot have that owner, it stays for its own only.
+// inherit gives f the owner and the mode of the file that f replaces. If the
+// owner cannot be changed, f stays readable for the caller only.
 func inherit(f *os.File, old fs.FileInfo) error {
 	if st, ok := old.Sys().(*syscall.Stat_t); ok {
 		if err := f.Chown(int(st.Uid), int(st.Gid)); err != nil {
@@ -122,7 +124,8 @@ func inherit(f *os.File, old fs.FileInfo) error {
 	return f.Chmod(old.Mode().Perm())
 }
 
-// unwrapPath returns what is wrong without the names it was wrong with.
+// unwrapPath returns the error inside a PathError or LinkError, without the
+// names.
 func unwrapPath(err error) error {
 	var (
 		pathErr *fs.PathError

@@ -13,26 +13,27 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// A Holding is something known that lies on a target: a filesystem, or what
-// holds or is a part of one.
+// A Holding is known data on a target: a filesystem, or a container or member
+// of one.
 type Holding struct {
 	Name       string // "an XFS filesystem"
-	Start, End int64  // offsets of the target; what begins before it is negative
+	Start, End int64  // offsets of the target; negative if the data begins before the target
 }
 
-// How a range is searched for the starts of filesystems that nothing leads to.
+// How a range is searched for filesystems that no partition table lists.
 const (
-	searchStep   = 1 << 20  // what partitioning tools align to
-	searchPlaces = 512      // of a longer range, fewer than all are looked at
-	searchSize   = 72 << 10 // what is read of each place
+	searchStep   = 1 << 20  // alignment of partitioning tools
+	searchPlaces = 512      // at most; a longer range is sampled
+	searchSize   = 72 << 10 // bytes that are read at each place
 	oldStart     = 63 * 512 // where the first partition began on old disks
 )
 
-// Holdings returns what is known to take any of n bytes from off of the target,
-// in ascending order: what begins with its first byte, at a partition, at off, or
-// at a multiple of a MiB behind that, as far as its own superblock says. What
-// does not say how large it is reaches to the end of its partition, or of the
-// target. Partition tables are those of Table.
+// Holdings returns the known data that overlaps n bytes from off of the target,
+// in ascending order. It looks for data that begins at the first byte of the
+// target, at a partition, at off, or at a multiple of a MiB behind off. The
+// superblock of a filesystem says where it ends. Data that does not say its
+// size reaches to the end of its partition or of the target. Table returns the
+// partition tables.
 func (t *Target) Holdings(off, n int64) ([]Holding, error) {
 	h := holdings{t: t, start: t.base + off, size: t.base + t.size}
 	if t.kind == InPlace { // which may end before base
@@ -58,8 +59,8 @@ func (t *Target) Holdings(off, n int64) ([]Holding, error) {
 	return h.list, nil
 }
 
-// CheckPlace refuses to write over what is known to take any of n bytes from off
-// of the target, unless excused says that it may go.
+// CheckPlace returns an error if known data overlaps n bytes from off of the
+// target, unless excused reports true for that data.
 func (t *Target) CheckPlace(off, n int64, excused func(Holding) bool) error {
 	list, err := t.Holdings(off, n)
 	if err != nil {
@@ -103,8 +104,8 @@ func (h *holdings) find() error {
 	}
 	slices.Sort(places)
 	places = slices.Compact(places)
-	// From the last to the first, so that what is found in partitions is known
-	// when the start of the disk is looked at.
+	// From the last to the first: the start of the disk is examined when the
+	// contents of the partitions are known.
 	for _, at := range slices.Backward(places) {
 		found, ok, err := h.at(at, limit(at))
 		switch {
@@ -112,7 +113,7 @@ func (h *holdings) find() error {
 			return err
 		case !ok:
 		case at == 0 && inside < found.End:
-			// It is what was there before the disk had partitions.
+			// The disk had that filesystem before it had partitions.
 		default:
 			if slices.ContainsFunc(table.Partitions, func(p partition.Partition) bool { return p.Start+h.t.base == at && at > 0 }) {
 				inside = at
@@ -127,14 +128,14 @@ func (h *holdings) find() error {
 	return nil
 }
 
-// add keeps what lies where something would be written.
+// add keeps a holding that overlaps the range to be written.
 func (h *holdings) add(found Holding) {
 	if found.Start < h.end && h.start < found.End {
 		h.list = append(h.list, found)
 	}
 }
 
-// at returns what begins at a byte, and ends at limit at the latest.
+// at returns the holding that begins at a byte. It ends at limit at the latest.
 func (h *holdings) at(at, limit int64) (Holding, bool, error) {
 	if at >= limit {
 		return Holding{}, false, nil
@@ -145,7 +146,7 @@ func (h *holdings) at(at, limit int64) (Holding, bool, error) {
 		return Holding{}, false, h.t.named("read", err)
 	}
 	if at < h.start && (!s.Filesystem || s.Name == signature.PartitionTable) {
-		// Nobody knows how far a file reaches, and a table is in Table.
+		// The length of a file is unknown, and Table returns partition tables.
 		return Holding{}, false, nil
 	}
 	end := limit
@@ -155,8 +156,8 @@ func (h *holdings) at(at, limit int64) (Holding, bool, error) {
 	return Holding{s.Name, at, end}, true, nil
 }
 
-// search looks for filesystems that begin behind the first byte of the range, at
-// places that nothing names.
+// search looks for filesystems that begin behind the first byte of the range,
+// at places that no table lists.
 func (h *holdings) search(known []int64, limit func(int64) int64) error {
 	step := int64(searchStep)
 	for (h.end-h.start)/step > searchPlaces {
@@ -185,8 +186,8 @@ func (h *holdings) search(known []int64, limit func(int64) int64) error {
 	return nil
 }
 
-// nextData returns where the next byte that may not be zero lies, off where that
-// is not known.
+// nextData returns the offset of the next byte that may not be zero, or off if
+// that is not known.
 func (h *holdings) nextData(off int64) int64 {
 	if h.t.kind != InPlace {
 		return off

@@ -19,9 +19,9 @@ import (
 var ErrOffset = errors.New("is written from its first byte to its last")
 
 // OpenPart checks and opens a file or device to be written from the byte off
-// on, in place; a file that is not there is made. Offsets of the target are
-// counted from off. known tells whether what the target holds there may be
-// written over; nil is no.
+// on, in place; a missing file is created. Offsets of the target are counted
+// from off. known reports whether the data of the target may be overwritten
+// there; nil means that it may not.
 func OpenPart(name string, off int64, opt Options, known func(r io.ReaderAt) bool) (*Target, error) {
 	if IsStdout(name) {
 		return nil, refuse("standard output", ErrOffset)
@@ -37,7 +37,7 @@ func OpenPart(name string, off int64, opt Options, known func(r io.ReaderAt) boo
 	return t, err
 }
 
-// openPart takes e, if it returns no error.
+// openPart becomes the owner of e unless it returns an error.
 func openPart(e *folder.Entry, name string, off int64, opt Options, known func(r io.ReaderAt) bool) (*Target, error) {
 	if kind, err := e.Kind(); err == nil && kind == 0 {
 		return createPart(e, name, off, opt)
@@ -66,7 +66,7 @@ func openPart(e *folder.Entry, name string, off int64, opt Options, known func(r
 	return t, nil
 }
 
-// createPart makes the file, which appears when it is whole.
+// createPart makes the file. It appears when it is complete.
 func createPart(e *folder.Entry, name string, off int64, opt Options) (*Target, error) {
 	t := &Target{kind: InPlace, name: name, entry: e, base: off, made: true, options: opt}
 	if err := e.CheckDevices(); err != nil {
@@ -112,9 +112,8 @@ func (t *Target) checkPart(known func(r io.ReaderAt) bool) error {
 	return err
 }
 
-// Table returns the partition table of the disk that the target is, as far as
-// it can be believed, at offsets of the target: what begins before it is
-// negative.
+// Table returns the valid part of the partition table of the target's disk.
+// Offsets are those of the target, and negative before the target.
 func (t *Target) Table() (partition.Table, error) {
 	size, sector := t.base+t.size, int64(0)
 	switch t.kind {
@@ -143,8 +142,8 @@ func (t *Target) Table() (partition.Table, error) {
 	return table, err
 }
 
-// Extend makes room for size bytes: a file in place grows if it has to. What
-// it then has more is zero.
+// Extend makes room for size bytes: a file in place grows if necessary. The new
+// bytes are zero.
 func (t *Target) Extend(size int64) error {
 	if size <= t.size {
 		return nil
@@ -160,7 +159,7 @@ func (t *Target) Extend(size int64) error {
 	return nil
 }
 
-// Cut gives a file in place the length of size bytes, if it has more.
+// Cut shortens a file in place to size bytes, if it is longer.
 func (t *Target) Cut(size int64) error {
 	if t.kind != InPlace || size >= t.size {
 		return nil
@@ -170,8 +169,8 @@ func (t *Target) Cut(size int64) error {
 	return t.named("truncate", t.f.Truncate(t.base+size))
 }
 
-// NextData returns where there may be something but zeros at or after off;
-// io.EOF where nothing is.
+// NextData returns the first offset, at or after off, whose byte may not be
+// zero; io.EOF if there is none.
 func (t *Target) NextData(off int64) (int64, error) {
 	if off >= t.size {
 		return 0, io.EOF
@@ -191,7 +190,7 @@ func (t *Target) NextData(off int64) (int64, error) {
 	return at - t.base, nil
 }
 
-// zeroOut has the device or the filesystem of the file make n bytes zero.
+// zeroOut asks the device or the filesystem of the file to make n bytes zero.
 func (t *Target) zeroOut(off, n int64) error {
 	t.touched.Store(true)
 	if t.kind != InPlace {
@@ -200,5 +199,5 @@ func (t *Target) zeroOut(off, n int64) error {
 	return unix.Fallocate(int(t.f.Fd()), unix.FALLOC_FL_PUNCH_HOLE|unix.FALLOC_FL_KEEP_SIZE, off, n)
 }
 
-// Sync has what was written so far reach the disk.
+// Sync writes everything written so far to the disk.
 func (t *Target) Sync() error { return t.named("sync", t.f.Sync()) }

@@ -13,7 +13,7 @@ import (
 	"golang.org/x/term"
 )
 
-// openStdout takes standard output, whatever it leads to.
+// openStdout opens standard output, whatever its kind.
 func openStdout(opt Options) (*Target, error) {
 	const name = "standard output"
 	f := os.Stdout
@@ -39,13 +39,13 @@ func openStdout(opt Options) (*Target, error) {
 	return t, err
 }
 
-// stdoutDevice opens the block device that standard output is.
+// stdoutDevice opens the block device to which standard output leads.
 type stdoutDevice struct{}
 
-// Open opens it once more, for this process alone.
+// Open opens the device once more, exclusively.
 func (stdoutDevice) Open(flag int) (*os.File, error) { return os.OpenFile("/proc/self/fd/1", flag, 0) }
 
-// Check does nothing: whoever started the program opened it.
+// Check does nothing: the caller of the program opened the device.
 func (stdoutDevice) Check(*os.File) error { return nil }
 
 // openStream opens a FIFO or a character device, as storage.OpenStream does.
@@ -78,16 +78,16 @@ func openStream(ctx context.Context, e *folder.Entry, name string, opt Options) 
 	return t, nil
 }
 
-// A skip writes zeros into the file that is standard output by leaving a hole.
+// A skip writes zeros to a file that is standard output: it leaves holes.
 type skip struct {
 	f     *os.File
-	start int64 // its length when it was handed over
+	start int64 // its length when the program started
 	end   int64 // its length after the holes at its end
 }
 
-// atEnd returns a skip for f, of that size, if it is written from its end on. It
-// is nil where there may be bytes in the way, or every write goes to the end:
-// appends is set then.
+// atEnd returns a skip for f, of the given size, if writes begin at the end of
+// f. It returns nil if f may have bytes behind the offset, or if every write
+// appends; appends is true then.
 func atEnd(f *os.File, size int64) (s *skip, appends bool, err error) {
 	flags, err := unix.FcntlInt(f.Fd(), unix.F_GETFL, 0)
 	if err != nil {

@@ -1,13 +1,14 @@
-// Package target opens what is written: a file, a block device, or a stream.
+// Package target opens the targets of commands: a file, a block device, or a
+// stream.
 //
 //	file     no name ──write──► sync ──link, rename──► name   or nothing is left
 //	device   opened for one user only, written in place
 //	in place a file that is changed where it is, for those who ask for that
 //	stream   FIFO, character device, stdout: written once, in order
 //
-// A file appears under its name when it is whole and on the disk, or not at
-// all. Nothing is opened that is the source, is mounted, or holds what nobody
-// said may go.
+// A file appears under its name when it is complete and on the disk, or not at
+// all. A target is refused if it is the source, is mounted, or contains data
+// that the options do not allow to overwrite.
 package target
 
 import (
@@ -48,20 +49,21 @@ const (
 	File Kind = iota
 	Device
 	Stream
-	InPlace // a file that keeps what is not written over
+	InPlace // a file that keeps all bytes that are not overwritten
 )
 
-// A Format is what will be written, which says what may be written over.
+// A Format is the format of the image to write. It decides which files may be
+// replaced.
 type Format uint8
 
 // The formats.
 const (
-	QCOW2  Format = iota // not over a file that is something else
-	Raw                  // not over a qcow2 image: the arguments may be swapped
-	JSON                 // not over a file that is something else, nor to a device
-	Normal               // of e2image; not over a file that is something else
-	Undo                 // a file, not over any other: it may be the only copy
-	Names                // that were replaced; as Undo, but to a stream too
+	QCOW2  Format = iota // does not replace a file of another format
+	Raw                  // does not replace a qcow2 image: the arguments may be swapped
+	JSON                 // replaces neither a file of another format nor a device
+	Normal               // of e2image; does not replace a file of another format
+	Undo                 // a file; does not replace any file: it may be the only copy
+	Names                // old and new names; like Undo, but also to a stream
 )
 
 // Options say what may be opened.
@@ -69,10 +71,10 @@ type Options struct {
 	Source    storage.Region // is not written to, by any name
 	Format    Format
 	Overwrite bool // lifts ErrHoldsFilesystem, ErrExists and ErrOnlyCopy
-	DryRun    bool // nothing is made, and nothing will be written
+	DryRun    bool // no file is created, and nothing will be written
 }
 
-// flag returns how a file or device is opened that there is.
+// flag returns the flag to open an existing file or device.
 func (o Options) flag() int {
 	if o.DryRun {
 		return os.O_RDONLY
@@ -80,9 +82,10 @@ func (o Options) flag() int {
 	return os.O_RDWR
 }
 
-// OpenInPlace checks and opens a file or block device that there is, to change
-// what is in it. Nothing is changed yet. Close must be called, and leaves what
-// was written. What the target holds is the caller's to judge.
+// OpenInPlace checks and opens an existing file or block device to change its
+// contents. It changes nothing yet. Close must be called, and keeps the bytes
+// that were written. The caller decides whether the contents may be
+// overwritten.
 func OpenInPlace(name string, opt Options) (*Target, error) {
 	e, err := find(name)
 	if err != nil {
@@ -96,7 +99,7 @@ func OpenInPlace(name string, opt Options) (*Target, error) {
 	return t, err
 }
 
-// openInPlace takes e, if it returns no error.
+// openInPlace becomes the owner of e unless it returns an error.
 func openInPlace(e *folder.Entry, name string, opt Options) (*Target, error) {
 	kind, err := e.Kind()
 	switch {
@@ -136,8 +139,8 @@ func openInPlace(e *folder.Entry, name string, opt Options) (*Target, error) {
 	return &Target{kind: InPlace, name: name, f: f, entry: e, size: info.Size()}, nil
 }
 
-// lock locks what is to be changed where it is, so that of two runs on it the
-// second one ends.
+// lock locks a target that is changed in place, so that the second of two runs
+// ends.
 func lock(f *os.File, name string, opt Options) error {
 	if opt.DryRun {
 		return nil
@@ -149,7 +152,7 @@ func lock(f *os.File, name string, opt Options) error {
 	return err
 }
 
-// checkInPlace refuses a file that is not to be changed where it is.
+// checkInPlace refuses a file that must not be changed in place.
 func checkInPlace(e *folder.Entry, f *os.File, name string, opt Options) error {
 	if err := e.CheckDevices(); err != nil {
 		return refuse(name, err)
@@ -183,7 +186,7 @@ func Open(ctx context.Context, name string, opt Options) (*Target, error) {
 	return t, err
 }
 
-// openEntry takes e, if it returns no error.
+// openEntry becomes the owner of e unless it returns an error.
 func openEntry(ctx context.Context, e *folder.Entry, name string, opt Options) (*Target, error) {
 	kind, err := e.Kind()
 	switch {
@@ -206,7 +209,8 @@ func openEntry(ctx context.Context, e *folder.Entry, name string, opt Options) (
 }
 
 // IsStdout reports whether name stands for standard output. A name that leads
-// to it is written as it is: whoever opened it may be in the middle of it.
+// to standard output is written in the same way: the program that opened it may
+// have written a part of it already.
 func IsStdout(name string) bool {
 	if name == Stdout {
 		return true

@@ -31,8 +31,8 @@ type Target struct {
 	made    bool          // a file in place that was not there before
 	old     fs.FileInfo   // of the file that is there; nil where none is
 	skip    *skip         // of a stream that is a file; may be nil
-	appends bool          // a stream that is a file with whatever is written at its end
-	start   int64         // of that, its length when it was handed over
+	appends bool          // a stream that is a file to which every write appends
+	start   int64         // of that, its length when the program started
 	wrote   int64         // to a stream
 	settled bool
 	touched atomic.Bool // see Touched
@@ -52,15 +52,15 @@ func (t *Target) Kind() Kind { return t.kind }
 // anything else.
 func (t *Target) Size() int64 { return t.size }
 
-// KeepsPart reports whether Close leaves what was written so far: to a device, or
-// in place to a file that was there before.
+// KeepsPart reports whether Close keeps the bytes written so far: on a device,
+// or in place in a file that existed before.
 func (t *Target) KeepsPart() bool { return t.kind == Device || t.kind == InPlace && !t.made }
 
-// Replaces reports whether there is a file, with something in it, that the target
-// takes the place of when it is committed, and that stays if it is not.
+// Replaces reports whether the target replaces a file that is not empty when it
+// is committed, and leaves that file unchanged otherwise.
 func (t *Target) Replaces() bool { return t.kind == File && t.old != nil && t.old.Size() > 0 }
 
-// Touched reports whether what the target held may have changed.
+// Touched reports whether old contents of the target may have changed.
 func (t *Target) Touched() bool { return t.touched.Load() }
 
 // On reports whether writing to the target writes to the filesystem on the
@@ -73,8 +73,8 @@ func (t *Target) Is(o *Target) bool {
 	return isFile(t.kind) && isFile(o.kind) && t.entry.Same(o.entry)
 }
 
-// LockBehind locks the file behind a loop device too, so that nobody who locks it
-// writes there till the target is closed.
+// LockBehind also locks the file behind a loop device, so that no program that
+// locks the file writes there until the target is closed.
 func (t *Target) LockBehind() (err error) {
 	if t.kind == Device {
 		t.behind, err = storage.LockBehind(t.f)
@@ -82,7 +82,7 @@ func (t *Target) LockBehind() (err error) {
 	return err
 }
 
-// Region returns what a device or file stands for on storage.
+// Region returns the region of storage of a device or file.
 func (t *Target) Region() (storage.Region, error) { return storage.Of(t.f) }
 
 // ReadAt reads from a file or device as io.ReaderAt does.
