@@ -13,8 +13,10 @@ import (
 	"reflect"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 
+	"e2qcow/ext"
 	"e2qcow/image"
 	"e2qcow/internal/testfs"
 	"e2qcow/scan"
@@ -355,3 +357,75 @@ func FuzzCompare(f *testing.F) {
 		}
 	})
 }
+
+// A counting reader counts how often each KiB is read.
+type counting struct {
+	*bytes.Reader
+	mu    *sync.Mutex
+	reads []int
+}
+
+func newCounting(b []byte) counting {
+	return counting{bytes.NewReader(b), new(sync.Mutex), make([]int, (len(b)+1023)/1024)}
+}
+
+func (c counting) ReadAt(p []byte, off int64) (int, error) {
+	n, err := c.Reader.ReadAt(p, off)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for at := off / 1024; at*1024 < off+int64(n); at++ {
+		c.reads[at]++
+	}
+	return n, err
+}
+
+// What a scan has read is not read again where both images are equal, and what a
+// scan has not read is read once; with a list of changes not even that.
+func TestEqualIsReadOnce(t *testing.T) {
+	b := read(t, testfs.Make(t, filesystems["ext4"]).Path)
+	scanned := newCounting(b)
+	opt := scan.Options{Visit: func(*ext.Superblock, *ext.Geometry) scan.Visitor { return quiet{} }}
+	if _, err := scan.Scan(t.Context(), scanned, int64(len(b)), opt); err != nil {
+		t.Fatal(err)
+	}
+	for _, listed := range []bool{false, true} {
+		first, second := newCounting(b), newCounting(b)
+		var opt diff.Options
+		unread := 1
+		if listed {
+			opt.Changes, unread = patch{}, 0
+		}
+		d, err := diff.Compare(t.Context(), diff.Source{Reader: first, Size: int64(len(b))}, diff.Source{Reader: second, Size: int64(len(b))}, opt)
+		if err != nil || !d.Same() {
+			t.Fatal(err, d)
+		}
+		for k, n := range scanned.reads {
+			const super = 1 // asked for its block size, and read for the journal's head
+			for _, side := range []counting{first, second} {
+				if most := max(n, unread); side.reads[k] > most && k != super && k != journalHead(t, b) {
+					t.Errorf("KiB %d is read %d times, %d times by a scan; with a list: %t", k, side.reads[k], n, listed)
+				}
+			}
+		}
+	}
+}
+
+// journalHead returns the block of the journal's superblock.
+func journalHead(t *testing.T, b []byte) int {
+	t.Helper()
+	sb, err := ext.DecodeSuperblock(b[ext.SuperblockOffset:])
+	if err != nil {
+		t.Fatal(err)
+	}
+	block, _, _ := sb.JournalHead()
+	return int(block)
+}
+
+// A quiet visitor is shown what a scan reads, and does nothing.
+type quiet struct{}
+
+func (quiet) Inode(uint32, ext.Inode)          {}
+func (quiet) Directory(uint32, uint64, []byte) {}
+func (quiet) Attributes(uint64, []byte)        {}
+func (quiet) Extents(uint32, uint64, []byte)   {}
+func (quiet) Pointers(uint64)                  {}
