@@ -260,7 +260,7 @@ func TestMoveInterrupted(t *testing.T) {
 		if text, exit := wait(); exit != killed || !strings.HasPrefix(text, want) { // strace may have something to say too
 			t.Errorf("exit %d\n%s", exit, text)
 		}
-		if r := tool.Run(t, "-ra", "-o", "2M", "--journal", journal, disk); r.Exit != 1 || !strings.Contains(r.Stderr, "is of another move: from byte 1048576 to byte 0; ") {
+		if r := tool.Run(t, "-ra", "-o", "2M", "--journal", journal, disk); r.Exit != 1 || !strings.Contains(r.Stderr, "belongs to another move: from byte 1048576 to byte 0; ") {
 			t.Errorf("another move: exit %d\n%s", r.Exit, r.Stderr)
 		}
 		if r := tool.Run(t, "-ra", "--journal", journal, disk); r.Exit != 0 {

@@ -17,8 +17,9 @@ import (
 	"e2qcow/qcow2"
 )
 
-// Backing files are named by the image, which may come from anyone. So they are
-// opened only when asked for, and only below the folder of the source.
+// An image names its backing files, and anyone may have made the image. So
+// backing files are opened on request only, and only below the folder of the
+// source.
 
 var (
 	errBackingOutside = advise.New("is not in the folder of the image",
@@ -27,10 +28,10 @@ var (
 		"join the images with qemu-img convert")
 )
 
-// maxBacking is how many files may stand behind one another.
+// maxBacking bounds the length of a chain of backing files.
 const maxBacking = 16
 
-// openFolder opens the folder of the source of that name.
+// openFolder opens the folder in which the named source lies.
 func openFolder(name string) (*os.Root, error) {
 	dir, err := filepath.Abs(filepath.Dir(name))
 	if err != nil {
@@ -39,8 +40,9 @@ func openFolder(name string) (*os.Root, error) {
 	return os.OpenRoot(dir)
 }
 
-// backingOpener returns what opens the backing file of an image that lies in
-// dir below folder, depth images behind the source.
+// backingOpener returns a function that opens the backing file of an image. The
+// image lies in dir below folder, and is number depth in the chain behind the
+// source.
 func (in *Input) backingOpener(ctx context.Context, folder *os.Root, dir string, depth int) func(name, format string) (image.Image, error) {
 	return func(name, format string) (image.Image, error) {
 		if depth > maxBacking {
@@ -78,8 +80,8 @@ func (in *Input) backingOpener(ctx context.Context, folder *os.Root, dir string,
 	}
 }
 
-// outside returns errBackingOutside for an error of opening below a folder that
-// is not one of the kernel's: the name leads out of it.
+// outside returns errBackingOutside if opening a file below a folder failed
+// without an error of the kernel: then the name leads out of the folder.
 func outside(err error) error {
 	var (
 		path  *fs.PathError
@@ -94,7 +96,7 @@ func outside(err error) error {
 // backingPath returns the path below folder of the file that an image in dir
 // below it calls name: relative to dir, or absolute.
 func backingPath(folder, dir, name string) (string, error) {
-	// As qemu has it, a colon before any slash names a protocol.
+	// For qemu, a colon before any slash ends the name of a protocol.
 	if colon := strings.IndexByte(name, ':'); colon >= 0 && !strings.Contains(name[:colon], "/") {
 		return "", errBackingOutside
 	}
@@ -111,8 +113,8 @@ func backingPath(folder, dir, name string) (string, error) {
 	return path, nil
 }
 
-// isQCOW2 tells whether a backing file, of a format that was named or not, is a
-// qcow2 image. If not, it is raw.
+// isQCOW2 reports whether a backing file is a qcow2 image; otherwise the file
+// is raw. named is the format that the image names, or "".
 func isQCOW2(src *source.Source, named string) (bool, error) {
 	switch named {
 	case "raw":

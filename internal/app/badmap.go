@@ -13,7 +13,7 @@ import (
 )
 
 // ReadBadMap returns the ranges that a map file of ddrescue does not call
-// rescued, nil where no file is named.
+// rescued; nil if name is "".
 func ReadBadMap(name string) ([]scan.Range, error) {
 	if name == "" {
 		return nil, nil
@@ -46,8 +46,8 @@ func ReadBadMap(name string) ([]scan.Range, error) {
 
 var errNoMap = advise.New("is not a map file of ddrescue", "name the mapfile that ddrescue wrote")
 
-// otherThanMap says what a file looks like that is no map, "" where nothing is
-// known.
+// otherThanMap returns what a file that is not a map looks like, "" if that is
+// not known.
 func otherThanMap(f *os.File) string {
 	info, err := f.Stat()
 	if err != nil || !info.Mode().IsRegular() {
@@ -62,8 +62,8 @@ func otherThanMap(f *os.File) string {
 	return ""
 }
 
-// SayForeignMap warns of a map that calls bytes rescued which the source does
-// not have, as the map of a whole disk beside one of its partitions.
+// SayForeignMap warns about a map that calls bytes behind the end of the source
+// rescued, such as the map of a whole disk with one of its partitions.
 func (s *Session) SayForeignMap(name string, bad []scan.Range, in *Input) {
 	if name == "" || len(bad) == 0 || bad[len(bad)-1].End != math.MaxInt64 {
 		return

@@ -12,16 +12,17 @@ import (
 	"e2qcow/internal/signature"
 )
 
-// A Description is what there is to know of a filesystem from its superblock and
-// the head of its journal, in JSON. Names are as lasting as those of jsonRecord.
+// A Description is what there is to know of a filesystem from its superblock
+// and the head of its journal, in JSON. The names never change, as those of
+// jsonRecord.
 type Description struct {
 	*Filesystem
 	Features    []string `json:"features"`
 	State       []string `json:"state"` // clean or not clean, with errors, orphans
 	Groups      uint32   `json:"groups"`
-	FlexGroups  uint32   `json:"flex_groups"` // that have their tables together; 1 without flex_bg
+	FlexGroups  uint32   `json:"flex_groups"` // groups that have their tables together; 1 without flex_bg
 	InodeSize   uint32   `json:"inode_size"`
-	ClusterSize uint32   `json:"cluster_size"` // of allocation; the block size without bigalloc
+	ClusterSize uint32   `json:"cluster_size"` // unit of allocation, bytes; the block size without bigalloc
 
 	BlocksFree     uint64 `json:"blocks_free"`
 	BlocksReserved uint64 `json:"blocks_reserved"`
@@ -53,9 +54,9 @@ type FSError struct {
 // A Journal is the state of a filesystem's journal.
 type Journal struct {
 	Blocks   uint32 `json:"blocks"`
-	Replay   bool   `json:"replay"` // it is to be replayed before the filesystem is right
+	Replay   bool   `json:"replay"` // the filesystem needs a replay of the journal
 	Errno    int32  `json:"errno"`
-	External bool   `json:"external,omitempty"` // on another device, which is not looked at
+	External bool   `json:"external,omitempty"` // the journal is on another device, which is not read
 	Unread   string `json:"unread,omitempty"`   // why no more is known
 }
 

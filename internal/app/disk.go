@@ -22,8 +22,8 @@ import (
 	"e2qcow/qcow2"
 )
 
-// A Disk is a part of an image that can be written to. What is written is kept in
-// an overlay of the whole image; the source is never written to.
+// A Disk is a writable part of an image. An overlay of the whole image keeps
+// the bytes that are written; the source never changes.
 type Disk struct {
 	image.Image // the part as it is now
 
@@ -34,25 +34,23 @@ type Disk struct {
 
 var _ fuse.Disk = (*Disk)(nil)
 
-// NewDisk returns the size bytes from start of whole, in which nothing is
-// changed.
+// NewDisk returns the size bytes from start of whole as a disk without changes.
 func NewDisk(whole image.Image, start, size int64, opt overlay.Options) *Disk {
 	over := overlay.New(whole, opt)
 	return &Disk{Image: image.Section(over, start, size), over: over, start: start}
 }
 
-// Close lets go of what was changed.
+// Close drops all changes.
 func (d *Disk) Close() { d.over.Close() }
 
-// cacheSize is how many bytes of a qcow2 image are kept decoded: programs read a
-// disk in small pieces.
+// cacheSize is the number of decoded bytes of a qcow2 image that are kept,
+// because programs read a disk in small pieces.
 const cacheSize = 64 << 20
 
-// minCachePage is the least that is decoded at once, in bytes.
+// minCachePage is the smallest number of bytes that are decoded at once.
 const minCachePage = 64 << 10
 
-// Cached returns the disk in a source, whose clusters are kept when they are
-// decoded.
+// Cached returns the disk in a source, with a cache of decoded clusters.
 func (in *Input) Cached() image.Image {
 	if in.Guest == nil {
 		return in.Disk()
@@ -60,11 +58,11 @@ func (in *Input) Cached() image.Image {
 	return cache.New(in.Guest, max(in.Guest.Header().ClusterSize(), minCachePage), cacheSize)
 }
 
-// End has all further reads and writes through the file fail. What was changed
-// stays.
+// End makes all further reads and writes through the file fail. The changes
+// stay.
 func (d *Disk) End() { d.ended.Store(true) }
 
-// Served returns the disk as a file that is served, which End ends.
+// Served returns the disk as a file to serve. End ends the service.
 func (d *Disk) Served() fuse.Disk { return served{d} }
 
 // WriteAt writes as io.WriterAt does.
@@ -100,7 +98,8 @@ func (d *Disk) NextChange(off int64) (start, end int64, err error) {
 	return max(start-d.start, off), min(end-d.start, d.Size()), nil
 }
 
-// Room returns how many bytes of changes there is room for, and was at first.
+// Room returns the number of bytes of changes for which there is room now, and
+// for which there was room at first.
 func (d *Disk) Room() (free, all int64) { return d.over.Limit() - d.over.Used(), d.over.Limit() }
 
 // Changed returns how many bytes were changed, in whole blocks, and in how many
@@ -118,7 +117,7 @@ func (d *Disk) Changed() (bytes, runs int64, err error) {
 	}
 }
 
-// Adopt makes the disk what a copy of it has become, which a command wrote to.
+// Adopt gives the disk the contents of a copy that a command has written to.
 func (d *Disk) Adopt(ctx context.Context, f *os.File) error {
 	info, err := f.Stat()
 	if err != nil {
@@ -171,7 +170,7 @@ func nextEither(f *os.File, d *Disk, off int64) (int64, error) {
 	switch {
 	case errors.Is(errFile, unix.ENXIO):
 		return next, err
-	case errors.Is(errFile, unix.EINVAL): // the filesystem does not know of holes
+	case errors.Is(errFile, unix.EINVAL): // the filesystem does not report holes
 		return off, nil
 	case errFile != nil:
 		return 0, errFile
@@ -205,22 +204,22 @@ func (s served) Clear(off, n int64) error {
 	return s.Disk.Clear(off, n)
 }
 
-// A Changes is a qcow2 file to be, over the source.
+// A Changes is a future qcow2 file whose backing file is the source.
 type Changes struct {
 	to      *target.Target
-	backing string // as the file calls the source
+	backing string // the name of the source in the file
 	format  string
 	beside  bool // the source lies in the folder of the file, or below
 }
 
-// changesCluster is the size of clusters of a file of changes: as large disks as
-// ext4 knows have an L1 table that qemu opens.
+// changesCluster is the cluster size of a file of changes. With this size, qemu
+// opens the L1 table of the largest disk that ext4 allows.
 const changesCluster = 64 << 10
 
 var errNoBacking = advise.New("cannot be the backing file of a qcow2 image", "leave --changes out, or make a qcow2 image of it first")
 
-// OpenChanges opens the file that changes of the disk in in are kept in; nil if
-// name is "". Nothing appears before Write.
+// OpenChanges opens the file for the changes of the disk in in; it returns nil
+// if name is "". No file appears before Write.
 func (s *Session) OpenChanges(ctx context.Context, name string, in *Input, overwrite bool) (*Changes, error) {
 	if name == "" {
 		return nil, nil
@@ -269,8 +268,8 @@ func realPath(name string) (string, error) {
 	return filepath.EvalSymlinks(abs)
 }
 
-// Write writes what is changed on d, and has the file appear. It returns what
-// there is to say about the file.
+// Write writes the changes of d, and makes the file appear. It returns a
+// message about the file.
 func (c *Changes) Write(ctx context.Context, d *Disk, in *Input) (note string, err error) {
 	made, _ := in.Made()
 	_, err = qcow2.WriteFile(ctx, c.to, d.over.Changes(changesCluster), qcow2.WriteOptions{

@@ -21,10 +21,10 @@ var (
 	errSeveral  = advise.New("contains several filesystems that are mounted read-write", "name the device of one of them")
 )
 
-// A Writing is something that a command writes while a filesystem is frozen.
+// A Writing is an output of a command while a filesystem is frozen.
 type Writing struct {
 	Name string
-	On   func(dev uint64) (bool, error) // reports whether it lies on the device
+	On   func(dev uint64) (bool, error) // reports whether the output lies on the filesystem of the device
 }
 
 // StdoutWriting is standard output.
@@ -38,16 +38,16 @@ func SpoolWriting(o spool.Options) Writing {
 	return Writing{"the folder for temporary files, " + folder + ",", func(dev uint64) (bool, error) {
 		f, err := os.Open(folder)
 		if err != nil {
-			return false, nil // there will be no temporary files
+			return false, nil // the folder does not exist, so there will be no temporary files
 		}
 		defer f.Close()
 		return storage.On(f, dev)
 	}}
 }
 
-// WhileFrozen freezes the filesystem that is mounted from in while do works. It
-// says so where none is mounted read-write, and calls do all the same. Anything
-// that is written must not lie on that filesystem: do would wait for itself.
+// WhileFrozen freezes the filesystem that is mounted from in while do works. If
+// none is mounted read-write, it says so and calls do. No output may lie on the
+// frozen filesystem: do would wait for itself.
 func (s *Session) WhileFrozen(ctx context.Context, in *Input, writings []Writing, do func(context.Context, *freeze.Frozen) error) error {
 	points, dev, err := in.mounted()
 	if err != nil {
@@ -66,13 +66,13 @@ func (s *Session) WhileFrozen(ctx context.Context, in *Input, writings []Writing
 	for _, point := range points {
 		frozen, err = freeze.Start(ctx, point, dev, freeze.Stall, func(err error) { cancel(err) })
 		if !errors.Is(err, freeze.ErrHidden) {
-			break // else the filesystem may be seen elsewhere
+			break // other errors: the filesystem may be reachable at another mount point
 		}
 	}
 	if err != nil {
 		return err
 	}
-	// A person who interrupts the work does not wait for the filesystem.
+	// An interruption does not wait for the filesystem.
 	defer context.AfterFunc(ctx, func() { _ = frozen.Thaw() })()
 	if err = in.Src.DropCache(); err == nil {
 		err = do(ctx, frozen)
@@ -86,8 +86,8 @@ func (s *Session) WhileFrozen(ctx context.Context, in *Input, writings []Writing
 	return err
 }
 
-// mounted returns where the filesystem is mounted that the source holds, and its
-// device; no points if the filesystem cannot change.
+// mounted returns the mount points and the device of the filesystem on the
+// source; no mount points if the filesystem cannot change.
 func (in *Input) mounted() (points []string, dev uint64, err error) {
 	uses, err := in.Region.Uses()
 	if err != nil {
@@ -120,8 +120,8 @@ func (s *Session) checkFrozen(writings []Writing, dev uint64) error {
 	return nil
 }
 
-// Copying returns what counts the bytes that are copied. While a filesystem is
-// frozen, each call also tells that the work goes on.
+// Copying returns a function that counts copied bytes. While a filesystem is
+// frozen, each call is also a Beat.
 func Copying(shown *progress.Reporter, frozen *freeze.Frozen) func(done, total int64) {
 	count := shown.Phase("copy", progress.Bytes)
 	if frozen == nil {
@@ -135,8 +135,7 @@ func Copying(shown *progress.Reporter, frozen *freeze.Frozen) func(done, total i
 	}
 }
 
-// Watched returns a part whose reads tell that the work goes on while a
-// filesystem is frozen.
+// Watched returns a part whose reads are also Beats of frozen.
 func (p *Part) Watched(frozen *freeze.Frozen) *Part {
 	if frozen == nil {
 		return p

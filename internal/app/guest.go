@@ -13,7 +13,7 @@ import (
 // A Guest is the disk in a qcow2 image. Its errors name the source.
 type Guest struct {
 	img    *qcow2.Image
-	stream *qcow2.Stream // the same, where it comes through a pipe; else nil
+	stream *qcow2.Stream // the same image if it comes through a pipe, otherwise nil
 	name   string        // of the source
 	behind []qcow2.Info  // the records of its backing files
 }
@@ -42,7 +42,7 @@ func (g *Guest) NextData(off int64) (start, end int64, err error) {
 	return start, end, g.named(err)
 }
 
-// Damage returns the first contradiction that was met while the image was read.
+// Damage returns the first contradiction found while the image was read.
 func (g *Guest) Damage() error { return g.named(g.img.Damage()) }
 
 // named returns err with the name of the source.
@@ -57,13 +57,13 @@ func (g *Guest) named(err error) error {
 const (
 	Metadata  = "metadata"
 	AllData   = "all data"
-	Scrambled = "scrambled" // metadata without what is private
-	Undo      = "undo"      // what an installation was written over
+	Scrambled = "scrambled" // metadata without private data
+	Undo      = "undo"      // bytes that an installation has overwritten
 )
 
-// info returns the record of how the image was made, as far as it can be
-// believed; a nil guest has none. What a backing file lacks, the image lacks too,
-// and it is scrambled where a backing file is.
+// info returns the valid part of the record of how the image was made; a nil
+// guest has none. The image also lacks the blocks that a backing file lacks,
+// and it is scrambled if a backing file is.
 func (g *Guest) info() (qcow2.Info, bool) {
 	if g == nil {
 		return qcow2.Info{}, false
@@ -79,7 +79,7 @@ func (g *Guest) info() (qcow2.Info, bool) {
 	return i, ok
 }
 
-// infoOf returns the record in the header of an image, if it can be believed.
+// infoOf returns the record in the header of an image, if the record is valid.
 func infoOf(h *qcow2.Header) (qcow2.Info, bool) {
 	i, ok := h.Info()
 	switch size := i.BlockSize; {

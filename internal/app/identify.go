@@ -14,13 +14,13 @@ import (
 	"e2qcow/scan"
 )
 
-// A Search says how a filesystem is looked for, and what for.
+// A Search says how to find a filesystem, and what the result is used for.
 type Search struct {
 	Scan      scan.Options
 	Place     Place // in the source
-	Force     bool  // features that are not known are no reason to end
-	Writes    bool  // what is found is written over something: every feature has to be known
-	Scrambles bool  // words are looked for: every layout has to be known
+	Force     bool  // unknown features are accepted
+	Writes    bool  // the result is written over other data, so every feature must be known
+	Scrambles bool  // words are replaced, so every layout must be known
 }
 
 // Avoiding returns a search that does not read the ranges.
@@ -29,7 +29,7 @@ func (o Search) Avoiding(bad []scan.Range) Search {
 	return o
 }
 
-// WatchedBy returns a search that shows r what is read.
+// WatchedBy returns a search that shows r every block that is read.
 func (o Search) WatchedBy(r *Scrambler) Search {
 	o.Scan = r.Watch(o.Scan)
 	return o
@@ -52,8 +52,8 @@ func (o Search) Metadata(ctx context.Context, p *Part, shown *progress.Reporter)
 	return res, nil
 }
 
-// Explain says what err, of a scan of p, comes from: a *NotExtError where there
-// is something else than a filesystem.
+// Explain returns the cause of err, an error of a scan of p: a *NotExtError if
+// p contains no ext filesystem.
 func (o Search) Explain(p *Part, err error) error {
 	if choice := (*NotExtError)(nil); errors.As(err, &choice) {
 		return choice
@@ -67,7 +67,7 @@ func (o Search) Explain(p *Part, err error) error {
 	return fmt.Errorf("%s: %w", p.Name, err)
 }
 
-// notExt says what there is on p in place of a filesystem.
+// notExt returns an error that says what p contains in place of a filesystem.
 func (o Search) notExt(p *Part, found signature.Signature) error {
 	size := p.Disk.Size()
 	e := &NotExtError{Name: p.Name, found: found, superblock: o.Scan.Superblock, short: size < ext.SuperblockOffset+ext.SuperblockSize}
@@ -84,9 +84,9 @@ func (o Search) notExt(p *Part, found signature.Signature) error {
 }
 
 // otherwise looks for a better explanation of a disk that has no primary
-// superblock, but a copy of one in a block: a *NotExtError that lists the
-// choices, or nil where the disk is a damaged filesystem. The copy may be left
-// from before the disk was partitioned, or be in a file on it.
+// superblock, but a copy of a superblock in a block. It returns a *NotExtError
+// that lists the choices, or nil if the disk is a damaged filesystem. The copy
+// may be older than the partition table, or lie in a file.
 func (o Search) otherwise(p *Part, block uint64, blockSize uint32) error {
 	found, ok, err := signature.Find(p.Disk, p.Disk.Size())
 	if err != nil || !ok || found.Name == signature.Ext {
@@ -103,17 +103,17 @@ func (o Search) otherwise(p *Part, block uint64, blockSize uint32) error {
 	return e
 }
 
-// A NotExtError says what there is in place of a filesystem.
+// A NotExtError says what a source contains in place of a filesystem.
 type NotExtError struct {
-	Name       string // of what was looked at
+	Name       string // of the part that was searched
 	found      signature.Signature
-	superblock uint64 // the block where one was asked for, or 0
-	size       int64  // of what was looked at, if that block lies behind it; else 0
-	partitions string // that hold one; "" where none were looked for
-	backup     string // where the primary superblock says that the first copy is
-	short      bool   // it ends within the superblock
-	copyBlock  uint64 // where a copy of a superblock is, or 0
-	copySize   uint32 // the block size that the copy says, bytes
+	superblock uint64 // the block that -b names, or 0
+	size       int64  // of the part that was searched, if that block lies behind its end; else 0
+	partitions string // partitions with a filesystem; "" if none were searched
+	backup     string // the place of the first copy according to the primary superblock
+	short      bool   // the part ends within the superblock
+	copyBlock  uint64 // the block with a copy of a superblock, or 0
+	copySize   uint32 // the block size in the copy, bytes
 }
 
 func (e *NotExtError) Error() string {
@@ -145,7 +145,7 @@ func (e *NotExtError) Error() string {
 
 func (e *NotExtError) Unwrap() error { return scan.ErrNotExt }
 
-// Advice returns what can be done, "" where nothing is known.
+// Advice returns what to do, "" if that is not known.
 func (e *NotExtError) Advice() string {
 	if e.found.Name == signature.Ext {
 		return e.backup
@@ -162,8 +162,8 @@ func (e *NotExtError) Advice() string {
 	return strings.Join(list, "; ")
 }
 
-// firstBackup says what to do where a block that holds no copy was named, and
-// the primary superblock is there: where that says that the first copy is.
+// firstBackup returns the place of the first copy according to the primary
+// superblock. It is the advice if -b names a block without a copy.
 func firstBackup(d image.Image) string {
 	const without = "leave -b out to go by the primary superblock"
 	sb := SuperblockAt(d)
@@ -188,15 +188,16 @@ var (
 	errOtherLayout = advise.New("the filesystem has a feature that -s cannot scramble", "leave -s out to dump it as it is")
 )
 
-// checkFeatures refuses features that a dump can do without, but not a clone, a
-// move, an installation or scrambling, which need to know each structure.
+// checkFeatures refuses features that e2qcow does not know. A dump does not
+// need to know every structure; a clone, a move, an installation and scrambling
+// do.
 func (o Search) checkFeatures(sb *ext.Superblock) error {
 	if sb == nil {
 		return nil
 	}
 	incompat, roCompat := sb.UnknownFeatures()
 	if o.Scrambles {
-		// Words would stay where a structure of that layout has them.
+		// Words in structures of that layout would stay.
 		for _, name := range incompat {
 			if !strings.HasPrefix(name, "incompat ") {
 				return fmt.Errorf("%w: %s", errOtherLayout, name)
@@ -213,5 +214,5 @@ func (o Search) checkFeatures(sb *ext.Superblock) error {
 	return fmt.Errorf("%w: %s", errUnknownFeature, strings.Join(list, ", "))
 }
 
-// ErrNoSuperblock says that there is nothing to find tables by.
+// ErrNoSuperblock says that no superblock leads to the tables.
 var ErrNoSuperblock = advise.New("has no valid superblock", "use -Q, which dumps what there is")

@@ -19,24 +19,24 @@ import (
 	"e2qcow/qcow2"
 )
 
-// A Format is what a source is taken for.
+// A Format is the format of a source.
 type Format uint8
 
 // The formats of sources.
 const (
-	FormatAny    Format = iota // whichever its first bytes say
+	FormatAny    Format = iota // the format that the first bytes show
 	FormatRaw                  // a disk, byte for byte
 	FormatQCOW2                // a qcow2 image of a disk
 	FormatNormal               // a normal image of e2image
 )
 
-// A Source says what is read, and how.
+// A Source says what to read, and how.
 type Source struct {
 	Name    string // a file, a device or "-"
 	Format  Format
 	Backing bool // the backing files of a qcow2 image are opened
 	Stream  bool // a qcow2 image that comes through a pipe is read once, in order
-	Force   bool // an image that contradicts itself is read all the same
+	Force   bool // an image whose tables contradict each other is read anyway
 	Direct  source.DirectMode
 	Spool   spool.Options // of pipes
 	Threads int           // 0 for as many as there are CPUs
@@ -49,13 +49,13 @@ type Input struct {
 	Normal *e2i.Image     // nil where the source is no normal image
 	Region storage.Region // of the source and its backing files
 
-	backing []*source.Source // files behind the source
-	behind  []qcow2.Info     // how these say that they were made
-	notes   []string         // what is to be said about the image
+	backing []*source.Source // open backing files
+	behind  []qcow2.Info     // the records of how the backing files were made
+	notes   []string         // messages about the image
 	opened  []openedImage    // the qcow2 image and those behind it
 }
 
-// Open opens a source, and says what is to be said about it.
+// Open opens a source, and prints the messages about it.
 func (s *Session) Open(ctx context.Context, o Source, shown *progress.Reporter) (*Input, error) {
 	src, err := source.Open(ctx, o.Name)
 	if err != nil {
@@ -79,7 +79,7 @@ func (s *Session) Open(ctx context.Context, o Source, shown *progress.Reporter) 
 	return in, nil
 }
 
-// OpenDisk opens a source as a disk, whatever its first bytes look like.
+// OpenDisk opens a source as a disk, whatever its first bytes are.
 func OpenDisk(ctx context.Context, name string) (*Input, error) {
 	src, err := source.Open(ctx, name)
 	if err != nil {
@@ -88,12 +88,12 @@ func OpenDisk(ctx context.Context, name string) (*Input, error) {
 	return &Input{Src: src, Region: src.Region()}, nil
 }
 
-// errContradicts says that an image cannot be believed.
+// errContradicts says that the tables of an image are not reliable.
 var errContradicts = advise.New("the tables of the image contradict each other",
 	"get the image again; if this is the only copy, -f reads it, but the bytes may be wrong")
 
 // verify compares the tables of the qcow2 images with their refcounts. A
-// contradiction is an error, with force a note.
+// contradiction is an error; with force it is only a message.
 func (in *Input) verify(ctx context.Context, force bool) error {
 	for _, o := range in.opened {
 		err := o.img.Verify(ctx)
@@ -129,11 +129,11 @@ func (in *Input) Close() {
 	in.Src.Close()
 }
 
-// Drain reads a pipe to its end, so that the program which writes to the pipe
-// does not fail for what is behind the image.
+// Drain reads a pipe to its end, so that the program that writes to the pipe
+// does not fail when more bytes follow the image.
 func (in *Input) Drain() {
 	if in.IsStream() {
-		_ = in.Guest.stream.Drain() // the image is whole
+		_ = in.Guest.stream.Drain() // the image has been read completely, so the error does not matter
 	}
 }
 
@@ -141,7 +141,7 @@ func (in *Input) Drain() {
 // order.
 func (in *Input) IsStream() bool { return in.Guest != nil && in.Guest.stream != nil }
 
-// Disk returns the disk that the source holds or is.
+// Disk returns the disk in the source, or the source as a disk.
 func (in *Input) Disk() image.Image {
 	switch {
 	case in.Guest != nil:
@@ -152,7 +152,7 @@ func (in *Input) Disk() image.Image {
 	return in.Src
 }
 
-// Damage returns the first contradiction that was met while the image was read.
+// Damage returns the first contradiction found while the image was read.
 func (in *Input) Damage() error {
 	if in.Guest == nil {
 		return nil
@@ -163,8 +163,8 @@ func (in *Input) Damage() error {
 // Made returns the record of how a qcow2 image was made.
 func (in *Input) Made() (qcow2.Info, bool) { return in.Guest.info() }
 
-// BlockSize returns the size of the pieces that the runs of the disk are made
-// of, 0 where that is not known.
+// BlockSize returns the unit of the runs of the disk in bytes, 0 if it is not
+// known.
 func (in *Input) BlockSize() int {
 	if i, ok := in.Made(); ok && i.BlockSize != 0 {
 		return int(i.BlockSize)
@@ -189,7 +189,7 @@ func (in *Input) IsForeignFilesystem() bool {
 	return in.Guest != nil && !ours && SuperblockAt(in.Guest) != nil
 }
 
-// SuperblockAt returns the primary superblock on a disk, nil where none can be
+// SuperblockAt returns the primary superblock on a disk, nil if none can be
 // read.
 func SuperblockAt(disk io.ReaderAt) *ext.Superblock {
 	b := make([]byte, ext.SuperblockSize)
@@ -201,7 +201,7 @@ func SuperblockAt(disk io.ReaderAt) *ext.Superblock {
 	return sb
 }
 
-// examine finds out what the source is, and opens the image in it.
+// examine finds the format of the source, and opens the image in it.
 func (s *Session) examine(ctx context.Context, in *Input, o Source, shown *progress.Reporter) error {
 	f, err := in.format(o.Format)
 	if err != nil {
@@ -223,7 +223,8 @@ func (s *Session) examine(ctx context.Context, in *Input, o Source, shown *progr
 	return in.open(ctx, f, o)
 }
 
-// format finds out by its first bytes what the source is, if asked says nothing.
+// format returns asked, or else the format that the first bytes of the source
+// show.
 func (in *Input) format(asked Format) (Format, error) {
 	head, err := in.Src.Head(HeadSize)
 	f := asked
@@ -231,7 +232,7 @@ func (in *Input) format(asked Format) (Format, error) {
 	case err != nil && (in.Src.IsPipe() || f == FormatQCOW2 || f == FormatNormal || hasMagic(head) || e2i.Is(head)):
 		return f, err
 	case err != nil && f == FormatAny:
-		// A dying disk: the scan makes the most of it.
+		// A dying disk: the scan reads what can be read.
 		f = FormatRaw
 		in.notes = append(in.notes, fmt.Sprintf("its start cannot be read, so it is taken for a disk: %v", err))
 	case f == FormatAny:
@@ -245,7 +246,7 @@ func (in *Input) format(asked Format) (Format, error) {
 	return f, nil
 }
 
-// open opens the image of that format that the source is.
+// open opens the source as an image of a format.
 func (in *Input) open(ctx context.Context, f Format, o Source) error {
 	switch f {
 	case FormatNormal:
@@ -301,7 +302,7 @@ func (in *Input) openStream(ctx context.Context, o Source) error {
 	return nil
 }
 
-// An endSeen knows whether the end was read.
+// An endSeen records whether the end was read.
 type endSeen struct {
 	r   io.Reader
 	end bool
@@ -313,10 +314,10 @@ func (e *endSeen) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// HeadSize is how many bytes of a source tell its format.
+// HeadSize is the number of bytes that show the format of a source.
 const HeadSize = ext.SuperblockOffset + ext.SuperblockSize
 
-// What may be an image or a disk.
+// The source may be an image or a disk.
 var (
 	errAmbiguous = advise.New("begins like a qcow2 image, but also contains an ext superblock",
 		"say which it is with --source-format=raw or --source-format=qcow2")
@@ -324,9 +325,9 @@ var (
 		"say which it is with --source-format=raw or --source-format=e2image")
 )
 
-// FormatOf tells by its first bytes what a source is. Whoever may write to a
-// disk can make the disk look like a qcow2 image; whoever sends an image can
-// make the image look like a filesystem.
+// FormatOf returns the format that the first bytes of a source show. Somebody
+// who can write to a disk can make it look like a qcow2 image, and somebody who
+// sends an image can make it look like a filesystem: such a source is an error.
 func FormatOf(head []byte) (Format, error) {
 	disk := len(head) == HeadSize && ext.IsSuperblock(head[ext.SuperblockOffset:])
 	switch {

@@ -20,7 +20,7 @@ import (
 
 // A Listing says which blocks of an image a dry run lists.
 type Listing struct {
-	Out      io.Writer // has a line for each block; nil for none
+	Out      io.Writer // gets a line for each block; nil for no lines
 	Block    int       // bytes
 	All      bool      // blocks of zeros are listed too
 	RunsOnly bool      // of a comparison: only runs are compared
@@ -34,14 +34,14 @@ func (o Listing) List(ctx context.Context, img image.Image) (Copied, error) {
 	granule := o.Block
 	if !o.All {
 		granule = max(granule, raw.Page)
-		img = image.Data(img) // as a run does
+		img = image.Data(img) // as a real run does
 	}
 	err := ordered.Run(ctx, img, ordered.Options{Granule: granule, Threads: o.Threads},
 		func() ordered.Worker { return &listWorker{lister: l} })
 	return l.end(0, err)
 }
 
-// ListChanges lists the blocks of img that t does not hold already.
+// ListChanges lists the blocks of img that differ from t.
 func (o Listing) ListChanges(ctx context.Context, t *target.Target, img image.Image) (Copied, error) {
 	l := o.lister(img.Size())
 	stats, err := raw.Update(ctx, unwritten{t}, img, raw.UpdateOptions{
@@ -74,7 +74,7 @@ func (l *lister) end(same int64, err error) (Copied, error) {
 	return c, nil
 }
 
-// unwritten is a target that stays as it is.
+// unwritten is a target that never changes.
 type unwritten struct{ t *target.Target }
 
 // ReadAt reads the target.
@@ -122,7 +122,7 @@ type listWorker struct {
 	data  int64 // bytes
 }
 
-// Prepare finds them.
+// Prepare finds the blocks to list in a chunk.
 func (w *listWorker) Prepare(c *ordered.Chunk) error {
 	w.found, w.data = w.found[:0], 0
 	for _, s := range c.Spans {
@@ -140,7 +140,7 @@ func (w *listWorker) Prepare(c *ordered.Chunk) error {
 	return nil
 }
 
-// Commit prints them.
+// Commit prints the blocks of a chunk.
 func (w *listWorker) Commit(c *ordered.Chunk) error {
 	w.bytes += w.data
 	for _, n := range w.found {

@@ -20,9 +20,9 @@ type Output struct {
 	dryRun bool
 }
 
-// Output takes charge of an open target: the target is closed when the process
-// has to end, and errors say what they leave of it. If a part of the image stays
-// on the target, the command again writes all of it.
+// Output becomes the owner of an open target. The target is closed if the
+// process must end, and errors then say in which state the target is. again is
+// the command that writes the whole image if a part of it stays on the target.
 func (s *Session) Output(t *target.Target, dryRun bool, again string) *Output {
 	o := &Output{Target: t, s: s, dryRun: dryRun}
 	if t == nil || dryRun {
@@ -45,13 +45,13 @@ func (s *Session) Output(t *target.Target, dryRun bool, again string) *Output {
 	return o
 }
 
-// InPlace is Output for a target that is written in place. The command says itself
-// what errors leave of such a target.
+// InPlace is Output for a target that is written in place. The command itself
+// says in which state an error leaves such a target.
 func (s *Session) InPlace(t *target.Target, dryRun bool) *Output {
 	return &Output{Target: t, s: s, dryRun: dryRun}
 }
 
-// Close gives up what was opened to be written and not committed.
+// Close drops the files that were not committed.
 func (o *Output) Close() {
 	if o.Target != nil {
 		o.Target.Close()
@@ -60,11 +60,11 @@ func (o *Output) Close() {
 	o.Names.Close()
 }
 
-// A Beside is a file that goes with a target: it appears when it is whole. Or it
-// is a stream. The zero Beside is nowhere.
+// A Beside is a file that belongs to a target and appears when it is complete,
+// or a stream. The zero Beside stands for no file.
 type Beside struct{ to *target.Target }
 
-// OpenRecord opens where the JSON record goes, nowhere if name is "".
+// OpenRecord opens the file for the JSON record; no file if name is "".
 func (o *Output) OpenRecord(ctx context.Context, name string, in *Input) (err error) {
 	if name == "" {
 		return nil
@@ -75,7 +75,7 @@ func (o *Output) OpenRecord(ctx context.Context, name string, in *Input) (err er
 	return err
 }
 
-// OpenNames opens where old and new names go, nowhere if name is "".
+// OpenNames opens the file for old and new names; no file if name is "".
 func (o *Output) OpenNames(ctx context.Context, name string, in *Input, overwrite bool) (err error) {
 	if name == "" {
 		return nil
@@ -108,7 +108,7 @@ func (o *Output) openBeside(ctx context.Context, option, name string, in *Input,
 // Is reports whether t is the file.
 func (b Beside) Is(t *target.Target) bool { return b.to != nil && t.Is(b.to) }
 
-// settle has the file reach the disk.
+// settle writes the file to the disk.
 func (b Beside) settle() error {
 	if b.to == nil {
 		return nil
@@ -116,7 +116,7 @@ func (b Beside) settle() error {
 	return b.to.Settle()
 }
 
-// Commit has the file appear.
+// Commit makes the file appear.
 func (b Beside) Commit() error {
 	if b.to == nil {
 		return nil
@@ -124,18 +124,18 @@ func (b Beside) Commit() error {
 	return b.to.Commit()
 }
 
-// Close gives up a file that was not committed.
+// Close drops a file that was not committed.
 func (b Beside) Close() {
 	if b.to != nil {
 		b.to.Close()
 	}
 }
 
-// Writings returns what is written while a filesystem is frozen.
+// Writings returns the outputs while a filesystem is frozen.
 func (o *Output) Writings() []Writing {
 	var list []Writing
 	if o.dryRun {
-		list = append(list, StdoutWriting()) // has the list of blocks
+		list = append(list, StdoutWriting()) // standard output gets the list of blocks
 	} else {
 		list = append(list, Writing{o.Target.Name(), o.Target.On})
 	}
@@ -147,8 +147,7 @@ func (o *Output) Writings() []Writing {
 	return list
 }
 
-// A DoneError says of a target that is complete what was not done beside the
-// target.
+// A DoneError says that the target is complete, but something beside it failed.
 type DoneError struct {
 	name string // of the target
 	err  error
@@ -158,9 +157,9 @@ func (e *DoneError) Error() string { return fmt.Sprintf("%s is complete, but %v"
 
 func (e *DoneError) Unwrap() error { return e.err }
 
-// Commit has the target and what goes with it appear. All are on the disk
-// before, so that a lack of room for one leaves none. Once the target is
-// complete, an error is a *DoneError.
+// Commit makes the target and its files appear. It first writes all of them to
+// the disk, so that none appears if there is no room for one. When the target
+// is complete, an error is a *DoneError.
 func (o *Output) Commit() error {
 	if err := o.Record.settle(); err != nil {
 		return err
@@ -187,7 +186,7 @@ func (o *Output) Commit() error {
 	return nil
 }
 
-// CommitRecord has the record appear beside a target that is complete already.
+// CommitRecord makes the record appear beside a complete target.
 func (o *Output) CommitRecord(d Done) error {
 	err := o.WriteRecord(d, nil)
 	if err == nil {

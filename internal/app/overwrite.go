@@ -29,9 +29,9 @@ func CheckTables(t *target.Target, off, n int64, disk bool, excused func(off, n 
 	return nil
 }
 
-// CheckPlace refuses to write n bytes to t, which begins in the middle of a file
-// or a device, over anything known there. The filesystem that is on the source,
-// and what lies in that filesystem, may be written over.
+// CheckPlace refuses to write n bytes over known data of t, which begins in the
+// middle of a file or a device. The filesystem of the source, and data inside
+// that filesystem, may be overwritten.
 func CheckPlace(t *target.Target, n int64, source image.Image) error {
 	if err := CheckTables(t, 0, n, t.Kind() == target.Device, func(int64, int64) bool { return false }); err != nil {
 		return err

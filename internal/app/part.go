@@ -22,7 +22,7 @@ type Place struct {
 // Inside reports whether the place is a part of the source.
 func (p Place) Inside() bool { return p.Offset != nil || p.Partition != 0 }
 
-// A Part is the part of a source that a filesystem is looked for in.
+// A Part is the part of a source in which a filesystem is searched.
 type Part struct {
 	Disk       image.Image
 	Name       string // for messages
@@ -41,7 +41,7 @@ func (in *Input) Whole() *Part {
 	return &Part{Disk: in.Disk(), Name: in.Src.Name(), SectorSize: in.Src.SectorSize()}
 }
 
-// Part returns the part of the source that is meant.
+// Part returns the part of the source at a place.
 func (in *Input) Part(at Place) (*Part, error) {
 	whole := in.Whole()
 	if !at.Inside() {
@@ -95,7 +95,7 @@ func (p *Part) Ranges(ofSource []scan.Range) []scan.Range {
 	return list
 }
 
-// numbers lists partitions for a person.
+// numbers returns the numbers of partitions as text.
 func numbers(list []partition.Partition) string {
 	const most = 16
 	words := make([]string, 0, most+1)

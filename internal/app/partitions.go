@@ -14,11 +14,11 @@ import (
 	"e2qcow/internal/signature"
 )
 
-// readPartitions reads the partition table of a disk whose sectors are of
-// sectorSize bytes (0 for 512). A disk that was copied from a device with other
-// sectors still counts in those: where its partitions hold nothing that is
-// known, and do if they are counted in sectors of 4096 bytes, or of 512, that is
-// the table. It returns the size of the sectors.
+// readPartitions reads the partition table of a disk whose sectors have
+// sectorSize bytes (0 for 512). The table of a disk that was copied from
+// another device may count sectors of another size. So if the partitions
+// contain nothing known, but do with sectors of 4096 bytes, or of 512, that
+// size is used. readPartitions also returns the size of the sectors.
 func readPartitions(disk image.Image, sectorSize int64) (partition.Table, int64, error) {
 	const usual, large = 512, 4096
 	if sectorSize == 0 {
@@ -39,7 +39,7 @@ func readPartitions(disk image.Image, sectorSize int64) (partition.Table, int64,
 	return table, sectorSize, err
 }
 
-// anyKnown reports whether a partition holds something that is known.
+// anyKnown reports whether a partition contains known data.
 func anyKnown(disk image.Image, table partition.Table) bool {
 	return slices.ContainsFunc(table.Partitions, func(p partition.Partition) bool {
 		found, ok, err := signature.Find(io.NewSectionReader(disk, p.Start, p.Size), p.Size)
@@ -48,14 +48,14 @@ func anyKnown(disk image.Image, table partition.Table) bool {
 }
 
 // holdsExt reports whether a partition begins with a primary superblock. A copy
-// says that it is one: of a filesystem that began before the partition.
+// does not count: its filesystem began before the partition.
 func holdsExt(disk image.Image, p partition.Partition) bool {
 	sb := SuperblockAt(io.NewSectionReader(disk, p.Start, p.Size))
 	return sb != nil && sb.Group() == 0
 }
 
-// extPartitions says which partitions of a disk hold an ext filesystem; ""
-// where there is no table.
+// extPartitions returns text that lists the partitions with an ext filesystem;
+// "" if there is no table.
 func extPartitions(disk image.Image, sectorSize int64) string {
 	if sectorSize == 0 {
 		sectorSize = 512

@@ -19,13 +19,13 @@ var (
 	errMountsUnknown = advise.New("may be mounted", "if you know that it is not mounted, read it with -f")
 )
 
-// A Quiet says which use of a source is allowed while the source is read.
+// A Quiet says which uses of a source are allowed while the source is read.
 type Quiet struct {
-	Forced  bool // every use is allowed, and said
+	Forced  bool // every use is allowed, with a message
 	Freeze  bool // the filesystem will be frozen: it may be mounted
-	Mounted bool // it may be mounted, which is said: a normal image is made of filesystems in use, every week
+	Mounted bool // it may be mounted, with a message: scripts make normal images of filesystems in use
 	Unused  bool // no use is allowed, not even one that only reads
-	Image   bool // the source is an image: freezing is no way out
+	Image   bool // the source is an image, so freezing does not help
 }
 
 // CheckQuiet refuses a source that may change while it is read.

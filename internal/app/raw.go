@@ -8,7 +8,7 @@ import (
 	"e2qcow/internal/target"
 )
 
-// Copied counts what a sink wrote, or would write.
+// Copied counts the bytes and blocks that a sink wrote, or would write.
 type Copied struct {
 	ImageBytes int64 // of the image
 	DataBytes  int64 // of these, not holes
@@ -62,7 +62,7 @@ func replacePart(ctx context.Context, t *target.Target, img image.Image, opt raw
 	return raw.WriteFile(ctx, t, img, opt)
 }
 
-// update writes what of img the target does not hold already.
+// update writes the blocks of img that differ from the target.
 func (o Raw) update(ctx context.Context, t *target.Target, img image.Image, opt raw.Options) (Copied, error) {
 	if err := t.Extend(img.Size()); err != nil {
 		return Copied{}, err
@@ -74,8 +74,8 @@ func (o Raw) update(ctx context.Context, t *target.Target, img image.Image, opt 
 	return Copied{ImageBytes: stats.Size, DataBytes: stats.Data, Written: stats.Written, Same: stats.Same}, err
 }
 
-// Bytes returns how many bytes Write would write to t. Of a regular file these
-// are the pages that are not zero, which a listing has counted.
+// Bytes returns how many bytes Write would write to t. For a regular file that
+// is the size of the pages that are not zero, which a listing has counted.
 func (o Raw) Bytes(t *target.Target, img image.Image, pages int64) (int64, error) {
 	switch kind := t.Kind(); {
 	case kind != target.Stream && o.OnlyAllocated:

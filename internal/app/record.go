@@ -101,8 +101,8 @@ type Done struct {
 	Scan       *scan.Result
 }
 
-// Content returns what an image of in holds, as the record of an image says it.
-// What is scrambled stays so on every way.
+// Content returns the kind of contents of an image of in, as the record of an
+// image names it. An image made from a scrambled one is scrambled too.
 func Content(in *Input, res *scan.Result, scrambles, files bool) string {
 	made, ok := in.Made()
 	switch {
@@ -229,8 +229,8 @@ func UUID(u [16]byte) string {
 	return s[:8] + "-" + s[8:12] + "-" + s[12:16] + "-" + s[16:20] + "-" + s[20:]
 }
 
-// filesystemType returns what mount would call a filesystem, by its features;
-// jbd is an external journal.
+// filesystemType returns the type of a filesystem as mount names it; jbd is an
+// external journal.
 func filesystemType(sb *ext.Superblock) string {
 	const (
 		ext3RoCompat = ext.RoCompatSparseSuper | 0x2 | 0x4 // large_file, btree_dir

@@ -14,13 +14,13 @@ import (
 	"e2qcow/scan"
 )
 
-// ErrUnreadable says that the work is done but for metadata that could not be
-// read, which the report has listed.
+// ErrUnreadable says that the work is done, except for metadata that could not
+// be read. The report has listed that metadata.
 var ErrUnreadable = errors.New("some metadata could not be read")
 
-// SayFound says what damage a scan found, and what could not be read: now, or
-// when the image was made that is the source. The result is nil where nothing
-// was scanned. It returns ErrUnreadable where a scan lacks something.
+// SayFound reports the damage that a scan found, and the metadata that could
+// not be read, now or when the source image was made. res is nil if nothing was
+// scanned. It returns ErrUnreadable if a scan lacks metadata.
 func (s *Session) SayFound(in *Input, res *scan.Result) error {
 	var err error
 	if res != nil {
@@ -36,7 +36,7 @@ func (s *Session) SayFound(in *Input, res *scan.Result) error {
 	return err
 }
 
-// Summary returns the measures of what was read and written.
+// Summary returns the sizes of what was read and written.
 func (d Done) Summary() string {
 	var parts []string
 	if d.Scan != nil {
@@ -61,8 +61,8 @@ func (d Done) Summary() string {
 // Took returns the time since the start, for people.
 func (d Done) Took() time.Duration { return time.Since(d.Started).Round(time.Millisecond) }
 
-// SayBehind says what lies behind a raw image of n bytes on a longer device:
-// programs that look at the end of a device still find there what they knew.
+// SayBehind reports that a device is longer than a raw image of n bytes:
+// programs still find old data at the end of the device.
 func (s *Session) SayBehind(t *target.Target, n int64) {
 	if t.Kind() == target.Device && t.Size() > n {
 		s.Say("%s is longer than the image: it is unchanged from byte %d on", t.Name(), n)
@@ -86,8 +86,8 @@ func (s *Session) SayPrivate(res *scan.Result, opt scan.Options) {
 	s.Say("the image contains names and attributes of files, and contents that are stored %s; -s replaces them", english.WordSeries(places, "or"))
 }
 
-// SayScrambled says that the image is scrambled: by r, or as the source was where
-// r is nil. It reports whether the image is. A raw image cannot record that.
+// SayScrambled says that the image is scrambled, by r or because the source is,
+// and returns whether that is so. A raw image cannot record it.
 func (s *Session) SayScrambled(in *Input, r *Scrambler, raw bool) bool {
 	unrecorded := ""
 	if raw {
@@ -119,8 +119,8 @@ func (s *Session) SayProblems(problems []scan.Problem) {
 	}
 }
 
-// problem returns damage in words. What is wrong often names the kind of damage
-// itself.
+// problem returns a text for damage. If the description already names the kind
+// of damage, the kind is not repeated.
 func problem(p scan.Problem) string {
 	kind, text := p.Kind.String(), p.String()
 	if rest, ok := strings.CutPrefix(text, kind+": "); ok && strings.HasPrefix(rest, kind) {
@@ -129,7 +129,7 @@ func problem(p scan.Problem) string {
 	return text
 }
 
-// maxRanges is how many ranges a person is told of.
+// maxRanges is the number of ranges in a message.
 const maxRanges = 8
 
 // sayUnreadable lists what could not be read and is zero in the image.

@@ -13,8 +13,8 @@ import (
 )
 
 // CheckRoom refuses a device that is too small for the qcow2 image of img. If
-// the device may be too small, the image is made once without being written: so
-// img has to be an image that can be read twice.
+// the device may be too small, the image is made once without writing it, so
+// img must be readable twice.
 func CheckRoom(ctx context.Context, t *target.Target, img image.Image, opt qcow2.WriteOptions, shown *progress.Reporter) error {
 	if most, err := mostOf(img, opt.ClusterSize); err != nil || most <= t.Size() {
 		return err
@@ -33,8 +33,8 @@ func MeasureQCOW2(ctx context.Context, img image.Image, opt qcow2.WriteOptions) 
 	return stats.FileSize, err
 }
 
-// mostOf returns a size that no qcow2 image of img exceeds: the pieces of it
-// that clusters can be, a table for each, and what is as long as the disk.
+// mostOf returns an upper bound for the size of a qcow2 image of img: its
+// clusters, a table for each, and the tables that grow with the disk.
 func mostOf(img image.Image, clusterSize int) (int64, error) {
 	const (
 		largest = 128 << 10 // cluster, unless told otherwise
@@ -53,7 +53,7 @@ func mostOf(img image.Image, clusterSize int) (int64, error) {
 	}
 }
 
-// nowhere is what an image is measured with.
+// nowhere is a target that drops all bytes, to measure an image.
 type nowhere struct{}
 
 // WriteAt drops b.

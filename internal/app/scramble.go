@@ -16,7 +16,7 @@ import (
 	"e2qcow/scan/scrub"
 )
 
-// A Scramble says how what is private is replaced. The zero Scramble replaces
+// A Scramble says how private data is replaced. The zero Scramble replaces
 // nothing.
 type Scramble struct {
 	Options *scrub.Options // nil where nothing is replaced
@@ -44,8 +44,8 @@ func (s Scramble) Begin() *Scrambler {
 	return &Scrambler{how: s, index: scrub.NewIndex(*s.Options)}
 }
 
-// Watch returns the options of a scan that shows the scrambler what is read. Of
-// the journal only what recovery reads is left.
+// Watch returns the options of a scan that shows the scrambler every block that
+// is read. The scan takes only the part of the journal that recovery reads.
 func (r *Scrambler) Watch(opt scan.Options) scan.Options {
 	if r == nil {
 		return opt
@@ -71,7 +71,8 @@ func (r *Scrambler) Image(ctx context.Context, res *scan.Result, name string, sh
 	return view, nil
 }
 
-// Summary says what is left of the filesystem's names, and what was given up.
+// Summary returns a text that says what was replaced, what stays, and what
+// could not be kept sound.
 func (r *Scrambler) Summary() string {
 	sum := r.view.Summary()
 	parts := []string{"scrambled: names, symlink targets and attribute values are replaced; the tree, sizes, times and owners are not"}
@@ -106,8 +107,8 @@ type jsonName struct {
 	NewBytes  []byte `json:"new_bytes,omitempty"`
 }
 
-// Finish ends the search for words that are left in the image, now that all of
-// it was read, and writes old and new names to a file that may be nowhere.
+// Finish ends the search for words of the source, after the whole image was
+// read, and writes old and new names to a file, if there is one.
 func (r *Scrambler) Finish(ctx context.Context, names Beside) error {
 	if r == nil || r.view == nil {
 		return nil
@@ -118,7 +119,7 @@ func (r *Scrambler) Finish(ctx context.Context, names Beside) error {
 	return r.writeNames(ctx, names)
 }
 
-// writeNames writes old and new names to a file that may be nowhere.
+// writeNames writes old and new names to a file, if there is one.
 func (r *Scrambler) writeNames(ctx context.Context, to Beside) error {
 	if to.to == nil {
 		return nil

@@ -45,17 +45,17 @@ func Tool() string { return Name + " " + version.String() }
 
 // A Session is one run of the tool.
 type Session struct {
-	Stdout io.Writer // for what was asked for, as --help; images have their own
+	Stdout io.Writer // for requested output such as --help; images have their own target
 
 	name   string // in messages
 	stderr *os.File
 
 	mu       sync.Mutex
-	cleanups []func() // leave no half target
+	cleanups []func() // functions that remove unfinished targets
 
 	taken atomic.Pointer[func(os.Signal)] // nil, or gets all signals
-	hold  atomic.Pointer[string]          // said at the next signal, which then does nothing else
-	stake atomic.Pointer[Stake]           // nil where there is no target, or no longer
+	hold  atomic.Pointer[string]          // the text to print at the next signal, which is otherwise ignored
+	stake atomic.Pointer[Stake]           // nil if there is no target, or no longer one
 }
 
 // NewSession returns a session whose messages go to stderr and begin with name.
@@ -75,28 +75,29 @@ func (s *Session) Say(format string, args ...any) {
 // wherever standard error goes if always is set.
 func (s *Session) Progress(always bool) *progress.Reporter { return progress.New(s.stderr, always) }
 
-// Guard has f called if the process has to end at once.
+// Guard registers f to be called if the process must end at once.
 func (s *Session) Guard(f func()) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.cleanups = append(s.cleanups, f)
 }
 
-// A Stake says what an error leaves of the target at this moment, and what to do
-// then. It reports whether the target was written to.
+// A Stake returns a text that says in which state an error leaves the target at
+// this moment, and what to do. It also reports whether the target was written
+// to.
 type Stake func() (text string, touched bool)
 
-// AtStake sets the text that is appended to a fatal error. If the target is not
-// touched, only interruptions and what is unfinished get the text: other errors
-// say themselves what to do.
+// AtStake sets the text that is appended to a fatal error. If the target was
+// not touched, only interruptions and the errors of unfinished get the text:
+// other errors say themselves what to do.
 func (s *Session) AtStake(text string, touched bool) {
 	s.StakeOn(func() (string, bool) { return text, touched })
 }
 
-// StakeOn is AtStake with a text that is made when the session ends.
+// StakeOn is AtStake with a function that makes the text when the session ends.
 func (s *Session) StakeOn(left Stake) { s.stake.Store(&left) }
 
-// HoldOn has the next signal that would end the process do nothing but say text.
+// HoldOn makes the next signal that would end the process only print text.
 func (s *Session) HoldOn(text string) { s.hold.Store(&text) }
 
 // TakeSignals has f called with each signal that would end the process, till
@@ -115,12 +116,12 @@ func (s *Session) Release() {
 	s.stake.Store(nil)
 }
 
-// unfinished are errors that end the work when the target is open. What they
-// leave of the target comes before what to do about them.
+// unfinished are errors that end the work when the target is open. The message
+// first says in which state the target is, then what to do.
 var unfinished = []error{freeze.ErrThawed, freeze.ErrStalled, freeze.ErrKilled, unix.ENOSPC, unix.EDQUOT, unix.EFBIG}
 
-// Left returns what err leaves of the target and what to do, "" where err says
-// all itself.
+// Left returns in which state err leaves the target and what to do, "" if err
+// says everything itself.
 func (s *Session) Left(err error) string {
 	st := s.stake.Load()
 	if st == nil {
@@ -151,8 +152,8 @@ type DiedError struct{ Signal syscall.Signal }
 
 func (e *DiedError) Error() string { return fmt.Sprintf("the command was ended by %v", e.Signal) }
 
-// patience is how long the work may take to end after a signal: a read from a
-// dying disk, or a write that nobody takes, may never return.
+// patience is how long the work may take to end after a signal. A read from a
+// dying disk, or a write to a pipe that nobody reads, may never return.
 const patience = 2 * time.Second
 
 // Interruptible returns a context that the first signal to end cancels. If the
