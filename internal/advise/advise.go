@@ -118,6 +118,8 @@ var onLibraries = []struct {
 	{[]error{storage.ErrLocked}, "wait until the other program ends"},
 	{[]error{folder.ErrKind, folder.ErrExposed}, "name a regular file that belongs to you and that only you can write to"},
 	{[]error{target.ErrOffset}, "name a file or a device"},
+	{[]error{source.ErrCut}, "get the file again"},
+	{[]error{source.ErrBomb}, "decompress it first, or read it all the same with -f"},
 	{[]error{source.ErrTerminal}, "read the image from a pipe or a file"},
 	{[]error{target.ErrTerminal}, "redirect standard output to a file or a pipe"},
 	{[]error{target.ErrStream}, "name a file or a block device"},

@@ -62,6 +62,16 @@ func (s *Session) Open(ctx context.Context, o Source, shown *progress.Reporter) 
 		return nil, err
 	}
 	in := &Input{Src: src, Region: src.Region()}
+	if o.Format != FormatRaw {
+		kind, err := src.Decompress(o.Force)
+		if err != nil {
+			src.Close()
+			return nil, err
+		}
+		if kind != "" {
+			in.notes = append(in.notes, kind+" data: what is in it is read")
+		}
+	}
 	if err := src.SetDirect(o.Direct); err != nil {
 		s.Say("%v; the source is read through the page cache", err)
 	}

@@ -32,6 +32,12 @@ func openImage(c *cli.Context, command string) (*source.Source, error) {
 	if errors.Is(err, source.ErrDirectory) || errors.Is(err, source.ErrKind) || errors.Is(err, source.ErrEmpty) {
 		return nil, &imageError{err}
 	}
+	if err == nil {
+		if _, err = src.Decompress(false); err != nil {
+			src.Close()
+			return nil, err
+		}
+	}
 	if err == nil && src.IsPipe() {
 		if err = src.Spool(c.Context, spool.Options{}, nil); err != nil {
 			src.Close()
