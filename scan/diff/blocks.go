@@ -125,6 +125,10 @@ func (c *comparison) compareSpan(s *span) {
 		s.runs = append(s.runs, blockRun{block, 1})
 	}
 	for off := s.start; off < s.end; {
+		if n := equalPage(c.side[0].sums, c.side[1].sums, off); n > 0 && n%bs == 0 {
+			off += n
+			continue
+		}
 		equal, known := compareSums(c.side[0].sums, c.side[1].sums, off, off+bs)
 		if known {
 			if !equal {

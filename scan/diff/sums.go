@@ -116,6 +116,20 @@ func compareSums(a, b *sums, start, end int64) (equal, known bool) {
 	return equal, true
 }
 
+// equalPage returns how many bytes from off on, at the start of a page of sums,
+// are equal by the whole page; 0 where the page does not tell.
+func equalPage(a, b *sums, off int64) int64 {
+	if a == nil || b == nil || off%(a.unit*sumsPerPage) != 0 {
+		return 0
+	}
+	n := uint64(off / a.unit / sumsPerPage)
+	p, q := a.pages[n], b.pages[n]
+	if p == nil || q == nil || p.have != 1<<sumsPerPage-1 || *p != *q {
+		return 0
+	}
+	return a.unit * sumsPerPage
+}
+
 // blockSizeOf returns the block size that the primary superblock names, for
 // what is summed together; it need not be right.
 func blockSizeOf(src Source) int64 {
