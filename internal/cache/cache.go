@@ -74,7 +74,7 @@ func (c *Image) ReadAt(p []byte, off int64) (int, error) {
 		pages = append(pages, c.want(number))
 	}
 	if c.goesOn(first, last) {
-		for number := last + 1; number <= last+ahead && number*c.page < c.base.Size(); number++ {
+		for number := last + 1; number <= last+max(ahead, last-first+1) && number*c.page < c.base.Size(); number++ {
 			c.want(number)
 		}
 	}
@@ -99,7 +99,8 @@ func (c *Image) ReadAt(p []byte, off int64) (int, error) {
 	return n, end
 }
 
-// ahead is how many pages are read that nobody has asked for yet.
+// ahead is how many pages are read that nobody has asked for yet; behind a long
+// read, as many as that has.
 const ahead = 4
 
 // zeros stands for every page that is known to be zero, which is not kept.
