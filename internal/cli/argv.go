@@ -11,22 +11,22 @@ import (
 	"e2qcow/internal/app"
 )
 
-// An implied is a flag whose value may be left out, and what it then is. Its
-// value is only ever attached, as --name=value: a word that follows is not it.
+// An implied is a flag whose value may be left out. A value must be attached,
+// as in --name=value: the next word is never the value.
 type implied interface {
 	ImpliedValue() string
-	Values() []string // that it can have
+	Values() []string // the allowed values
 }
 
-// An option is what argv needs to know of a flag.
+// An option describes a flag for the parser.
 type option struct {
 	name       string // the first long one, which stands for all
 	takesValue bool
-	implied    *string // the value where none is given; nil if there must be one
+	implied    *string // the value if none is given; nil if a value is required
 	values     []string
 }
 
-// optionTable returns the flags by every name, without dashes.
+// optionTable returns the flags under each of their names, without dashes.
 func optionTable(flags []cli.Flag) map[string]option {
 	table := map[string]option{}
 	for _, f := range flags {
@@ -45,14 +45,14 @@ func optionTable(flags []cli.Flag) map[string]option {
 	return table
 }
 
-// normalise rewrites args, without the name of the program, from what getopt
-// understands to what package cli does: each option by its first name and with
-// its value attached, then "--", then the operands.
+// normalise rewrites args, without the name of the program, from the syntax of
+// getopt to that of package cli: each option with its first name and its value
+// attached, then "--", then the operands.
 //
 //	-Qf dev -b8193 out   →   --qcow2 --force --superblock=8193 -- dev out
 //
-// hint adds to the error of a command line that was taken, but has too few
-// operands or too many, what options have to do with that.
+// hint explains in an error about too few or too many operands whether an
+// option took an operand as its value.
 func normalise(args []string, flags []cli.Flag) (rest []string, hint func(*app.UsageError), err error) {
 	p := &parser{table: optionTable(flags), rest: args}
 	for len(p.rest) > 0 {
@@ -82,8 +82,8 @@ type parser struct {
 	table             map[string]option
 	rest              []string // arguments not looked at yet
 	options, operands []string
-	detached          []string // what a hint says of values that were words of their own
-	bare              []option // given without a value that they can have
+	detached          []string // hints about values that were separate words
+	bare              []option // options given without their optional value
 }
 
 // hint is what normalise returns.
@@ -100,7 +100,7 @@ func (p *parser) hint(e *app.UsageError) {
 	}
 }
 
-// attach says how a value is given that can be left out.
+// attach returns a text that says how to give an optional value.
 func attach(o option, value string) string {
 	return fmt.Sprintf("write the value behind the long name: --%s=%s", o.name, value)
 }
@@ -158,7 +158,8 @@ func (p *parser) bundle(arg string) error {
 	return nil
 }
 
-// next gives o the value that is not attached to it.
+// next gives o a value that is not attached to it: the next word, or the
+// implied value.
 func (p *parser) next(o option, spelled string) error {
 	switch {
 	case o.implied != nil:

@@ -20,7 +20,7 @@ lost.
 
 `
 
-// What check --json prints. Names are as lasting as those of jsonRecord.
+// What check --json prints. The names never change, as those of jsonRecord.
 type jsonCheck struct {
 	Image              string        `json:"image"`
 	Status             int           `json:"status"`
@@ -89,10 +89,10 @@ func checkOf(name string, r *qcow2.Report) jsonCheck {
 	return j
 }
 
-// mostFindings is how many findings are printed for a person.
+// mostFindings is the number of findings in the text.
 const mostFindings = 5
 
-// printCheck writes the verdict on the image, then what is wrong. The file has
+// printCheck writes the verdict on the image, then the findings. The file has
 // size bytes.
 func (t *Tool) printCheck(name string, size int64, r *qcow2.Report) error {
 	b := bufio.NewWriter(t.Stdout)

@@ -1,6 +1,5 @@
-// Package cli is the command line of e2qcow: a file for each command, with its
-// options, the checks of these, and what the command then does, from top to
-// bottom.
+// Package cli is the command line of e2qcow. Each command has a file with its
+// options, their checks, and the work of the command, in that order.
 //
 //	-Q        dump.go      a qcow2 image of the metadata
 //	-r        restore.go   a raw image of the metadata, or of the disk in an image
@@ -15,9 +14,9 @@
 //	reduce    reduce.go    a small image on which a command says the same
 //	info, check, completion, help, version
 //
-// What the options of several commands have in common is in common.go, scramble.go
-// and raw.go; argv.go, flags.go and number.go parse; e2image.go holds what differs
-// under that name. The package is called by main:
+// The shared options of several commands are in common.go, scramble.go and
+// raw.go. The parser is in argv.go, flags.go and number.go. e2image.go contains
+// the differences under that name. main calls the package:
 //
 //	t := cli.New(os.Args[0], os.Stderr)
 //	err := t.Run(ctx, os.Args)
@@ -45,16 +44,16 @@ import (
 // damaged image, so wrong usage is 1, and 3 is lost space.
 const (
 	exitOK         = 0
-	exitFailed     = 1 // nothing usable is left, but what was there before
+	exitFailed     = 1 // nothing usable is left, except an older target
 	exitUsage      = 2
 	exitUnreadable = 3 // done, but metadata could not be read, or see app.DoneError
 )
 
-// signalBase is what a shell adds to the number of a signal.
+// signalBase is the number that a shell adds to the number of a signal.
 const signalBase = 128
 
 func init() {
-	// Else package cli answers --help itself, also with HideHelp.
+	// Otherwise package cli answers --help itself, even with HideHelp.
 	cli.HelpFlag = nil
 }
 
@@ -62,7 +61,7 @@ func init() {
 type Tool struct {
 	*app.Session
 	e2image bool // the tool takes the place of e2image
-	failed  int  // exit code where the command fails
+	failed  int  // exit code if the command fails
 }
 
 // New returns the tool as called by the name called. Messages go to stderr.
@@ -75,17 +74,17 @@ func New(called string, stderr *os.File) *Tool {
 
 // A command is one way to call the tool.
 type command struct {
-	name  string // the first argument; "" where that is an option or operand
+	name  string // the first argument; "" if that is an option or operand
 	flags []cli.Flag
-	help  string // the flags are listed behind it
+	help  string // text before the list of flags
 	run   func(*Tool, *cli.Context) error
 
-	examples string // behind the flags
+	examples string // text behind the list of flags
 
-	failed int // exit code where it fails; 0 for exitFailed
+	failed int // exit code if the command fails; 0 for exitFailed
 }
 
-// commands returns the ways to call the tool, the usual one first.
+// commands returns all commands, the one without a name first.
 func commands() []command {
 	return []command{
 		{flags: flags(), help: help, examples: examples, run: (*Tool).runMode},
@@ -102,7 +101,7 @@ func commands() []command {
 	}
 }
 
-// runMode does what -Q, -r, -I, or none of them, asks for.
+// runMode runs the mode of -Q, -r, -I, or of none of them.
 func (t *Tool) runMode(c *cli.Context) error {
 	m, err := parseMode(c)
 	if err != nil {
@@ -132,7 +131,8 @@ func (t *Tool) runMode(c *cli.Context) error {
 		return err
 	}
 	if threads := c.String(flagThreads); threads != "" {
-		// There are more workers than threads: some wait for a disk.
+		// There are more workers than threads, because some workers wait for
+		// the disk.
 		n, err := number(c, flagThreads, 1, maxThreads)
 		if err != nil {
 			return err
@@ -142,8 +142,9 @@ func (t *Tool) runMode(c *cli.Context) error {
 	return o.run(c.Context, t)
 }
 
-// Run does what args, with the name of the program first, ask for. A command is
-// known by its name as the first argument only: elsewhere that is an operand.
+// Run runs the command in args, which begin with the name of the program. The
+// name of a command is a command as the first argument only; elsewhere it is an
+// operand.
 func (t *Tool) Run(ctx context.Context, args []string) error {
 	args = args[min(1, len(args)):]
 	t.sayBanner()
@@ -172,13 +173,14 @@ func (t *Tool) Run(ctx context.Context, args []string) error {
 	}
 	var part *raw.PartialError
 	if err != nil && ctx.Err() != nil && !errors.As(err, &part) {
-		return context.Cause(ctx) // whatever that led to
+		return context.Cause(ctx) // other errors follow from the interruption
 	}
 	return err
 }
 
-// parser returns the command line. Parsing is all that package cli does: help and
-// version are flags like others, messages and exit codes are the tool's.
+// parser returns the command line. Package cli only parses: help and version
+// are ordinary flags, and the tool itself prints messages and returns exit
+// codes.
 func (t *Tool) parser(cmd command) *cli.App {
 	return &cli.App{
 		Name:            app.Name,
@@ -208,12 +210,12 @@ func (t *Tool) parser(cmd command) *cli.App {
 	}
 }
 
-// An exitStatus ends the tool with that status; all has been said.
+// An exitStatus ends the tool with that status and no further message.
 type exitStatus int
 
 func (e exitStatus) Error() string { return fmt.Sprintf("exit status %d", int(e)) }
 
-// Status says what is wrong, if anything, and returns the exit code.
+// Status prints the message for err, if any, and returns the exit code.
 func (t *Tool) Status(err error) int {
 	var (
 		usage  *app.UsageError

@@ -34,8 +34,8 @@ func parseClone(c *cli.Context, asE2image bool) (*cloneOptions, error) {
 }
 
 // run copies the filesystem on the source, with the contents of files. An image
-// of our own holds what a scan found already: the disk in it is copied. In an
-// image that another program made, a filesystem may be longer than the disk.
+// of e2qcow contains only what a scan found, so the disk in it is copied as it
+// is. In an image of another program, a filesystem may be longer than the disk.
 func (o *cloneOptions) run(ctx context.Context, t *Tool) error {
 	done := app.Done{Started: time.Now(), Output: "raw", Files: true}
 	shown := t.Progress(o.progress)
@@ -71,7 +71,8 @@ func (o *cloneOptions) run(ctx context.Context, t *Tool) error {
 		part := part.Watched(frozen)
 		img := part.Disk
 		if !asItIs {
-			// As large as the filesystem: the clone fits where that does.
+			// As large as the filesystem, so the clone fits wherever the
+			// filesystem fits.
 			if img, done.Scan, err = imageOf(ctx, in, part, search, nil, true, shown); err != nil {
 				return err
 			}

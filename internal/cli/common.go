@@ -23,17 +23,18 @@ type common struct {
 	target    string
 	force     bool
 	freeze    bool
-	quiet     bool // nothing is said of success
+	quiet     bool // no message about success
 	progress  bool
 	overwrite bool
 	dryRun    bool
 	threads   int
-	json      string // where to; "" for nowhere
+	json      string // the file; "" for none
 	badMap    string // "" for none
-	scanFlag  string // an option given that concerns the scan; "" where there is none
+	scanFlag  string // a given option that applies to the scan; "" if there is none
 }
 
-// operands returns the two operands of a mode, which the words describe.
+// operands returns the two operands of a mode. words describes them in
+// messages.
 func operands(c *cli.Context, m mode, words string) (first, second string, err error) {
 	args := c.Args().Slice()
 	switch {
@@ -54,7 +55,7 @@ func operands(c *cli.Context, m mode, words string) (first, second string, err e
 	return "", "", e
 }
 
-// parseCommon parses what every mode has.
+// parseCommon parses the options of all modes.
 func parseCommon(c *cli.Context, sourceName, targetName string, asE2image bool) (common, error) {
 	o := common{
 		target:    targetName,
@@ -87,7 +88,7 @@ func parseCommon(c *cli.Context, sourceName, targetName string, asE2image bool) 
 	return o, nil
 }
 
-// parseSource parses what the source is, and how it is read.
+// parseSource parses the format of the source and how to read it.
 func parseSource(c *cli.Context, name string) (app.Source, error) {
 	o := app.Source{Name: name, Backing: c.Bool(flagBacking), Force: c.Bool(flagForce), Spool: spool.Options{Dir: c.String(flagSpoolDir)}}
 	var err error
@@ -111,7 +112,7 @@ func parseSource(c *cli.Context, name string) (app.Source, error) {
 	return o, err
 }
 
-// checkNames refuses names that are empty or stand for two things.
+// checkNames refuses empty names, and one name for two files.
 func checkNames(c *cli.Context, o common) error {
 	for _, name := range []string{flagJSON, flagBadMap, flagSpoolDir, flagUndo} {
 		if c.IsSet(name) && c.String(name) == "" {
@@ -124,13 +125,13 @@ func checkNames(c *cli.Context, o common) error {
 	return nil
 }
 
-// maxThreads bounds the memory that is asked for by a slip of the finger.
+// maxThreads bounds the memory that a typing error can request.
 const maxThreads = 1024
 
-// scanFlags mean nothing for an image that is taken as it is.
+// scanFlags do not apply to an image that is copied as it is.
 var scanFlags = []string{flagSuperblock, flagBlockSize, flagBackups, flagJournal, flagXattrValues, flagReadRetries, flagBadMap, flagOffset, flagPartition}
 
-// parseSearch parses how a filesystem is looked for, and what of it is taken.
+// parseSearch parses how to find the filesystem, and which metadata to take.
 func parseSearch(c *cli.Context) (app.Search, error) {
 	o := app.Search{
 		Scan:      scan.Options{Files: c.Bool(flagAllData), XattrValues: c.Bool(flagXattrValues), Retries: 1},
@@ -167,20 +168,20 @@ func parseSearch(c *cli.Context) (app.Search, error) {
 	return o, err
 }
 
-// parseJournal parses what of the journal is taken.
+// parseJournal parses which part of the journal to take.
 func parseJournal(c *cli.Context) (scan.JournalMode, error) {
 	return choice(c, flagJournal, map[string]scan.JournalMode{
 		"whole": scan.JournalWhole, "live": scan.JournalLive, "none": scan.JournalNone,
 	})
 }
 
-// maxRetries bounds what is done to a dying disk.
+// maxRetries bounds the work for a dying disk.
 const maxRetries = 1000
 
-// placeUnit is what the places of filesystems are multiples of.
+// placeUnit is the unit of offsets, bytes.
 const placeUnit = 512
 
-// parsePlace parses where on the source the filesystem lies.
+// parsePlace parses the place of the filesystem on the source.
 func parsePlace(c *cli.Context) (app.Place, error) {
 	var (
 		p   app.Place
@@ -197,7 +198,8 @@ func parsePlace(c *cli.Context) (app.Place, error) {
 	return p, err
 }
 
-// parseOffset returns the value of a flag in bytes, nil where it is not given.
+// parseOffset returns the value of a flag in bytes, nil the implied value not
+// given.
 func parseOffset(c *cli.Context, name string) (*int64, error) {
 	n, err := sizeOf(c, name, 0, math.MaxInt64)
 	if err == nil && n%placeUnit != 0 {
@@ -210,8 +212,8 @@ func parseOffset(c *cli.Context, name string) (*int64, error) {
 	return &off, nil
 }
 
-// open opens the source and checks that nobody changes the source while it is
-// read. It returns what the map of --bad-map says cannot be read.
+// open opens the source, and checks that no program changes the source while it
+// is read. It also returns the ranges that --bad-map excludes.
 func (o *common) open(ctx context.Context, t *Tool, q app.Quiet, shown *progress.Reporter) (*app.Input, []scan.Range, error) {
 	bad, err := app.ReadBadMap(o.badMap)
 	if err != nil {
@@ -229,8 +231,8 @@ func (o *common) open(ctx context.Context, t *Tool, q app.Quiet, shown *progress
 	return in, bad, nil
 }
 
-// checkInput refuses options that mean nothing for what the source is: an image
-// that is taken as it is, or a disk.
+// checkInput refuses options that do not apply to the source: an image that is
+// copied as it is, or a disk.
 func (o *common) checkInput(in *app.Input, asItIs bool) error {
 	name := in.Src.Name()
 	switch {
@@ -244,8 +246,8 @@ func (o *common) checkInput(in *app.Input, asItIs bool) error {
 	return nil
 }
 
-// listing returns how a dry run lists blocks of block bytes. Nothing is listed
-// where the record goes to standard output.
+// listing returns how a dry run lists blocks of block bytes. It lists nothing
+// if the record goes to standard output.
 func (o *common) listing(t *Tool, block int, shown *progress.Reporter) app.Listing {
 	l := app.Listing{Out: t.Stdout, Block: max(block, ext.MinBlockSize), Threads: o.threads, Progress: shown.Phase("read", progress.Bytes)}
 	if o.json != "" && target.IsStdout(o.json) {

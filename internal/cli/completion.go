@@ -20,10 +20,10 @@ Print what has a shell complete the options and operands of e2qcow:
 
 `
 
-// shells are those that completions are made for.
+// shells are the shells with completions.
 var shells = []string{"bash", "zsh", "fish"}
 
-// completion prints the completions for a shell.
+// completion prints the completion script of a shell.
 func (t *Tool) completion(c *cli.Context) error {
 	args := c.Args().Slice()
 	if len(args) != 1 || !slices.Contains(shells, args[0]) {
@@ -42,7 +42,7 @@ func (t *Tool) completion(c *cli.Context) error {
 	return err
 }
 
-// A completable is what a shell needs to know of a flag.
+// A completable describes a flag for a shell.
 type completable struct {
 	names   []string // with dashes, the long one first
 	text    string   // what it does; may be ""
@@ -51,7 +51,7 @@ type completable struct {
 	implied bool     // the value is attached with "=", or left out
 }
 
-// A valueKind is what the value of a flag is.
+// A valueKind is the kind of value of a flag.
 type valueKind uint8
 
 const (
@@ -62,7 +62,7 @@ const (
 	folderValue
 )
 
-// completables returns the flags as a shell sees them.
+// completables returns the flags for a shell.
 func completables(flags []cli.Flag) []completable {
 	var list []completable
 	for _, f := range flags {
@@ -101,7 +101,7 @@ func completables(flags []cli.Flag) []completable {
 	return list
 }
 
-// completeBash returns the completions for bash, with nothing but what is built in.
+// completeBash returns a completion script for bash that uses builtins only.
 func completeBash(list []command) string {
 	var b strings.Builder
 	b.WriteString("# bash completion for e2qcow, made by: e2qcow completion bash\n" +

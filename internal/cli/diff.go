@@ -87,7 +87,7 @@ func parseDiff(c *cli.Context) (*diffOptions, error) {
 	return o, err
 }
 
-// What diff --json prints. Names are as lasting as those of jsonRecord.
+// What diff --json prints. The names never change, as those of jsonRecord.
 type jsonDiff struct {
 	First  string `json:"first"`
 	Second string `json:"second"`
@@ -95,7 +95,7 @@ type jsonDiff struct {
 	*diff.Diff
 }
 
-// diff says what differs between two filesystems.
+// diff prints the differences between two filesystems.
 func (t *Tool) diff(c *cli.Context) error {
 	o, err := parseDiff(c)
 	if err != nil {
@@ -152,7 +152,7 @@ func (o *diffOptions) run(ctx context.Context, t *Tool) error {
 	return o.print(t, parts, d)
 }
 
-// mostOfList is how many lines of a list are printed for a person.
+// mostOfList is the number of printed lines of a list.
 const mostOfList = 20
 
 // print prints the difference, and returns the exit status that it has.

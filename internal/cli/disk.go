@@ -20,7 +20,7 @@ import (
 	"e2qcow/internal/progress"
 )
 
-// What mount and try have in common: an image as a disk that can be written to.
+// The common part of mount and try: an image as a writable disk.
 
 const (
 	flagChanges      = "changes"
@@ -54,8 +54,8 @@ type diskOptions struct {
 	source   app.Source
 	search   app.Search
 	scramble app.Scramble
-	changes  string // file that what is written is kept in; "" for none
-	replace  bool   // that file may be there
+	changes  string // file for the changes; "" for none
+	replace  bool   // an existing file may be replaced
 	limit    int64
 }
 
@@ -95,7 +95,7 @@ type openDisk struct {
 	in      *app.Input
 	disk    *app.Disk
 	before  image.Image  // the disk without what is written
-	changes *app.Changes // nil where nothing is kept
+	changes *app.Changes // nil if the changes are not kept
 }
 
 // open opens the disk.
@@ -161,14 +161,14 @@ func (o *diskOptions) scrambled(ctx context.Context, t *Tool, in *app.Input, par
 	return img, nil
 }
 
-// Close lets go of all.
+// Close releases everything.
 func (d *openDisk) Close() {
 	d.changes.Close()
 	d.disk.Close()
 	d.in.Close()
 }
 
-// keep writes the file of changes, if there is one to be.
+// keep writes the file of changes, if one was requested.
 func (d *openDisk) keep(ctx context.Context, t *Tool) error {
 	if d.changes == nil {
 		return nil
@@ -216,7 +216,7 @@ func (d *openDisk) mount(t *Tool, folder string, readOnly bool) (*fuse.Mount, er
 	return m, err
 }
 
-// busyPoll is how often a disk that is in use is tried again.
+// busyPoll is the interval at which a disk in use is tried again.
 const busyPoll = 100 * time.Millisecond
 
 // unmount ends the service. While the disk is in use it waits, and says for whom;

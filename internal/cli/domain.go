@@ -34,8 +34,8 @@ Examples:
 
 const flagPass = "pass"
 
-// domainPass returns the pass in which a kind of block is worth reading: without
-// the first pass nothing is found, without the second no file.
+// domainPass returns the pass in which to read a kind of block. The first pass
+// is necessary to find anything, the second to find files.
 func domainPass(k scan.Kind) int {
 	switch k {
 	case scan.Superblock, scan.GroupDescs:
@@ -106,7 +106,7 @@ func parseDomain(c *cli.Context) (*domainOptions, error) {
 	return o, nil
 }
 
-// domain writes what is worth reading of a disk.
+// domain writes the ranges of a disk that are worth reading.
 func (t *Tool) domain(c *cli.Context) error {
 	o, err := parseDomain(c)
 	if err != nil {
@@ -145,7 +145,7 @@ func (o *domainOptions) run(ctx context.Context, t *Tool) error {
 	if err != nil {
 		return err
 	}
-	size := max(in.Src.Size(), part.Start+res.FilesystemSize()) // what is rescued may end early
+	size := max(in.Src.Size(), part.Start+res.FilesystemSize()) // the rescued file may end early
 	b := bufio.NewWriter(to)
 	total, err := ddrescue.WriteDomain(b, size, "Domain for ddrescue -m. Made by "+app.Tool(), o.ranges(res, part.Start))
 	if err := cmp.Or(err, b.Flush()); err != nil {
@@ -165,7 +165,7 @@ func (o *domainOptions) run(ctx context.Context, t *Tool) error {
 	return nil
 }
 
-// ranges yields what is worth reading, in bytes of the source.
+// ranges yields the ranges that are worth reading, in bytes of the source.
 func (o *domainOptions) ranges(res *scan.Result, start int64) iter.Seq[ranges.Range[int64]] {
 	return func(yield func(ranges.Range[int64]) bool) {
 		block := int64(res.BlockSize())

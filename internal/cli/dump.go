@@ -22,7 +22,7 @@ type dumpOptions struct {
 	common
 	search   app.Search
 	scramble app.Scramble
-	names    string // where old and new names go; "" for nowhere
+	names    string // file for old and new names; "" for none
 	whole    bool   // a qcow2 source is copied as it is
 	stamp    bool   // the image says when it was made
 	qcow2    qcow2.WriteOptions
@@ -81,7 +81,7 @@ func parseQCOW2(c *cli.Context) (o qcow2.WriteOptions, err error) {
 	return o, err
 }
 
-// What qcow2 images can have.
+// The limits of qcow2 images.
 const (
 	maxLevel       = 22 // of zstd
 	minClusterSize = 512
@@ -172,7 +172,7 @@ func (o *dumpOptions) run(ctx context.Context, t *Tool) error {
 	return cmp.Or(beside, found)
 }
 
-// check refuses options that mean nothing for what the source is.
+// check refuses options that do not apply to the source.
 func (o *dumpOptions) check(in *app.Input, asItIs bool) error {
 	if o.whole && in.Guest == nil {
 		return app.Usagef("option --%s needs a qcow2 image, but %s is none", flagWhole, in.Src.Name())
@@ -183,7 +183,7 @@ func (o *dumpOptions) check(in *app.Input, asItIs bool) error {
 	return checkScrambled(in, o.scramble)
 }
 
-// openOutput opens the target, and what goes with it.
+// openOutput opens the target and the files beside it.
 func (o *dumpOptions) openOutput(ctx context.Context, t *Tool, in *app.Input) (*app.Output, error) {
 	var to *target.Target
 	if !o.dryRun || !target.IsStdout(o.target) {
@@ -196,8 +196,8 @@ func (o *dumpOptions) openOutput(ctx context.Context, t *Tool, in *app.Input) (*
 	return o.openBeside(ctx, t.Output(to, o.dryRun, "the same command"), in, o.names)
 }
 
-// blockSize returns the size of the pieces that the runs of the image are made
-// of, 0 where that is not known.
+// blockSize returns the unit of the runs of the image in bytes, 0 the implied
+// value not known.
 func (o *dumpOptions) blockSize(in *app.Input, res *scan.Result) int {
 	if n := blockSize(in, res); n != 0 || o.qcow2.Compression != qcow2.Uncompressed {
 		return n
@@ -205,17 +205,17 @@ func (o *dumpOptions) blockSize(in *app.Input, res *scan.Result) int {
 	return int(in.Guest.Header().ClusterSize())
 }
 
-// info returns the record of how the image was made. What was lost on the way to
-// the source is lost in the image too.
+// info returns the record of how the image was made. Blocks that the source
+// lacks are missing in the image too.
 func (o *dumpOptions) info(in *app.Input, res *scan.Result) qcow2.Info {
 	i, _ := in.Made()
-	i.UUID = "" // is that of an undo only
+	i.UUID = "" // only an undo has a UUID
 	if o.scramble.On() {
 		i.Salt = o.scramble.SaltText()
 	}
 	i.Mode = app.Content(in, res, o.scramble.On(), o.search.Scan.Files)
 	if i.Mode == app.Undo {
-		i.Mode = app.AllData // what is copied is no undo of anything
+		i.Mode = app.AllData // a copy of an undo is not an undo
 	}
 	switch {
 	case in.Normal != nil:
@@ -231,7 +231,7 @@ func (o *dumpOptions) info(in *app.Input, res *scan.Result) qcow2.Info {
 	return i
 }
 
-// blocksOf returns how many blocks the ranges, which ascend, lie in.
+// blocksOf returns in how many blocks the ascending ranges lie.
 func blocksOf(ranges []scan.Range, blockSize int64) int64 {
 	n, next := int64(0), int64(0) // next: the first block not counted
 	for _, r := range ranges {
@@ -244,8 +244,8 @@ func blocksOf(ranges []scan.Range, blockSize int64) int64 {
 	return n
 }
 
-// write writes the image. Before it writes to a device that may be too small, it
-// measures an image that can be read twice without counting anything twice.
+// write writes the image. If the device may be too small, write first measures
+// the image, unless the image cannot be read twice.
 func (o *dumpOptions) write(ctx context.Context, in *app.Input, to *target.Target, img image.Image, opt qcow2.WriteOptions, shown *progress.Reporter, frozen *freeze.Frozen) (app.Copied, error) {
 	if to.Kind() == target.Device && !in.IsStream() && !o.scramble.On() {
 		if err := app.CheckRoom(ctx, to, img, opt, shown); err != nil {
@@ -266,7 +266,7 @@ func (o *dumpOptions) write(ctx context.Context, in *app.Input, to *target.Targe
 }
 
 // rehearse lists the blocks that would be written, and finds out how long the
-// image would be and whether it would fit. What comes through a pipe cannot be
+// image would be and whether it would fit. A source that is a pipe cannot be
 // read twice.
 func (o *dumpOptions) rehearse(ctx context.Context, t *Tool, in *app.Input, to *target.Target, img image.Image, opt qcow2.WriteOptions, shown *progress.Reporter) (app.Copied, error) {
 	copied, err := o.listing(t, opt.BlockSize, shown).List(ctx, img)

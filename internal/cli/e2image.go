@@ -15,12 +15,12 @@ import (
 	"e2qcow/internal/target"
 )
 
-// e2image is the name under which the tool takes the place of that program, in
-// what it does where no option says otherwise and in the form of its messages.
+// e2image is the name under which the tool has the defaults and the form of
+// messages of e2image.
 const e2image = "e2image"
 
-// followed is the version of e2fsprogs whose e2image is meant, with its date.
-// Filters of test suites look for a version and a date in this form.
+// followed is the version and the date of the e2fsprogs whose e2image the tool
+// follows. Filters of test suites expect this form.
 const followed = "1.47.0 (5-Feb-2023)"
 
 // sayBanner prints, under the name e2image, the versions of e2image and of the
@@ -37,8 +37,7 @@ const e2imageUsage = `Usage: e2image [-r|-Q] [-acfnps] [-b superblock] [-B block
        e2image -ra [-cfnp] [-o offset] [-O offset] device
 `
 
-// sayUsage says what is wrong with a command line as getopt(3) does, and what
-// would not be.
+// sayUsage prints the error in a command line as getopt(3) does, and the usage.
 func (t *Tool) sayUsage(usage *app.UsageError) {
 	what := usage.What
 	if usage.Getopt != "" {
@@ -48,8 +47,8 @@ func (t *Tool) sayUsage(usage *app.UsageError) {
 	_, _ = fmt.Fprint(t.Stderr(), e2imageUsage)
 }
 
-// explainE2image is explain as e2image has it: what the system says, in its
-// words, then what was tried.
+// explainE2image is Explain in the form of e2image: the message of the system,
+// then the attempted operation.
 func explainE2image(err error) string {
 	var (
 		path   *fs.PathError

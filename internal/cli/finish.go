@@ -17,7 +17,7 @@ import (
 	"e2qcow/scan"
 )
 
-// kindOf returns what an image is called.
+// kindOf returns the name of the format of an image.
 func kindOf(in *app.Input) string {
 	if in.Normal != nil {
 		return signature.Normal
@@ -33,15 +33,15 @@ func checkScrambled(in *app.Input, s app.Scramble) error {
 	return nil
 }
 
-// endsWithFilesystem reports whether the image ends with the filesystem, rather
-// than with the disk that the filesystem lies on: a clone, and a filesystem from
-// an offset whose end nobody says.
+// endsWithFilesystem reports whether the image ends with the filesystem, and
+// not with its disk. That is so for a clone, and for a filesystem at an offset
+// if no partition begins there.
 func endsWithFilesystem(search app.Search, part *app.Part) bool {
 	return search.Scan.Files || search.Place.Offset != nil && part.End == 0
 }
 
-// blockSize returns the size of the pieces that the runs of an image are made
-// of, 0 where that is not known.
+// blockSize returns the unit of the runs of an image in bytes, 0 the implied
+// value not known.
 func blockSize(in *app.Input, res *scan.Result) int {
 	if res != nil {
 		return int(res.BlockSize())
@@ -49,7 +49,7 @@ func blockSize(in *app.Input, res *scan.Result) int {
 	return in.BlockSize()
 }
 
-// openBeside opens what goes with the target. If that fails, it closes out.
+// openBeside opens the files beside the target. If that fails, it closes out.
 func (o *common) openBeside(ctx context.Context, out *app.Output, in *app.Input, names string) (*app.Output, error) {
 	err := out.OpenRecord(ctx, o.json, in)
 	if err == nil {
@@ -62,8 +62,8 @@ func (o *common) openBeside(ctx context.Context, out *app.Output, in *app.Input,
 	return out, nil
 }
 
-// runsOf yields the runs of an image for the record of a dry run: those of a scan
-// with their kinds, or those of a disk that is taken as it is.
+// runsOf yields the runs of an image for the record of a dry run: the runs of a
+// scan with their kinds, or those of a disk that is copied as it is.
 func runsOf(res *scan.Result, disk image.Image, block int) iter.Seq2[app.Run, error] {
 	if res != nil {
 		return app.ScanRuns(res)
@@ -71,8 +71,8 @@ func runsOf(res *scan.Result, disk image.Image, block int) iter.Seq2[app.Run, er
 	return app.ImageRuns(disk, max(block, ext.MinBlockSize))
 }
 
-// do does the work, while the filesystem on the source is frozen if that is asked
-// for. The sink uses temporary files where spools is set and the target is a
+// do calls work, and freezes the filesystem on the source meanwhile if that was
+// requested. The sink uses temporary files if spools is set and the target is a
 // stream.
 func (o *common) do(ctx context.Context, t *Tool, in *app.Input, out *app.Output, spools bool, work func(context.Context, *freeze.Frozen) error) error {
 	var err error
@@ -91,9 +91,9 @@ func (o *common) do(ctx context.Context, t *Tool, in *app.Input, out *app.Output
 	return err
 }
 
-// imageOf scans the filesystem on part, and returns the image of what was found,
+// imageOf scans the filesystem on part, and returns the image of its metadata,
 // scrambled unless r is nil. If cut is set, the image ends with the filesystem,
-// rather than with the disk that the filesystem lies on.
+// otherwise with the disk.
 func imageOf(ctx context.Context, in *app.Input, part *app.Part, search app.Search, r *app.Scrambler, cut bool, shown *progress.Reporter) (image.Image, *scan.Result, error) {
 	res, err := search.WatchedBy(r).Metadata(ctx, part, shown)
 	if err := cmp.Or(in.Damage(), err); err != nil {
@@ -109,9 +109,9 @@ func imageOf(ctx context.Context, in *app.Input, part *app.Part, search app.Sear
 	return img, res, nil
 }
 
-// settle writes the record, has the target appear, and reads a pipe to its end.
-// An error beside a target that is complete is returned apart from an error that
-// left no target.
+// settle writes the record, makes the target appear, and reads a pipe to its
+// end. beside is an error of a file beside a complete target; err means that
+// there is no target.
 func (o *common) settle(in *app.Input, out *app.Output, done app.Done, runs iter.Seq2[app.Run, error], shown *progress.Reporter) (beside, err error) {
 	if err := out.WriteRecord(done, runs); err != nil {
 		return nil, err
@@ -127,7 +127,7 @@ func (o *common) settle(in *app.Input, out *app.Output, done app.Done, runs iter
 	return beside, err
 }
 
-// say says what was written from where to where.
+// say reports the source, the target and what was written.
 func (o *common) say(t *Tool, part *app.Part, out *app.Output, done app.Done) {
 	switch {
 	case o.quiet:

@@ -7,8 +7,7 @@ import (
 	"github.com/urfave/cli/v2"
 )
 
-// What the flags are called: first the name that stands for all in a parsed
-// command line.
+// The names of the flags in a parsed command line.
 const (
 	flagQCOW2         = "qcow2"
 	flagRaw           = "raw"
@@ -48,10 +47,9 @@ const (
 	flagVersion       = "version"
 )
 
-// flags returns the flags of the tool. Their usage texts are what --help shows;
-// the value of a flag stands in backquotes. Flags for which that is all the
-// text are listed together. Values are taken as text and parsed by
-// parseOptions, which knows how the user spells them.
+// flags returns the flags of the tool. --help shows their usage texts; the
+// value of a flag stands in backquotes. Flags with no other text are listed
+// together. Values stay text here; each command parses them.
 func flags() []cli.Flag {
 	return append([]cli.Flag{
 		modeFlag(flagQCOW2, "Q", "write a qcow2 image of the metadata"),
@@ -110,14 +108,14 @@ func modeFlag(name, short, usage string) cli.Flag {
 // An impliedFlag is a flag whose value may be left out.
 type impliedFlag struct {
 	cli.StringFlag
-	value string   // if it is
-	words []string // what it can be
+	value string   // the implied value
+	words []string // the allowed values
 }
 
-// ImpliedValue returns the value that the flag has without one.
+// ImpliedValue returns the value of the flag if none is given.
 func (f *impliedFlag) ImpliedValue() string { return f.value }
 
-// Values returns what the value can be.
+// Values returns the allowed values.
 func (f *impliedFlag) Values() []string { return f.words }
 
 // flagHelpText returns a line for each flag that has a usage text, and the
@@ -155,8 +153,8 @@ func flagHelpText(flags []cli.Flag) string {
 	return b.String()
 }
 
-// placeholder returns what stands for the value in the usage text of a flag, and
-// the text without marks, "" if that is all of it.
+// placeholder returns the name of the value in the usage text of a flag, and
+// the text without backquotes; "" if the text is only that name.
 func placeholder(usage string) (value, text string) {
 	before, rest, ok := strings.Cut(usage, "`")
 	if !ok {

@@ -22,8 +22,8 @@ and what is known of the filesystem in it, or on a device or in a file.
 
 `
 
-// What info --json prints. Names are as lasting as those of jsonRecord. Of a
-// source that is no image, what is of an image is left out.
+// What info --json prints. Names are as lasting as those of jsonRecord. Fields
+// of an image are left out if the source is not an image.
 type jsonInfo struct {
 	Image       string `json:"image"`
 	FileSize    int64  `json:"file_size"`
@@ -34,14 +34,14 @@ type jsonInfo struct {
 	Scrambled  bool             `json:"scrambled"`
 	Filesystem *app.Description `json:"filesystem,omitempty"`
 	Partitions []app.Partition  `json:"partitions,omitempty"`
-	Content    string           `json:"content,omitempty"` // what there is in place of a filesystem
+	Content    string           `json:"content,omitempty"` // the contents in place of a filesystem
 }
 
 // What there is of a qcow2 image only.
 type jsonQCOW2 struct {
 	Version      int           `json:"version"`
 	ClusterSize  int64         `json:"cluster_size"`
-	Compression  string        `json:"compression"` // of clusters that are compressed
+	Compression  string        `json:"compression"` // of compressed clusters
 	RefcountBits uint          `json:"refcount_bits"`
 	ExtendedL2   bool          `json:"extended_l2"`
 	Snapshots    uint32        `json:"snapshots"`
@@ -49,9 +49,9 @@ type jsonQCOW2 struct {
 	Corrupt      bool          `json:"corrupt"`
 	BackingFile  string        `json:"backing_file,omitempty"`
 	BackingFmt   string        `json:"backing_format,omitempty"`
-	Unsupported  string        `json:"unsupported,omitempty"` // what keeps the disk from being read
+	Unsupported  string        `json:"unsupported,omitempty"` // the feature that makes the disk unreadable
 	Clusters     *jsonClusters `json:"clusters,omitempty"`
-	Complete     bool          `json:"complete"`             // the file is whole, and so is what it was made of
+	Complete     bool          `json:"complete"`             // neither the file nor its source lacks anything
 	Incomplete   string        `json:"incomplete,omitempty"` // what is missing
 	Made         *qcow2.Info   `json:"made,omitempty"`
 }
@@ -69,7 +69,7 @@ type jsonNormal struct {
 	Time       time.Time `json:"time,omitzero"`
 }
 
-// info prints what there is to know of an image, a device or a file.
+// info prints a description of an image, a device or a file.
 func (t *Tool) info(c *cli.Context) error {
 	src, err := openImage(c, "info")
 	if err != nil {
@@ -82,7 +82,7 @@ func (t *Tool) info(c *cli.Context) error {
 	}
 	f, err := app.FormatOf(head)
 	if err != nil {
-		f = app.FormatQCOW2 // which is what can be said of a source that is nothing
+		f = app.FormatQCOW2 // the error then says that the source is not a qcow2 image
 	}
 	i := &jsonInfo{Image: src.Name(), FileSize: src.Size(), VirtualSize: src.Size()}
 	switch f {
@@ -115,7 +115,7 @@ func (i *jsonInfo) normal(src *source.Source) error {
 	return nil
 }
 
-// raw describes a disk. One that holds nothing known is none.
+// raw describes a disk. A file with unknown contents is not a disk.
 func (i *jsonInfo) raw(src *source.Source) error {
 	i.Format = "raw"
 	if isDisk, err := i.look(src, src.SectorSize()); err != nil || isDisk {
@@ -137,7 +137,7 @@ func (i *jsonInfo) qcow2(ctx context.Context, src *source.Source) error {
 			_, err = i.look(img, 0)
 		}
 	case errors.As(err, &unsupported) && unsupported.Header != nil:
-		// What the header says is all there is to know; no other file is opened.
+		// Only the header is read; no other file is opened.
 		i.header(unsupported.Header)
 		err, i.Complete, i.Incomplete = nil, false, "the disk was not looked at"
 		if unsupported.BackingFile == "" {
@@ -150,7 +150,7 @@ func (i *jsonInfo) qcow2(ctx context.Context, src *source.Source) error {
 	return nil
 }
 
-// header takes in what the header of a qcow2 image says.
+// header copies the fields of the header of a qcow2 image.
 func (i *jsonInfo) header(h *qcow2.Header) {
 	i.VirtualSize = h.Size
 	i.jsonQCOW2 = &jsonQCOW2{
@@ -171,7 +171,7 @@ func (i *jsonInfo) header(h *qcow2.Header) {
 	}
 }
 
-// complete finds out whether the image is, and counts its clusters.
+// complete finds out whether the image is complete, and counts its clusters.
 func (i *jsonInfo) complete(ctx context.Context, img *qcow2.Image) error {
 	var corrupt *qcow2.CorruptError
 	err := img.Verify(ctx)
@@ -196,7 +196,7 @@ func (i *jsonInfo) complete(ctx context.Context, img *qcow2.Image) error {
 	return nil
 }
 
-// look finds out what the disk holds, and whether that is what disks hold.
+// look finds out what the disk contains, and whether disks have such contents.
 func (i *jsonInfo) look(disk image.Image, sectorSize int64) (isDisk bool, err error) {
 	found, err := app.Look(disk, sectorSize)
 	i.Filesystem, i.Partitions, i.Content = found.Description, found.Partitions, found.Name

@@ -22,7 +22,7 @@ func inspectFlags() []cli.Flag {
 	}
 }
 
-// openImage opens the one operand of a command.
+// openImage opens the only operand of a command.
 func openImage(c *cli.Context, command string) (*source.Source, error) {
 	args := c.Args().Slice()
 	if len(args) != 1 {
@@ -46,8 +46,8 @@ func openImage(c *cli.Context, command string) (*source.Source, error) {
 	return src, err
 }
 
-// An imageError is that of an operand in which there can be no image: a folder,
-// a character device, an empty file.
+// An imageError says that an operand cannot contain an image: a folder, a
+// character device, an empty file.
 type imageError struct{ err error }
 
 func (e *imageError) Error() string { return e.err.Error() }
@@ -56,8 +56,8 @@ func (e *imageError) Unwrap() error { return e.err }
 // Advice returns what to do.
 func (e *imageError) Advice() string { return "name an image" }
 
-// notImage names src in an error of reading src as an image. It says what a
-// source that is no image looks like, and what to do about that.
+// notImage adds the name of src to an error of reading src as an image. If src
+// is not an image, it says what src looks like, and what to do.
 func notImage(src *source.Source, err error) error {
 	found, ok, _ := signature.Find(src, src.Size())
 	if !ok || !errors.Is(err, qcow2.ErrNotQcow2) {

@@ -44,11 +44,11 @@ const rightDevice = "check that this is the right device; -f installs the image 
 type installOptions struct {
 	common
 	search app.Search
-	undo   string // where what is written over is kept; "" for nowhere
+	undo   string // file for the overwritten bytes; "" for none
 }
 
-// parseInstall parses the options of -I. As e2image has it, the target is named
-// first: it is the device.
+// parseInstall parses the options of -I. As with e2image, the first operand is
+// the target: the device.
 func parseInstall(c *cli.Context, asE2image bool) (*installOptions, error) {
 	to, from, err := operands(c, install, "a device and an image")
 	if err != nil {
@@ -64,15 +64,15 @@ func parseInstall(c *cli.Context, asE2image bool) (*installOptions, error) {
 	if o.search.Scan.Journal, err = parseJournal(c); err != nil {
 		return nil, err
 	}
-	// What the image has of attribute values is put back.
+	// Attribute values in the image are installed too.
 	o.search.Scan.XattrValues, o.search.Writes = true, true
 	_, _, err = parseScramble(c, o.threads)
 	return o, err
 }
 
-// run writes the metadata in an image over that of the filesystem on the target.
-// Nothing is written there before all of the image has been read and what is
-// written over is kept.
+// run writes the metadata in an image over that of the filesystem on the
+// target. It writes nothing there before it has read the whole image and saved
+// the bytes to be overwritten.
 //
 //	image ─► patch ─► checks ─► read once ─► undo, whole and synced ─► target
 func (o *installOptions) run(ctx context.Context, t *Tool) error {
@@ -136,7 +136,7 @@ func (o *installOptions) run(ctx context.Context, t *Tool) error {
 	return err
 }
 
-// checkNoImage refuses a target that holds an image.
+// checkNoImage refuses a target that is an image.
 func checkNoImage(to *target.Target) error {
 	switch found, _, err := signature.Find(to, to.Size()); {
 	case err != nil:
@@ -175,22 +175,22 @@ func (o *installOptions) rehearse(ctx context.Context, t *Tool, in *app.Input, o
 	return nil
 }
 
-// A patch is what is written over the target.
+// A patch is the data to write over the target.
 type patch struct {
 	img    image.Image
-	scan   *scan.Result // of the image; nil where none was made
+	scan   *scan.Result // of the image; nil if the image was not scanned
 	block  int          // bytes of a block
-	size   int64        // of the device that the image is of, 0 where that is not known
-	blocks uint64       // of the filesystem, 0 where there is none
-	uuid   string       // of the filesystem that the target has then, "" where it has none
-	over   string       // of one that the target may have now, too
-	undo   bool         // the image holds what another patch was written over
-	absent uint64       // blocks that the image lacks, left as they are
+	size   int64        // of the device from which the image was made, 0 if not known
+	blocks uint64       // of the filesystem, 0 if there is none
+	uuid   string       // of the filesystem after the installation, "" if there is none
+	over   string       // a UUID that the target may also have before the installation
+	undo   bool         // the image contains the bytes that another patch has overwritten
+	absent uint64       // blocks that the image lacks; they stay unchanged
 }
 
-// patch finds out what of the image is to be written: of a normal image and of an
-// undo all that they hold, and of the image of a disk what a scan finds, whatever
-// is allocated there.
+// patch finds the data of the image to write: all data of a normal image or an
+// undo; for the image of a disk, the metadata that a scan finds, also where the
+// image has no allocated clusters.
 func (o *installOptions) patch(ctx context.Context, in *app.Input, bad []scan.Range, shown *progress.Reporter) (*patch, error) {
 	name := in.Src.Name()
 	if in.Scrambled() {
@@ -231,15 +231,16 @@ func (o *installOptions) patch(ctx context.Context, in *app.Input, bad []scan.Ra
 	return patchOf(res.Super(), patch{img: found, scan: res, size: found.Size(), absent: found.Absent()}), nil
 }
 
-// patchOf returns a patch with what the superblock says.
+// patchOf returns a patch with the fields of the superblock.
 func patchOf(sb *ext.Superblock, p patch) *patch {
 	p.block, p.blocks, p.uuid = int(sb.BlockSize()), sb.BlocksCount(), app.UUID(sb.UUID())
 	p.over = p.uuid
 	return &p
 }
 
-// checkIdentity refuses a target that is not what the image was made of, by its
-// size and by the UUID in its superblock or, where that is gone, a backup.
+// checkIdentity refuses a target from which the image was not made. It compares
+// the size, and the UUID in the superblock or, if that is destroyed, in a
+// backup.
 func (o *installOptions) checkIdentity(ctx context.Context, in *app.Input, to *target.Target, p *patch) error {
 	if o.force {
 		return nil
@@ -248,7 +249,7 @@ func (o *installOptions) checkIdentity(ctx context.Context, in *app.Input, to *t
 	if to.Kind() != target.Device && in.Src.IsDevice() {
 		return fmt.Errorf("%s %w", name, errTargetIsFile)
 	}
-	const sector = 512 // images end with whole ones
+	const sector = 512 // images end with a whole sector
 	if size := to.Size() / sector * sector; p.size != 0 && size != p.size {
 		return fmt.Errorf("%s %w: %d bytes, the image is of %d", name, errOtherSize, size, p.size)
 	}
@@ -275,8 +276,8 @@ func (o *installOptions) checkIdentity(ctx context.Context, in *app.Input, to *t
 	return fmt.Errorf("%s %w: its UUID is %s, that of the image %s", name, errOtherUUID, found, cmp.Or(p.over, p.uuid))
 }
 
-// measurePatch reads all of the patch, and returns how many bytes it has. A
-// target that ends before the patch is refused.
+// measurePatch reads the whole patch, and returns its number of bytes. It
+// refuses a target that ends before the patch.
 func measurePatch(ctx context.Context, in *app.Input, to *target.Target, p *patch) (int64, error) {
 	m := &measure{}
 	err := ordered.Run(ctx, p.img, ordered.Options{Granule: 1, Threads: 1}, func() ordered.Worker { return m })
@@ -289,7 +290,7 @@ func measurePatch(ctx context.Context, in *app.Input, to *target.Target, p *patc
 	return m.bytes, nil
 }
 
-// A measure finds out how much an image holds, and that it can be read.
+// A measure counts the bytes of an image while it reads all of them.
 type measure struct{ bytes, end int64 }
 
 // Prepare does nothing.
@@ -307,9 +308,9 @@ func (m *measure) Commit(c *ordered.Chunk) error {
 // Finish does nothing.
 func (*measure) Finish(*ordered.Chunk) error { return nil }
 
-// write writes the patch to the target, and returns how many bytes it wrote. From
-// the first byte to the last that is synced, an error comes with what state the
-// target is in.
+// write writes the patch to the target, and returns how many bytes it wrote.
+// From the first write to the end of the sync, an error says in which state the
+// target is.
 func (o *installOptions) write(ctx context.Context, t *Tool, to *target.Target, p *patch, total int64, shown *progress.Reporter) (int64, error) {
 	t.AtStake(o.halfway(to), true)
 	stats, err := raw.WriteInPlace(ctx, to, p.img, total, raw.Options{
@@ -331,7 +332,7 @@ func (o *installOptions) write(ctx context.Context, t *Tool, to *target.Target, 
 	return stats.Data, nil
 }
 
-// halfway says what a target is that was written in part, and what to do.
+// halfway returns the state of a target after a partial write, and what to do.
 func (o *installOptions) halfway(to *target.Target) string {
 	text := to.Name() + " now holds metadata of two states: "
 	if o.undo == "" {

@@ -9,7 +9,7 @@ import (
 	"e2qcow/internal/app"
 )
 
-// A mode is what the usual command makes.
+// A mode is the kind of output of the command without a name.
 type mode uint8
 
 const (
@@ -19,7 +19,7 @@ const (
 	install
 )
 
-// modeFlags exclude one another. Without any, the mode is toNormal.
+// modeFlags cannot be combined. Without any of them, the mode is toNormal.
 var modeFlags = []struct {
 	name  string
 	short string
@@ -30,7 +30,7 @@ var modeFlags = []struct {
 	{flagInstall, "-I", install},
 }
 
-// String returns how a mode is asked for.
+// String returns the option of a mode.
 func (m mode) String() string {
 	for _, f := range modeFlags {
 		if f.mode == m {
@@ -40,7 +40,7 @@ func (m mode) String() string {
 	return "a normal image"
 }
 
-// parseMode finds the one mode that was asked for.
+// parseMode returns the mode of a command line.
 func parseMode(c *cli.Context) (mode, error) {
 	m, short := toNormal, ""
 	for _, f := range modeFlags {
@@ -59,7 +59,7 @@ func parseMode(c *cli.Context) (mode, error) {
 	return m, nil
 }
 
-// limitedFlags go with some modes only.
+// limitedFlags are flags that only some modes have.
 var limitedFlags = []struct {
 	name  string
 	modes []mode
@@ -73,7 +73,7 @@ var limitedFlags = []struct {
 	{flagOnlyAllocated, []mode{toRaw}},
 	{flagAllData, []mode{toQCOW2, toRaw}},
 	{flagXattrValues, []mode{toQCOW2, toRaw}},
-	{flagScramble, []mode{toQCOW2, toRaw}}, // what is not followed cannot be scrambled
+	{flagScramble, []mode{toQCOW2, toRaw}}, // a normal image has no directories, so it cannot be scrambled
 	{flagDryRun, []mode{toQCOW2, toRaw, install}},
 	{flagOffset, []mode{toQCOW2, toRaw}},
 	{flagPartition, []mode{toQCOW2, toRaw}},

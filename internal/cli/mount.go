@@ -116,7 +116,7 @@ func (o *mountOptions) run(ctx context.Context, t *Tool) error {
 	return cmp.Or(d.keep(context.WithoutCancel(ctx), t), d.in.Damage())
 }
 
-// sayUse says what becomes of what is written.
+// sayUse says what will happen to the changes.
 func (o *mountOptions) sayUse() string {
 	switch {
 	case o.readOnly:

@@ -43,8 +43,8 @@ type moveOptions struct {
 	journal string // the file of the journal of the move; "" for none
 }
 
-// isMove reports whether there is one operand, to be moved in place as e2image
-// has it.
+// isMove reports whether the command line is a move as in e2image: one operand,
+// and a place.
 func isMove(c *cli.Context) bool {
 	return c.Args().Len() == 1 && (c.IsSet(flagOffset) || c.IsSet(flagTargetOffset) || c.IsSet(flagPartition) || c.IsSet(flagJournal))
 }
@@ -85,7 +85,7 @@ func parseMove(c *cli.Context, asE2image bool) (*moveOptions, error) {
 	return o, err
 }
 
-// begins returns where the filesystem goes.
+// begins returns the offset of the new place.
 func (o *moveOptions) begins() int64 {
 	if o.to == nil {
 		return 0
@@ -93,9 +93,8 @@ func (o *moveOptions) begins() int64 {
 	return *o.to
 }
 
-// run moves a filesystem on the disk that it lies on, or goes on with a move. The
-// disk is locked before anything is read, and then the journal: of two runs the
-// second one ends.
+// run moves a filesystem on its disk, or continues a move. It locks the disk
+// before it reads anything, and then the journal: the second of two runs ends.
 func (o *moveOptions) run(ctx context.Context, t *Tool) error {
 	done := app.Done{Started: time.Now(), Output: "raw", Target: o.target, Mode: app.AllData, Files: true}
 	shown := t.Progress(o.progress)
@@ -122,7 +121,7 @@ func (o *moveOptions) run(ctx context.Context, t *Tool) error {
 		return o.begin(ctx, t, to, done, shown)
 	}
 	defer journal.Close()
-	in, err := app.OpenDisk(ctx, o.source.Name) // half moved: there is nothing to look at
+	in, err := app.OpenDisk(ctx, o.source.Name) // half moved, so there is no filesystem to examine
 	if err != nil {
 		return err
 	}
@@ -164,8 +163,8 @@ func (o *moveOptions) rehearse(ctx context.Context, t *Tool, done app.Done, show
 	return found
 }
 
-// openJournal opens the journal of a move that was begun; there is none where
-// the plan is nil.
+// openJournal opens the journal of a move that was begun. It returns a nil plan
+// if there is none.
 func (o *moveOptions) openJournal() (*move.Journal, *move.Plan, error) {
 	if o.journal == "" {
 		return nil, nil, nil
@@ -192,8 +191,8 @@ func (o *moveOptions) openJournal() (*move.Journal, *move.Plan, error) {
 	return j, p, nil
 }
 
-// look opens the source, and finds out what of the disk is in use. The input is
-// to be closed where there is no error.
+// look opens the source, and finds the blocks in use. The caller closes the
+// input if there is no error.
 func (o *moveOptions) look(ctx context.Context, t *Tool, shown *progress.Reporter) (*app.Input, *app.Part, *scan.Result, error) {
 	in, err := t.Open(ctx, o.source, shown)
 	if err != nil {
@@ -235,7 +234,7 @@ func (o *moveOptions) lookAt(ctx context.Context, t *Tool, in *app.Input, shown 
 	return part, res, o.checkWhole(t, part, res)
 }
 
-// checkWhole refuses a filesystem that is not there as a whole.
+// checkWhole refuses a filesystem that is damaged or incomplete.
 func (o *moveOptions) checkWhole(t *Tool, part *app.Part, res *scan.Result) error {
 	sb := res.Super()
 	if sb == nil {
@@ -258,7 +257,7 @@ func (o *moveOptions) checkWhole(t *Tool, part *app.Part, res *scan.Result) erro
 // moved returns the filesystem that is moved.
 func moved(res *scan.Result) image.Image { return image.Section(res.View(), 0, res.FilesystemSize()) }
 
-// begin moves what it finds.
+// begin begins a new move.
 func (o *moveOptions) begin(ctx context.Context, t *Tool, to *target.Target, done app.Done, shown *progress.Reporter) error {
 	in, part, res, err := o.look(ctx, t, shown)
 	if err != nil {
@@ -287,8 +286,8 @@ func (o *moveOptions) begin(ctx context.Context, t *Tool, to *target.Target, don
 	return o.finish(ctx, t, in, to, plan, journal, done, shown)
 }
 
-// checkJournal refuses a new journal that does not outlive the disk, unless told
-// to take it.
+// checkJournal refuses a new journal in memory if the disk is not in memory,
+// unless -f is given.
 func (o *moveOptions) checkJournal(to *target.Target) error {
 	if o.journal == "" || o.force {
 		return nil
@@ -304,8 +303,8 @@ func (o *moveOptions) checkJournal(to *target.Target) error {
 	return err
 }
 
-// makeRoom refuses to write over something else, and extends the target. What
-// lies within the filesystem that is moved belongs to the filesystem.
+// makeRoom refuses to write over other data, and extends the target. Data
+// inside the filesystem that is moved belongs to that filesystem.
 func (o *moveOptions) makeRoom(t *target.Target, part *app.Part, res *scan.Result) error {
 	from, to, size := part.Start, o.begins(), moved(res).Size()
 	if !o.overwrite {
@@ -367,7 +366,8 @@ func (o *moveOptions) finish(ctx context.Context, t *Tool, in *app.Input, to *ta
 	return nil
 }
 
-// move moves, and says at every time what an error would leave behind.
+// move runs the plan. At every time it has set the text that says in which
+// state an error would leave the filesystem.
 func (o *moveOptions) move(ctx context.Context, t *Tool, to *target.Target, p *move.Plan, journal *move.Journal, shown *progress.Reporter) error {
 	intact := fmt.Sprintf("nothing is lost: the filesystem is still at byte %d", p.From)
 	split := fmt.Sprintf("the filesystem is destroyed: a part of it is at byte %d, the rest at byte %d", p.To, p.From)
@@ -403,7 +403,8 @@ func (o *moveOptions) move(ctx context.Context, t *Tool, to *target.Target, p *m
 	return err
 }
 
-// refusedDisk reports whether a move was not resumed for what the disk holds.
+// refusedDisk reports whether a move was not resumed because of the contents of
+// the disk.
 func refusedDisk(err error) bool {
 	changed := (*move.ChangedError)(nil)
 	return errors.As(err, &changed) || errors.Is(err, move.ErrOther) || errors.Is(err, move.ErrStale) || errors.Is(err, move.ErrShort)

@@ -51,8 +51,8 @@ func parseNormal(c *cli.Context, asE2image bool) (*normalOptions, error) {
 	return o, err
 }
 
-// run writes a normal image of the tables of the filesystem on the source. A
-// source that is a normal image is written anew.
+// run writes a normal image of the tables of the filesystem on the source. If
+// the source is a normal image, it is rewritten.
 func (o *normalOptions) run(ctx context.Context, t *Tool) error {
 	done := app.Done{Started: time.Now(), Output: "e2image"}
 	shown := t.Progress(o.progress)
@@ -124,8 +124,8 @@ func (o *normalOptions) run(ctx context.Context, t *Tool) error {
 	return cmp.Or(beside, found)
 }
 
-// superblockOf returns the superblock that was believed, and the group whose copy
-// it is; nil where none was.
+// superblockOf returns the superblock that the scan used, and its group; nil if
+// the scan used none.
 func superblockOf(in *app.Input, res *scan.Result) (*ext.Superblock, uint32) {
 	if in.Normal != nil {
 		return in.Normal.Superblock(), 0
@@ -133,14 +133,15 @@ func superblockOf(in *app.Input, res *scan.Result) (*ext.Superblock, uint32) {
 	return res.Super(), res.SuperGroup()
 }
 
-// origin returns what the header of a normal image says of where it comes from.
-// The time is left out unless asked for: the same source gives the same bytes.
+// origin returns the fields of the header of a normal image that name its
+// source. The time is left out unless it was requested, so that the same source
+// gives the same bytes.
 func (o *normalOptions) origin(in *app.Input) e2i.Header {
 	if in.Normal != nil {
 		return in.Normal.Origin()
 	}
 	h := e2i.Header{DeviceName: o.source.Name, Scrambled: in.Scrambled()}
-	h.Hostname, _ = os.Hostname() // as e2image, which has none either then
+	h.Hostname, _ = os.Hostname() // empty after an error, as in e2image
 	var st unix.Stat_t
 	if unix.Stat(o.source.Name, &st) == nil {
 		h.Device = uint32(st.Rdev)

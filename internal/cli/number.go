@@ -68,8 +68,7 @@ func sizeOf(c *cli.Context, name string, least, most uint64) (uint64, error) {
 	return n * unit, nil
 }
 
-// octal tells whether strtoul(3) takes digits, of no base that is said, to be
-// octal.
+// octal reports whether strtoul(3) with base 0 reads the digits as octal.
 func octal(digits string) bool { return len(digits) > 1 && digits[0] == '0' && digits[1] != 'x' }
 
 // cutUnit cuts the unit off a size and returns it in bytes.

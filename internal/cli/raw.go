@@ -44,8 +44,8 @@ func parseRaw(c *cli.Context, asE2image bool) (o rawOptions, err error) {
 	return o, err
 }
 
-// openOutput opens the target, and what goes with it. A dry run opens the target
-// to see what a run would see there.
+// openOutput opens the target and the files beside it. A dry run opens the
+// target to see what a run would see there.
 func (o *rawOptions) openOutput(ctx context.Context, t *Tool, in *app.Input, part *app.Part, names string) (*app.Output, error) {
 	var (
 		to    *target.Target

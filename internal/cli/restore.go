@@ -16,7 +16,7 @@ import (
 type restoreOptions struct {
 	rawOptions
 	scramble app.Scramble
-	names    string // where old and new names go; "" for nowhere
+	names    string // file for old and new names; "" for none
 }
 
 func parseRestore(c *cli.Context, asE2image bool) (*restoreOptions, error) {

@@ -55,7 +55,7 @@ func tryFlags() []cli.Flag {
 type tryOptions struct {
 	diskOptions
 	command []string // nil for a shell
-	json    string   // where to; "" for nowhere
+	json    string   // the file; "" for none
 	all     bool
 }
 
