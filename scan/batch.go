@@ -7,7 +7,7 @@ import (
 	"e2qcow/internal/ranges"
 )
 
-// A batch is what one worker found and has not handed over yet.
+// A batch contains the findings of one worker that are not merged yet.
 type batch struct {
 	items    []item
 	suspects []item // what is read last: what points to it is doubtful
@@ -28,13 +28,13 @@ type batch struct {
 	lost []Range // what could not be read of the request that is visited
 }
 
-// unread tells whether any of n bytes from off could not be read.
+// unread reports whether any of n bytes from off could not be read.
 func (b *batch) unread(off, n int64) bool {
 	return slices.ContainsFunc(b.lost, func(r Range) bool { return ranges.Overlap(r, Range{off, off + n}) })
 }
 
-// excuse drops the problems from the given one on, if any of n bytes from off
-// could not be read: what reads as zeros is not damage.
+// excuse drops all problems from index from on if one of n bytes from off could
+// not be read: unreadable bytes read as zeros, and these zeros are not damage.
 func (b *batch) excuse(problems int, off, n int64) {
 	if len(b.problems) > problems && b.unread(off, n) {
 		b.problems = b.problems[:problems]
@@ -74,7 +74,7 @@ func (b *batch) problem(kind ProblemKind, ino uint32, block uint64, what string)
 	b.problems = append(b.problems, Problem{Kind: kind, What: what, Inode: ino, Block: block})
 }
 
-// merge takes over what a batch holds and empties it.
+// merge adds the contents of a batch to the scanner, and empties the batch.
 func (s *scanner) merge(b *batch) {
 	s.addMarks(b.marks)
 	for _, r := range b.held {
@@ -129,9 +129,9 @@ func (s *scanner) addMarks(marks []Run) {
 	}
 }
 
-// mergeValues takes in values of attributes up to their sizes: what lies behind
-// is nobody's to read. Trees may share their nodes, so what is bounded is the
-// work for all of them.
+// mergeValues adds attribute values up to their sizes; the bytes behind a value
+// do not belong to it. Trees may share nodes, so the bound is on the work for
+// all trees.
 func (s *scanner) mergeValues(values []value) {
 	bs := uint64(s.geo.BlockSize)
 	for _, v := range values {
@@ -159,7 +159,7 @@ func (s *scanner) mergeValues(values []value) {
 // looked for those that are there twice.
 const manyEnds = 1 << 16
 
-// addEnds takes in blocks of which only the first bytes are taken.
+// addEnds adds blocks of which only the first bytes belong to the image.
 func (s *scanner) addEnds(ends []partial) {
 	m := s.out
 	if m.ends = append(m.ends, ends...); len(m.ends) >= max(manyEnds, 2*m.compacted) {
@@ -168,7 +168,7 @@ func (s *scanner) addEnds(ends []partial) {
 	}
 }
 
-// claim gathers what of items has not been visited in its role.
+// claim gathers the blocks of items that were not yet visited in their role.
 func (s *scanner) claim(items []item) {
 	for _, it := range items {
 		if it.role == roleProbe {
@@ -179,8 +179,8 @@ func (s *scanner) claim(items []item) {
 	}
 }
 
-// claimItem gathers what of an item has not been visited in its role, and
-// returns how many blocks that is.
+// claimItem gathers the blocks of an item that were not yet visited in its
+// role, and returns their number.
 func (s *scanner) claimItem(it item) (fresh int) {
 	seen := &s.visited[it.role][it.content]
 	if it.count == 1 {
@@ -209,14 +209,14 @@ func (s *scanner) claimItem(it item) (fresh int) {
 	return fresh
 }
 
-// suspectSlice is how many bytes of suspects are read before what they turn
-// out to be is counted.
+// suspectSlice is the number of bytes of suspects that are read before the
+// blocks that they claim are counted.
 const suspectSlice = 16 << 20
 
-// claimSuspects gathers the first of what was put off because what points to
-// it is doubtful. When damage has claimed maxClaimed bytes the rest is dropped.
-// What is taken does not depend on the order of work: suspects come last, and
-// in order.
+// claimSuspects gathers the first suspects: blocks that only doubtful pointers
+// lead to. When damage has claimed maxClaimed bytes, the other suspects are
+// dropped. The choice does not depend on the order of work, because suspects
+// come last, in the order of blocks.
 func (s *scanner) claimSuspects() {
 	list := s.leastSuspects()
 	s.suspects = nil

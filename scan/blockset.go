@@ -76,8 +76,8 @@ func (s *blockSet) countIn(start, n uint64) (count uint64) {
 	return count
 }
 
-// gaps calls f for each run of n blocks from start that is not in the set when
-// its turn comes, ascending: the halves of what is in part are looked at.
+// gaps calls f, in ascending order, for each run within n blocks from start
+// that is not in the set at the time of the call.
 func (s *blockSet) gaps(start, n uint64, f func(start, n uint64)) {
 	switch s.countIn(start, n) {
 	case n:
@@ -89,7 +89,7 @@ func (s *blockSet) gaps(start, n uint64, f func(start, n uint64)) {
 	}
 }
 
-// addNew adds one block and tells whether it was not in the set.
+// addNew adds one block and reports whether it was not in the set.
 func (s *blockSet) addNew(block uint64) bool {
 	high := uint32(block / lowSpan)
 	if s.last == nil || s.lastHigh != high {

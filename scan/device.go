@@ -29,8 +29,8 @@ type Range struct {
 	Start, End int64
 }
 
-// A device reads the source. What cannot be read is read again in halves down
-// to a sector; what is lost is zero, and listed. So no read fails.
+// A device reads the source. It splits a failed read in halves, down to a
+// sector. Lost bytes are zero, and listed. So no read fails.
 type device struct {
 	r       io.ReaderAt
 	size    int64
@@ -81,8 +81,8 @@ func (d *device) tryReadFor(p []byte, off int64, use image.Use) bool {
 	return n == len(p)
 }
 
-// nearBad is how far from what is known to be bad nothing is read through the
-// page cache, which takes in what lies beside the bytes that were asked for.
+// nearBad is the distance from a bad area within which reads bypass the page
+// cache, because the page cache also reads bytes beside the requested ones.
 const nearBad = 128 << 10
 
 // ask reads from the source, and keeps account of failures.
@@ -198,14 +198,14 @@ func (d *device) readGood(p []byte, off int64, use image.Use) {
 	}
 }
 
-// giveUp tells whether failed reads are no longer broken up.
+// giveUp reports whether failed reads are no longer split.
 func (d *device) giveUp() bool {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	return d.wasted > breakUpTime
 }
 
-// dead tells whether nothing more is read.
+// dead reports whether the device is not read any more.
 func (d *device) dead() bool {
 	select {
 	case <-d.done:
@@ -226,7 +226,7 @@ func (d *device) lose(start, end int64) {
 	d.lost = ranges.Append(d.lost, start, end)
 }
 
-// lostIn returns what was lost of [start, end), in no order.
+// lostIn returns the lost ranges in [start, end), in any order.
 func (d *device) lostIn(start, end int64) (in []Range) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -238,7 +238,7 @@ func (d *device) lostIn(start, end int64) (in []Range) {
 	return in
 }
 
-// unreadable returns what was lost, ascending and merged.
+// unreadable returns the lost ranges, ascending and merged.
 func (d *device) unreadable() []Range {
 	d.mu.Lock()
 	defer d.mu.Unlock()

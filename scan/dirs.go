@@ -7,7 +7,7 @@ import (
 	"e2qcow/ext"
 )
 
-// visitDirBlock takes in a directory block and the inodes that it names.
+// visitDirBlock processes a directory block and the inodes that it names.
 func (s *scanner) visitDirBlock(b *batch, ino uint32, block uint64, data []byte) {
 	s.visitor.Directory(ino, block, data)
 	if s.visitDirents(b, ino, block, data) {
@@ -17,9 +17,9 @@ func (s *scanner) visitDirBlock(b *batch, ino uint32, block uint64, data []byte)
 	}
 }
 
-// visitDirents takes in the inodes named in a chain of directory entries, in
-// all that e2fsck might salvage of it where it is broken. It tells whether at
-// least the first entry is one, or could not be read.
+// visitDirents processes the inodes named in a chain of directory entries, and
+// in every part of a broken chain that e2fsck might salvage. It reports whether
+// at least the first entry is valid, or could not be read.
 func (s *scanner) visitDirents(b *batch, ino uint32, block uint64, chain []byte) bool {
 	entries := 0
 	r := ext.NewDirReader(chain, int(s.geo.BlockSize))
@@ -50,7 +50,7 @@ func (s *scanner) visitDirents(b *batch, ino uint32, block uint64, chain []byte)
 	return entries > 0 || unread
 }
 
-// visitOrphanBlock takes in the inodes that a block of the orphan file names:
+// visitOrphanBlock processes the inodes that a block of the orphan file names:
 // inode numbers, and a tail of eight bytes (struct ext4_orphan_block_tail).
 func (s *scanner) visitOrphanBlock(b *batch, data []byte) {
 	for data = data[:len(data)-ext.OrphanTailLen]; len(data) >= 4; data = data[4:] {

@@ -22,20 +22,20 @@ const (
 	// maxMapExtents bounds the memory of a FileMap.
 	maxMapExtents = 1 << 20
 
-	// maxValueWork bounds what is read for all attribute values, as
-	// mapCost.work counts it: 2¹⁸ nodes, or the entries of fewer.
+	// maxValueWork bounds the work for all attribute values, in the unit of
+	// mapCost.work: 2¹⁸ nodes, or fewer nodes with more entries.
 	maxValueWork = 1 << 22
 )
 
-// A mapCost is what it took to map a file.
+// A mapCost is the cost of mapping a file.
 type mapCost struct {
 	nodes   int  // blocks that were read
 	entries int  // of nodes, that lead somewhere
 	cut     bool // there are more nodes or extents than are taken
 }
 
-// work returns what was done: entries parsed, and a node as many as are parsed
-// in the time that it takes to read the node.
+// work returns the cost in parsed entries. A node counts as the number of
+// entries that are parsed in the time of reading the node.
 func (c mapCost) work(blockSize uint32) int64 {
 	return int64(c.entries) + int64(c.nodes)*int64(max(16, blockSize/256))
 }

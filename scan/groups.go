@@ -78,8 +78,8 @@ func (s *scanner) readDescs(ctx context.Context, first, end uint32) ([]table, er
 	return tables, nil
 }
 
-// visitDesc takes in the bitmaps of a group and returns what of its inode
-// table is to be visited.
+// visitDesc marks the bitmaps of a group, and returns the part of its inode
+// table to visit.
 func (s *scanner) visitDesc(b *batch, g uint32, d ext.GroupDesc) table {
 	flags, unused := uint16(0), uint32(0)
 	if s.sb.HasDescChecksums() {
@@ -135,7 +135,7 @@ func (s *scanner) markLocated(b *batch, kind Kind, g uint32, block, n uint64) {
 	b.mark(kind, block, n)
 }
 
-// markBitmaps takes in the bitmaps of groups, which ascend.
+// markBitmaps marks the bitmaps of ascending groups.
 func (s *scanner) markBitmaps(ctx context.Context, groups []uint32) error {
 	per := s.geo.DescsPerBlock()
 	return s.sweep(ctx, len(groups),

@@ -12,8 +12,8 @@ import (
 // the source is asked again: the questions cost less than the reading.
 const leastHole = 256 << 10
 
-// holes finds out what of a source is known to be zero without reading it. It
-// remembers the last hole and the last run of data that it was told of.
+// holes finds parts of a source that are known to be zero without reading them.
+// It remembers the last hole and the last run of data.
 type holes struct {
 	source interface { // nil where the source does not say
 		NextRun(off int64) (start, end int64, err error)
@@ -21,7 +21,7 @@ type holes struct {
 	hole, run Range
 }
 
-// holesOf returns the holes of a device. What is known to be bad is none.
+// holesOf returns the holes of a device. A bad area is not a hole.
 func holesOf(dev *device) (h holes) {
 	if img, ok := dev.r.(image.Image); ok && len(dev.bad) == 0 {
 		h.source = img
@@ -29,8 +29,8 @@ func holesOf(dev *device) (h holes) {
 	return h
 }
 
-// data returns the first part of [off, end) that has to be read; it begins at
-// end where none has to.
+// data returns the first part of [off, end) that must be read; it begins at end
+// if there is none.
 func (h *holes) data(off, end int64) (start, stop int64) {
 	for off < end && h.source != nil {
 		switch {

@@ -11,7 +11,7 @@ import (
 	"e2qcow/ext"
 )
 
-// visitInode takes in what an inode points to.
+// visitInode processes the blocks to which an inode points.
 func (s *scanner) visitInode(b *batch, ino uint32, in ext.Inode) {
 	s.visitor.Inode(ino, in)
 	if next := in.Dtime(); next != 0 && s.sb.LastOrphan() != 0 && s.geo.ValidInode(next) {
@@ -34,12 +34,12 @@ func (s *scanner) visitInode(b *batch, ino uint32, in ext.Inode) {
 	}
 }
 
-// reserved tells whether e2fsck looks at an inode whatever its links count.
+// reserved reports whether e2fsck looks at an inode whatever its links count.
 func (s *scanner) reserved(ino uint32) bool {
 	return ino < s.geo.FirstInode || ino == s.sb.JournalInode() || ino == s.orphanFile || slices.Contains(s.quotas[:], ino)
 }
 
-// contentOf says what the blocks of an inode hold, by its mode.
+// contentOf returns the kind of contents of an inode, by its mode.
 func (s *scanner) contentOf(ino uint32, in ext.Inode) content {
 	file := contentData
 	if s.opt.Files && in.LinksCount() > 0 && ino != ext.BadInode && ino != s.sb.JournalInode() {
@@ -62,7 +62,7 @@ func (s *scanner) contentOf(ino uint32, in ext.Inode) content {
 	return contentProbe
 }
 
-// visitContent takes in the blocks of an inode whose contents are known.
+// visitContent processes the blocks of an inode whose contents are known.
 func (s *scanner) visitContent(b *batch, ino uint32, in ext.Inode, c content) {
 	flags := in.Flags()
 	if flags&ext.FlagInlineData != 0 {
@@ -70,7 +70,7 @@ func (s *scanner) visitContent(b *batch, ino uint32, in ext.Inode, c content) {
 		if flags&ext.FlagExtents == 0 {
 			return
 		}
-		// Flags that contradict each other: e2fsck tries what is behind either.
+		// The flags contradict each other: e2fsck follows both.
 	}
 	switch {
 	case c == contentProbe && !mayBeDir(in):
@@ -82,11 +82,11 @@ func (s *scanner) visitContent(b *batch, ino uint32, in ext.Inode, c content) {
 	s.visitTree(b, ino, in.IBlock(), flags&ext.FlagExtents != 0, c)
 }
 
-// visitSymlink takes in the block of a symlink's target. Where programs differ
-// on whether there is one, and the target in the inode is sound, there is no
-// damage. With ea_inode no block is taken then: kernels that look for one there
-// misread healthy symlinks. Without ea_inode all kernels go by i_blocks, so the
-// block that they would read is taken.
+// visitSymlink processes the block of a symlink's target. If programs disagree
+// whether there is such a block, and the target in the inode is sound, that is
+// not damage. With ea_inode the block is then left out: kernels that read it
+// misread sound symlinks. Without ea_inode all kernels decide by i_blocks, so
+// the block that they read is marked.
 func (s *scanner) visitSymlink(b *batch, ino uint32, in ext.Inode, c content) {
 	place := in.SymlinkTarget(s.wide, s.geo.ClusterSize)
 	if place&ext.TargetInBlock == 0 {
@@ -102,15 +102,15 @@ func (s *scanner) visitSymlink(b *batch, ino uint32, in ext.Inode, c content) {
 	s.visitTree(b, ino, in.IBlock(), extents, c)
 }
 
-// Files that the superblock names are taken in up to a size that none of them
-// has when sound, so that a wrong inode number does not take in a large file.
+// Files that the superblock names are marked up to a size that no sound one
+// has, so that a wrong inode number does not mark a large file.
 const (
 	maxQuotaFile  = 256 << 20
 	maxOrphanFile = 8 << 20 // EXT4_MAX_ORPHAN_FILE_SIZE of e2fsprogs
 )
 
-// visitSpecial takes in the blocks of an inode that the superblock names. The
-// journal's are left to scanJournal.
+// visitSpecial processes the blocks of an inode that the superblock names.
+// scanJournal processes those of the journal.
 func (s *scanner) visitSpecial(b *batch, ino uint32, in ext.Inode) {
 	switch {
 	case ino == s.sb.JournalInode():
@@ -142,7 +142,7 @@ func (s *scanner) specialLeaves(b *batch, ino uint32, in ext.Inode, limit uint64
 	}
 }
 
-// begins tells whether one of the first n blocks of a file is such a block.
+// begins reports whether one of the first n blocks of a file is such a block.
 func (s *scanner) begins(in ext.Inode, n uint32, such func(block []byte) bool) bool {
 	file, _ := s.mapFile(in.IBlock(), in.Flags()&ext.FlagExtents != 0, maxSmallNodes)
 	data := make([]byte, s.geo.BlockSize)
@@ -156,14 +156,14 @@ func (s *scanner) begins(in ext.Inode, n uint32, such func(block []byte) bool) b
 	return false
 }
 
-// maxSmallNodes is how many nodes are read of a tree of which only the first
-// blocks are wanted.
+// maxSmallNodes bounds the nodes that are read of a tree if only its first
+// blocks are needed.
 const maxSmallNodes = 64
 
-// leaves calls leaf for each run of blocks that hold the first limit bytes of a
-// file, with the logical block they begin at. Damaged trees have several blocks
-// for one place in the file: of those, twice as many as a sound file has are
-// taken. It returns what that took.
+// leaves calls leaf for each run of blocks in the first limit bytes of a file,
+// with the logical block at its beginning. Damaged trees may have several
+// blocks for one place in the file: leaves takes at most twice as many blocks
+// as a sound file has. It returns the cost.
 func (s *scanner) leaves(root treeRoot, limit uint64, leaf func(start, n uint64, logical uint32)) mapCost {
 	end := (limit + uint64(s.geo.BlockSize) - 1) / uint64(s.geo.BlockSize)
 	most := 8 + int(end/32) // a node leads to more blocks than that, unless damaged
@@ -185,9 +185,9 @@ func (s *scanner) leaves(root treeRoot, limit uint64, leaf func(start, n uint64,
 	return cost
 }
 
-// mayBeDir tells whether e2fsck looks if an inode, which is neither directory
-// nor regular file nor symlink, is really a directory: not a device whose
-// i_block holds no more than a device number.
+// mayBeDir reports whether e2fsck tests if an inode that is neither a directory
+// nor a regular file nor a symlink is really a directory. e2fsck does not test
+// a device whose i_block contains only a device number.
 func mayBeDir(in ext.Inode) bool {
 	if in.BlockNr(0) == 0 {
 		return false
@@ -204,7 +204,8 @@ func mayBeDir(in ext.Inode) bool {
 	return false
 }
 
-// visitInlineData takes in the names of a directory that stands in its inode.
+// visitInlineData processes the names of a directory that is stored in its
+// inode.
 func (s *scanner) visitInlineData(b *batch, ino uint32, in ext.Inode, c content) {
 	if c != contentDir && c != contentProbe {
 		return
@@ -223,7 +224,7 @@ func (s *scanner) visitInlineData(b *batch, ino uint32, in ext.Inode, c content)
 	}
 }
 
-// visitXattrs takes in the extended attributes of an inode.
+// visitXattrs processes the extended attributes of an inode.
 func (s *scanner) visitXattrs(b *batch, ino uint32, in ext.Inode) {
 	if block := in.FileACL(s.wide); block != 0 {
 		if s.validBlock(block) {
@@ -264,9 +265,9 @@ func (s *scanner) visitXattrEntries(b *batch, r *ext.XattrReader) {
 	}
 }
 
-// seedOrphans asks for the inodes on the orphan list: each names the next as
-// the time of its deletion. They are read one after the other only where the
-// tables, as far as they are in use, did not have them, or too many others.
+// seedOrphans requests the inodes on the orphan list. Each names the next in
+// its deletion time. They are read one after the other only if the used parts
+// of the tables did not contain them, or contained too many others.
 func (s *scanner) seedOrphans(ctx context.Context, b *batch) error {
 	seen := roaring.New()
 	in := make(ext.Inode, s.geo.InodeSize)
@@ -291,7 +292,7 @@ func (s *scanner) seedOrphans(ctx context.Context, b *batch) error {
 	return ctx.Err()
 }
 
-// readInode reads an inode, if there is a table that it stands in.
+// readInode reads an inode, if some table contains it.
 func (s *scanner) readInode(in ext.Inode, ino uint32) bool {
 	g, index := s.geo.InodePlace(ino)
 	if g >= s.groups || s.tables[g] == 0 {
@@ -345,15 +346,15 @@ func (s *scanner) orphan(b *batch, ino uint32) {
 	b.revisits = append(b.revisits, revisit{ino: ino, why: asOrphan})
 }
 
-// name notes that something names an inode, which is of interest where the
-// inode lies beyond what has been visited of its table.
+// name records that something names an inode. That matters if the inode lies
+// behind the visited part of its table.
 func (s *scanner) name(b *batch, ino uint32) {
 	if g, index := s.geo.InodePlace(ino); g < s.groups && index >= s.limits[g] {
 		b.named = append(b.named, ino)
 	}
 }
 
-// scanRevisits visits single inodes again, for what has been learned of them.
+// scanRevisits visits single inodes again that later findings have named.
 func (s *scanner) scanRevisits(ctx context.Context) error {
 	list := s.revisits
 	s.revisits = nil
@@ -401,9 +402,9 @@ func (s *scanner) visitAgain(b *batch, r revisit, block uint64, in ext.Inode) {
 // reads (EXT2_XATTR_SIZE_MAX).
 const maxValue = 1 << 24
 
-// visitValue takes in the tree of an inode that holds the value of an extended
-// attribute, and the value where that was asked for. e2fsck goes by the hash of
-// the value, which the inode holds, and does not read the value.
+// visitValue processes the tree of an inode with the value of an extended
+// attribute, and the value if it was requested. e2fsck compares the hash in the
+// inode, and does not read the value.
 func (s *scanner) visitValue(b *batch, ino uint32, in ext.Inode) {
 	root := rootOf(in)
 	s.visitTree(b, ino, root.iblock, root.extents, contentData)
@@ -414,7 +415,7 @@ func (s *scanner) visitValue(b *batch, ino uint32, in ext.Inode) {
 	b.values = append(b.values, value{ino, in.Size(), root})
 }
 
-// inodeBlock returns the block of the inode table that an inode stands in.
+// inodeBlock returns the block of the inode table that contains an inode.
 func (s *scanner) inodeBlock(ino uint32) uint64 {
 	g, index := s.geo.InodePlace(ino)
 	return s.tables[g] + uint64(index/s.geo.InodesPerBlock())

@@ -16,10 +16,10 @@ type bitmap struct {
 	desc  ext.GroupDesc
 }
 
-// scanInUse takes in, as contents of files, the blocks that block bitmaps mark
-// as in use and that nothing has claimed: what only damaged structures lead to.
-// In a sound filesystem of bigalloc what a file does not fill of its last
-// cluster is such a block too: there, clusters count of which nothing is claimed.
+// scanInUse marks as file contents the blocks that block bitmaps mark as in use
+// and that nothing has claimed: blocks to which only damaged structures lead.
+// With bigalloc, the unused blocks in the last cluster of a sound file are such
+// blocks too, so only wholly unclaimed clusters count.
 func (s *scanner) scanInUse(ctx context.Context) error {
 	if !s.opt.Files {
 		return nil
@@ -44,8 +44,7 @@ func (s *scanner) scanInUse(ctx context.Context) error {
 	return nil
 }
 
-// readBitmaps reads the block bitmaps of the groups [first, end) that can be
-// believed.
+// readBitmaps reads the valid block bitmaps of the groups [first, end).
 func (s *scanner) readBitmaps(ctx context.Context, first, end uint32) error {
 	per := s.geo.DescsPerBlock()
 	blockFirst, blockEnd := first/per, (end-1)/per+1
@@ -73,12 +72,13 @@ func (s *scanner) readBitmaps(ctx context.Context, first, end uint32) error {
 		func(b *batch, i int, _ uint64, data []byte) { s.visitBitmap(b, &bitmaps[i], data) })
 }
 
-// believed tells whether a descriptor can be believed that it has a bitmap.
+// believed reports whether the place of the block bitmap in a descriptor is
+// reliable.
 func (s *scanner) believed(g uint32, d ext.GroupDesc) bool {
 	return s.validBlock(d.BlockBitmap()) && s.sb.DescChecksumOK(g, d) && !(s.sb.HasDescChecksums() && d.Flags()&ext.BgBlockUninit != 0)
 }
 
-// visitBitmap takes in what a block bitmap marks as in use.
+// visitBitmap marks the blocks that a block bitmap marks as in use.
 func (s *scanner) visitBitmap(b *batch, m *bitmap, data []byte) {
 	data = data[:min(int(s.geo.ClustersPerGroup()/8), len(data))]
 	if s.sb.HasRoCompat(ext.RoCompatMetadataCsum) && !ext.VerifyBlockBitmap(s.sb.ChecksumSeed(), data, m.desc) {
@@ -116,7 +116,7 @@ func bitRuns(b []byte) func(yield func(first, end uint64) bool) {
 	}
 }
 
-// takeInUse takes in what of the blocks in use is nobody's.
+// takeInUse marks the blocks in use that nothing claims.
 func (s *scanner) takeInUse() {
 	used := &s.inUse
 	used.remove(&s.held)

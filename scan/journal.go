@@ -9,7 +9,7 @@ import (
 	"e2qcow/ext"
 )
 
-// markJournalDevice takes in a journal device: its superblock, and the journal
+// markJournalDevice marks a journal device: its superblock, and the journal
 // that fills the rest.
 func (s *scanner) markJournalDevice() {
 	first := ext.SuperblockOffset / uint64(s.geo.BlockSize)
@@ -110,8 +110,7 @@ func (s *scanner) markJournalBlock(n uint32) {
 	}
 }
 
-// markWholeJournal takes in as much of the journal's file as its superblock
-// says that it is.
+// markWholeJournal marks the journal's file up to the length in its superblock.
 func (s *scanner) markWholeJournal(jsb *ext.JournalSuperblock) {
 	for _, x := range s.journalFile {
 		if x.Logical >= jsb.MaxLen {
@@ -123,8 +122,8 @@ func (s *scanner) markWholeJournal(jsb *ext.JournalSuperblock) {
 	}
 }
 
-// journalUnread tells whether any of the journal's first blocks could not be
-// read, so that what is wrong with it may be that.
+// journalUnread reports whether one of the first blocks of the journal could
+// not be read, which may explain an invalid journal.
 func (s *scanner) journalUnread(blocks uint64) bool {
 	bs, lost := int64(s.geo.BlockSize), s.dev.unreadable()
 	for _, x := range s.journalFile {
@@ -140,8 +139,8 @@ func (s *scanner) journalUnread(blocks uint64) bool {
 	return false
 }
 
-// markLostJournal takes in the file of a journal that has no superblock. It may
-// be any file by then, so it counts as claimed, which is bounded.
+// markLostJournal marks the file of a journal that has no superblock. That may
+// be any file, so its blocks count as claimed, and are bounded.
 func (s *scanner) markLostJournal() {
 	b := new(batch)
 	for _, x := range s.journalFile {
@@ -159,8 +158,8 @@ func (s *scanner) markLostJournal() {
 	s.merge(b)
 }
 
-// markJournal takes in what of the journal was asked for, and returns what
-// recovery would do: nil where there is nothing to recover.
+// markJournal marks the requested part of the journal, and returns what
+// recovery would do; nil if there is nothing to recover.
 func (s *scanner) markJournal(jsb *ext.JournalSuperblock) *ext.JournalRecovery {
 	if s.opt.Journal == JournalWhole {
 		s.markWholeJournal(jsb)
@@ -199,9 +198,9 @@ func (s *scanner) markJournal(jsb *ext.JournalSuperblock) *ext.JournalRecovery {
 	return recovery
 }
 
-// scanJournal takes in the journal and, where there is something to recover,
-// goes through the filesystem once more as it would be after that. It returns
-// the scanner that went through it last.
+// scanJournal marks the journal. If there is something to recover, it scans the
+// filesystem once more in the state after recovery. It returns the last
+// scanner.
 func (s *scanner) scanJournal(ctx context.Context) (*scanner, error) {
 	ino := s.sb.JournalInode()
 	if ino == 0 {
@@ -239,7 +238,7 @@ func (s *scanner) replayed(recovery *ext.JournalRecovery) *scanner {
 	over := &overlay{base: s.dev, blockSize: int64(s.geo.BlockSize), replay: &recovery.Replay, journal: s.journalFile, end: s.end}
 	dev := &device{r: over, size: s.dev.size, retries: s.dev.retries, bad: s.dev.bad, done: s.dev.done}
 	rd := reading{sb: s.sb, geo: s.geo, group: s.descGroup, believed: s.trustFlags}
-	// The superblock itself may be among what is replaced.
+	// Recovery may also replace the superblock.
 	if sb, err := ext.DecodeSuperblock(readPrimary(dev)); err == nil && s.descGroup == 0 {
 		if geo, err := sb.Geometry(); err == nil && geo.BlockSize == s.geo.BlockSize {
 			rd.sb, rd.geo = sb, geo
@@ -253,8 +252,8 @@ func (s *scanner) replayed(recovery *ext.JournalRecovery) *scanner {
 	return after
 }
 
-// scanFastCommits takes in what the fast commits, replayed after all else,
-// would put into inodes: they bring inodes and extents of their own.
+// scanFastCommits processes the inodes and extents in fast commits. Recovery
+// writes them after everything else.
 func (s *scanner) scanFastCommits(ctx context.Context, jsb *ext.JournalSuperblock, recovery *ext.JournalRecovery) error {
 	if recovery.FastCommits == 0 {
 		return nil

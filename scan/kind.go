@@ -2,7 +2,7 @@ package scan
 
 import "iter"
 
-// A Kind says what a block holds.
+// A Kind says which structure a block contains.
 type Kind uint8
 
 // The kinds, in the order in which a block that has several shows them.

@@ -8,7 +8,7 @@ import (
 	"e2qcow/ext"
 )
 
-// A role is what a gathered block is to be read as.
+// A role says as which structure a gathered block is read.
 type role uint8
 
 const (
@@ -23,7 +23,7 @@ const (
 	roles
 )
 
-// A content is what the leaves of a tree hold.
+// A content says what the leaves of a tree contain.
 type content uint8
 
 const (
@@ -46,16 +46,16 @@ type item struct {
 	content content
 }
 
-// A slice of a level is read before what it leads to is counted: so many items,
-// of no more than so many bytes, as each block of pointers leads to as many
-// items as it has words.
+// A slice of a level is read before the blocks to which it leads are counted.
+// Its items and bytes are bounded, because a block of pointers can lead to as
+// many items as it has words.
 const (
 	levelSlice      = 2048
 	levelSliceBytes = 8 << 20
 )
 
-// scanLevels reads what has been gathered, and what that leads to, until
-// nothing is left. Suspects come last.
+// scanLevels reads the gathered blocks, and the blocks to which these lead,
+// until none is left. Suspects come last.
 func (s *scanner) scanLevels(ctx context.Context) error {
 	for {
 		if err := s.drain(ctx); err != nil {
@@ -68,9 +68,9 @@ func (s *scanner) scanLevels(ctx context.Context) error {
 	}
 }
 
-// drain reads what has been gathered, and what that leads to. A level is read
-// to its end before the next, unless that grows beyond maxPending: then it
-// comes first.
+// drain reads the gathered blocks, and the blocks to which these lead. It
+// finishes a level before the next one, unless the next one grows beyond
+// maxPending: then that comes first.
 func (s *scanner) drain(ctx context.Context) error {
 	s.draining = true
 	defer func() { s.draining = false }()
@@ -104,7 +104,7 @@ func (s *scanner) drain(ctx context.Context) error {
 	return ctx.Err()
 }
 
-// visit takes in one block of an item.
+// visit processes one block of an item.
 func (s *scanner) visit(b *batch, it *item, block uint64, data []byte) {
 	switch it.role {
 	case roleExtent:

@@ -13,13 +13,13 @@ type Run struct {
 	Kind  Kind
 }
 
-// A Map says which blocks are taken, and what of. Its size depends on
-// the metadata, not on the filesystem: about two bytes a block where blocks
-// are scattered, a few bytes a run where they lie together.
+// A Map contains the blocks of the image, with their kinds. Its size depends on
+// the metadata, not on the filesystem: about two bytes for each scattered
+// block, and a few bytes for each run.
 type Map struct {
 	sets [kinds]blockSet
 
-	// ends holds the last blocks of what does not fill them.
+	// ends contains the last blocks of structures that do not fill them.
 	ends      []partial
 	compacted int // how many there were when none was there twice
 
@@ -27,8 +27,8 @@ type Map struct {
 	walked bool
 }
 
-// A partial is a block of which only the first bytes are taken: the last of an
-// attribute value, or of an inode table's part in use.
+// A partial is a block of which only the first bytes belong to the image: the
+// last block of an attribute value, or of the used part of an inode table.
 type partial struct {
 	block uint64
 	bytes uint32
@@ -37,7 +37,7 @@ type partial struct {
 
 func (m *Map) add(kind Kind, start, n uint64) { m.sets[kind].add(start, n) }
 
-// Contains tells whether a block is in the map as one of the given kind.
+// Contains reports whether a block is in the map as one of the given kind.
 func (m *Map) Contains(kind Kind, block uint64) bool { return m.sets[kind].contains(block) }
 
 // Blocks returns how many blocks are in the map as one of the given kind.
@@ -62,10 +62,10 @@ func (m *Map) Runs() iter.Seq[Run] {
 	return m.runs(all[:])
 }
 
-// scanned yields the runs of the blocks of kinds that the scan reads to know
-// what they lead to. Some of them it has not read: copies that it had no use
-// for, and what damage claims without leading anywhere. The cost of those is a
-// way through the page cache.
+// scanned yields the runs of blocks of the kinds that the scan reads to follow
+// them. The scan did not read all of these blocks: not unused copies, nor
+// claimed blocks that lead nowhere. That only means that the view reads them
+// through the page cache.
 func (m *Map) scanned() iter.Seq[Run] {
 	list := []Kind{Superblock, GroupDescs, InodeTable, ExtentNode, IndirectBlock, Directory, Xattr, OrphanFile, Claimed}
 	if m.walked {

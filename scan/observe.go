@@ -8,9 +8,10 @@ import (
 	"e2qcow/ext"
 )
 
-// A Visitor is shown structures as a scan reads them: by several goroutines at
-// once, in no order but that an inode comes before what it points to, and some
-// more than once. What it is given is the scan's: not to be kept or changed.
+// A Visitor gets the structures that a scan reads. Several goroutines call it
+// at once, in any order, but an inode comes before the blocks to which it
+// points. Some structures come more than once. The arguments belong to the
+// scan: a Visitor must neither keep nor change them.
 type Visitor interface {
 	// Inode is shown an inode, in use or not.
 	Inode(ino uint32, in ext.Inode)
@@ -22,16 +23,16 @@ type Visitor interface {
 	// Attributes is shown a block that an inode claims for its attributes.
 	Attributes(block uint64, data []byte)
 
-	// Extents is shown a block that the inode ino claims as a node of its extent
-	// tree, and that has the magic number of one.
+	// Extents gets a block that the inode ino claims as a node of its extent
+	// tree and that has the magic number of a node.
 	Extents(ino uint32, block uint64, data []byte)
 
-	// Pointers is shown the number of a block that something claims as an
-	// indirect one, though most of what it holds are no block numbers.
+	// Pointers gets the number of a block that something claims as an indirect
+	// block, although most of its words are not block numbers.
 	Pointers(block uint64)
 }
 
-// nobody is the visitor of a scan that has none.
+// nobody is the visitor of a scan without a visitor.
 type nobody struct{}
 
 func (nobody) Inode(uint32, ext.Inode)          {}
@@ -83,8 +84,7 @@ func (r *Reading) tableRuns() iter.Seq[TableRun] {
 	}
 }
 
-// ReadInode returns an inode as the reading has it; false where it is on no
-// table.
+// ReadInode returns an inode under the reading; false if no table contains it.
 func (r *Reading) ReadInode(ino uint32) (ext.Inode, bool) {
 	in := make(ext.Inode, r.Geometry.InodeSize)
 	if !r.scanner.geo.ValidInode(ino) || !r.scanner.readInode(in, ino) {
@@ -93,18 +93,18 @@ func (r *Reading) ReadInode(ino uint32) (ext.Inode, bool) {
 	return in, true
 }
 
-// ReadBlock fills p, of the size of a block, with a block as the reading has
-// it. What cannot be read is zero.
+// ReadBlock fills p, of the size of a block, with a block under the reading.
+// Unreadable bytes are zero.
 func (r *Reading) ReadBlock(n uint64, p []byte) {
 	r.scanner.dev.read(p, int64(n)*int64(len(p)))
 }
 
-// DescBlock returns block i of the group descriptor table that the reading goes
-// by.
+// DescBlock returns block i of the group descriptor table that the reading
+// uses.
 func (r *Reading) DescBlock(i uint32) uint64 { return r.Geometry.DescBlock(r.scanner.descGroup, i) }
 
-// MapFile returns where the blocks of a file lie, in the order of the file, as
-// far as nodes nodes of its tree say.
+// MapFile returns the places of the blocks of a file, in the order of the file.
+// It reads at most nodes nodes of the tree.
 func (r *Reading) MapFile(in ext.Inode, nodes int) []ext.Extent {
 	file, _ := r.scanner.mapFile(in.IBlock(), in.Flags()&ext.FlagExtents != 0, nodes)
 	return file
@@ -117,9 +117,10 @@ func (r *Reading) MapClaims(in ext.Inode, nodes int) []ext.Extent {
 	return file
 }
 
-// Journal returns where the blocks of the journal lie, in its order; nil where
-// there is none. The first of them is its superblock, which in a journal device
-// is not number 0: that counts from the start of the device.
+// Journal returns the places of the blocks of the journal, in the order of the
+// journal; nil if there is none. The first is the journal superblock. On a
+// journal device its number is not 0, because numbers count from the start of
+// the device.
 func (r *Reading) Journal() FileMap { return r.scanner.journalFile }
 
 // Readings returns the ways in which the filesystem has been read. Inodes can
@@ -150,7 +151,7 @@ func (r *Result) TableRuns() []TableRun {
 	return slices.CompactFunc(list, func(a, b TableRun) bool { return a == b })
 }
 
-// newVisitor returns who is shown what a scanner reads.
+// newVisitor returns the visitor of a scanner.
 func (s *scanner) newVisitor() Visitor {
 	if s.opt.Visit == nil {
 		return nobody{}

@@ -41,10 +41,10 @@ func (o *overlay) ReadAt(p []byte, off int64) (int, error) {
 	return n, err
 }
 
-// Advice returns what the source says of how it is best read.
+// Advice returns the advice of the source on how to read it.
 func (o *overlay) Advice() image.Advice { return image.AdviceOf(o.base.r) }
 
-// NextRun returns the first run of the source, or of what is replaced, at or
+// NextRun returns the first run of the source, or of replaced blocks, at or
 // after off.
 func (o *overlay) NextRun(off int64) (start, end int64, err error) {
 	start, end, err = off, o.base.size, nil

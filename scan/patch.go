@@ -13,9 +13,9 @@ import (
 	"e2qcow/internal/zero"
 )
 
-// A Patch is what has to be written over a filesystem that was damaged since,
-// or came to differ, to give it the metadata of this one: the blocks of the
-// map, also those that are zero, but
+// A Patch is the data that gives a filesystem, which was damaged or changed
+// since, the metadata of this one again: the blocks of the map, also those that
+// are zero, except
 //
 //   - of a block with slack only what is structure, so that on the device what
 //     lies beside it stays: the boot sector before the superblock, contents that
@@ -34,15 +34,14 @@ type Patch struct {
 	absent uint64
 }
 
-// Blocks of these kinds are never zero, but for the primary superblock and its
-// descriptors, which are taken as they are.
+// Blocks of these kinds are never zero in a complete image. The primary
+// superblock and its descriptors are always part of the patch.
 var neverZero = [...]Kind{Superblock, GroupDescs, Mmp, ExtentNode, Directory, Symlink, EncryptedSymlink, Xattr, XattrValue, Claimed}
 
 // Of these kinds some blocks may be zero, but not all.
 var notAllZero = [...]Kind{Journal, IndirectBlock, Quota, OrphanFile}
 
-// Patch returns what there is to write. It reads the blocks that cannot be
-// zero.
+// Patch returns the data to write. It reads the blocks that cannot be zero.
 func (r *Result) Patch(ctx context.Context) (*Patch, error) {
 	p := &Patch{view: r.view}
 	var absent blockSet
@@ -120,7 +119,7 @@ func (r *Result) eachZero(ctx context.Context, kind Kind, visit func(block uint6
 	return nil
 }
 
-// primary tells whether a block holds the primary superblock, or descriptors
+// primary reports whether a block holds the primary superblock, or descriptors
 // that belong to it.
 func (r *Result) primary(block uint64) bool {
 	bs := uint64(r.view.blockSize)
@@ -195,8 +194,8 @@ func (p *Patch) structure(block uint64) (from, to int64) {
 	return from, to
 }
 
-// readable cuts what could not be read from [start, end). What is left may be
-// empty and then ends where a search goes on.
+// readable returns the first readable part of [start, end). If the part is
+// empty, the search continues at its end.
 func (p *Patch) readable(start, end int64) (int64, int64) {
 	i := ranges.Find(p.lost, start)
 	for ; i < len(p.lost) && p.lost[i].Start <= start; i++ {

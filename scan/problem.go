@@ -42,8 +42,8 @@ func (k ProblemKind) String() string {
 	return "unknown"
 }
 
-// A Problem is damage that the scan came across. Fields that do not apply are
-// zero; HasGroup tells whether Group does.
+// A Problem is damage that the scan met. Fields that do not apply are zero;
+// HasGroup reports whether Group applies.
 type Problem struct {
 	Kind  ProblemKind
 	What  string // what is wrong
@@ -53,8 +53,8 @@ type Problem struct {
 	Count uint64 // of Result.Problems: how often damage of this kind was met
 }
 
-// HasGroup tells whether Group applies, which may be 0: to damage of group
-// descriptors and of where they say that something is.
+// HasGroup reports whether Group, which may be 0, applies: to damage of group
+// descriptors and of the places in them.
 func (p Problem) HasGroup() bool {
 	return p.Kind == BadDescriptor || p.Kind == BadTableLocation || p.Kind == InodePastUnused
 }
@@ -77,9 +77,9 @@ func (p Problem) String() string {
 // maxProblems is how many problems of a kind are kept.
 const maxProblems = 256
 
-// problems counts damage and keeps the first of each kind: the least by group,
-// inode and block, so that what is kept does not depend on the order in which
-// workers come across it.
+// problems counts damage and keeps the first of each kind: the lowest by group,
+// inode and block, so that the choice does not depend on the order of the
+// workers.
 type problems struct {
 	mu    sync.Mutex
 	kinds [problemKinds]problemsOfKind
@@ -110,7 +110,7 @@ func (s *problems) add(p Problem) {
 	}
 }
 
-// merge adds what other holds, which is used no more.
+// merge adds the problems of other, which must not be used afterwards.
 func (s *problems) merge(other *problems) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -135,7 +135,7 @@ func leastProblems(list []Problem) []Problem {
 	return list[:min(len(list), maxProblems)]
 }
 
-// any tells whether there are any.
+// any reports whether there are any.
 func (s *problems) any() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -21,8 +21,8 @@ type checkpoint struct {
 	off   int    // in data
 }
 
-// checkpointRuns is how many runs are decoded at most to find one, which is
-// most of what a lookup costs.
+// checkpointRuns bounds the number of runs that are decoded to find one. That
+// is most of the cost of a lookup.
 const checkpointRuns = 16
 
 func newRunIndex(runs iter.Seq2[uint64, uint64]) *runIndex {
@@ -56,7 +56,7 @@ func newRunIndex(runs iter.Seq2[uint64, uint64]) *runIndex {
 	return x
 }
 
-// next returns the first run that ends behind block, and false where none does.
+// next returns the first run that ends behind block; false if there is none.
 func (x *runIndex) next(block uint64) (start, end uint64, ok bool) {
 	i := sort.Search(len(x.checkpoints), func(i int) bool { return x.checkpoints[i].block > block })
 	if i == 0 {

@@ -37,7 +37,7 @@ type JournalMode uint8
 const (
 	// JournalWhole takes all of it.
 	JournalWhole JournalMode = iota
-	// JournalLive takes its superblock and what recovery would replay.
+	// JournalLive takes its superblock and the part that recovery would replay.
 	JournalLive
 	// JournalNone takes its superblock.
 	JournalNone
@@ -50,27 +50,28 @@ type Options struct {
 	Superblock uint64
 	BlockSize  uint32
 
-	// BelieveBackup is asked where there is no primary superblock and a copy
-	// would be used, that in block of blocks of blockSize bytes: what the disk
-	// holds may have a better explanation. Its error ends the scan. It may be nil.
+	// BelieveBackup is called before a backup superblock is used because there
+	// is no primary one. block is its block number and blockSize the size of a
+	// block in bytes. The contents of the disk may have a better explanation:
+	// then an error ends the scan. BelieveBackup may be nil.
 	BelieveBackup func(block uint64, blockSize uint32) error
 
 	Backups Backups
 	Journal JournalMode
 
 	// TablesOnly takes superblock, descriptors, all bitmaps and whole inode
-	// tables, and does not follow what inodes lead to.
+	// tables, and does not follow the pointers in inodes.
 	TablesOnly bool
-	// Files takes the contents of files in use too: the blocks of their
-	// extents that were written, and those that only a block bitmap knows of
-	// where it can be believed. BackupsAuto is then BackupsAll.
+	// Files takes the contents of files too: the written blocks of their
+	// extents, and blocks that only a valid block bitmap marks as in use.
+	// BackupsAuto then means BackupsAll.
 	Files bool
 	// XattrValues takes the values of attributes that have inodes of their own
 	// (the feature ea_inode). Without it those inodes and the trees of their
 	// blocks are taken, but not the values: they are contents. Files implies it.
 	XattrValues bool
-	// ZeroedTables takes the parts of inode tables that are not in use but
-	// known to be zero, for where the image comes over what was there before.
+	// ZeroedTables takes the unused parts of inode tables that are known to be
+	// zero. Set it if the image is written over old data.
 	ZeroedTables bool
 
 	// Threads is how many workers there are; 0 is runtime.GOMAXPROCS.
@@ -79,13 +80,13 @@ type Options struct {
 	// Retries is how often a sector that cannot be read is tried again.
 	Retries int
 
-	// Bad lists what is known to be unreadable, ascending and disjoint. It is
-	// not read, and listed as unreadable where it is metadata.
+	// Bad lists ranges that are known to be unreadable, ascending and disjoint.
+	// They are not read. Where they contain metadata, they are listed as
+	// unreadable.
 	Bad []Range
 
-	// Visit returns who is shown what is read under one reading of the
-	// filesystem: that of a superblock, as it is or as journal replay would
-	// leave it. It may be nil.
+	// Visit returns the visitor for one reading of the filesystem: a
+	// superblock, before or after journal replay. It may be nil.
 	Visit func(sb *ext.Superblock, geo *ext.Geometry) Visitor
 
 	// Progress is told how many of all block groups have been scanned. It is
@@ -93,7 +94,7 @@ type Options struct {
 	Progress func(done, total int64)
 }
 
-// A Result is what a scan found.
+// A Result contains the findings of a scan.
 type Result struct {
 	Map      *Map
 	dev      *device
@@ -110,11 +111,11 @@ type Result struct {
 // View returns the image of the metadata.
 func (r *Result) View() *View { return r.view }
 
-// Super returns the superblock that was believed, nil where none could be.
+// Super returns the superblock that the scan used, nil if none was usable.
 func (r *Result) Super() *ext.Superblock { return r.super }
 
-// SuperGroup returns the group whose copy Super is: 0 of the primary. The
-// descriptors beside it are those that were believed.
+// SuperGroup returns the group of Super: 0 for the primary superblock. The scan
+// used the descriptors beside it.
 func (r *Result) SuperGroup() uint32 { return r.group }
 
 // BlockSize returns the size in bytes of the blocks that the map counts.
@@ -144,16 +145,16 @@ func (r *Result) Problems() []Problem { return r.problems.list() }
 // AllProblems returns all damage met, up to 256 of each kind.
 func (r *Result) AllProblems() []Problem { return r.problems.all() }
 
-// Unreadable returns what could not be read, in ascending order. Reading the
-// view may add to it.
+// Unreadable returns the ranges that could not be read, in ascending order.
+// Reading the view may add ranges.
 func (r *Result) Unreadable() []Range { return r.dev.unreadable() }
 
 // Scan finds the metadata of the filesystem that begins at byte 0 of r, which
-// is size bytes long. It fails with ErrNotExt where there is none, with a
-// *ReadError where that may be because something could not be read, and when
-// ctx ends. Where r is an image that contradicts itself, it fails with what
-// image.DamageOf says: of such an image nothing can be believed. Damage of the
-// filesystem and other read errors do not make it fail.
+// is size bytes long. It returns ErrNotExt if there is no filesystem, a
+// *ReadError if a read error may be the reason, and an error when ctx ends. If
+// r is an image whose tables contradict each other, it returns the error of
+// image.DamageOf, because such an image is not reliable. Damage of the
+// filesystem and other read errors are not errors of Scan.
 func Scan(ctx context.Context, r io.ReaderAt, size int64, opt Options) (*Result, error) {
 	if opt.Threads <= 0 {
 		opt.Threads = runtime.GOMAXPROCS(0)

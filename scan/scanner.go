@@ -13,9 +13,9 @@ import (
 // and descriptor table, before or after journal replay. Several scanners may
 // fill one map.
 //
-// It holds twelve bytes for each block group, 24 for each run of bitmaps and
+// It contains twelve bytes for each block group, 24 for each run of bitmaps and
 // tables, sixteen for each block that is gathered for the next level, and
-// sparse sets of what has been visited.
+// sparse sets of visited blocks.
 type scanner struct {
 	dev          *device
 	sb           *ext.Superblock
@@ -42,7 +42,7 @@ type scanner struct {
 	maxValueWork int64
 	maxRepeated  uint64
 
-	// What follows is changed by one worker at a time, who merges.
+	// Only the worker that merges changes the following fields.
 	out          *Map
 	held, inUse  blockSet // filled only where contents of files are taken
 	problems     *problems
@@ -105,8 +105,8 @@ func newScanner(rd reading, dev *device, deviceBlocks uint64, opt Options, out *
 	return s
 }
 
-// retire gives back the memory of a scanner that is done, but for what a
-// visitor may ask of a Reading.
+// retire frees the memory of a finished scanner, except the parts that a
+// Reading needs.
 func (s *scanner) retire() {
 	s.limits = nil
 	s.visited = [roles][contents]blockSet{}
@@ -117,8 +117,8 @@ func (s *scanner) retire() {
 	}
 }
 
-// maxGroups bounds what the group count of a damaged superblock can cost. It
-// is enough for the largest filesystem there can be with blocks of 4 KiB.
+// maxGroups bounds the cost of the group count of a damaged superblock. The
+// largest filesystem with blocks of 4 KiB has no more groups.
 const maxGroups = 1 << 24
 
 // groupsOn returns how many groups can have bitmaps and an inode table on a
@@ -201,8 +201,8 @@ func (s *scanner) scanAll(ctx context.Context) error {
 	}
 }
 
-// validRun cuts a run of blocks to what can be on the filesystem and on the
-// device, and tells whether anything is left.
+// validRun cuts a run of blocks at the ends of the filesystem and of the
+// device, and reports whether a part is left.
 func (s *scanner) validRun(start, n uint64) (uint64, uint64, bool) {
 	if n == 0 || start >= s.end || start+n < start || start+n <= s.first {
 		return 0, 0, false

@@ -9,10 +9,10 @@ import (
 	"e2qcow/ext"
 )
 
-// A slackIndex finds the blocks whose end belongs to nobody and may hold what
-// was there before: those of superblocks, those of symlinks behind the target,
-// and the last of attribute values and of inode tables' parts in use. A block
-// that is something else as well is left whole.
+// A slackIndex finds the blocks whose end is unused and may contain old data:
+// blocks of superblocks, of symlink targets, and the last blocks of attribute
+// values and of the used parts of inode tables. A block that has another kind
+// too is left whole.
 type slackIndex struct {
 	blocks      *runIndex
 	superblocks *blockSet
@@ -76,8 +76,8 @@ func (x *slackIndex) used(block uint64, data []byte) int {
 	return len(data)
 }
 
-// terminated tells whether what is used of a block with slack is the target of
-// a symlink, which ends before a NUL.
+// terminated reports whether the used part of a block with slack is the target
+// of a symlink, which ends before a NUL.
 func (x *slackIndex) terminated(block uint64) bool {
 	_, end := slices.BinarySearchFunc(x.ends, block, func(e partial, b uint64) int { return cmp.Compare(e.block, b) })
 	return !end && !x.superblocks.contains(block) && !x.encrypted.contains(block)

@@ -23,7 +23,7 @@ type spans struct {
 
 func newSpans(most int) *spans { return &spans{list: make([]span, 0, most)} }
 
-// add takes in a span of some kind.
+// add adds a span of some kind.
 func (s *spans) add(kind int, next span) {
 	for i := range s.open {
 		if o := &s.open[i]; o.End == next.Start && o.Start < o.End {

@@ -42,9 +42,9 @@ func readCopy(dev *device, off int64) (*ext.Superblock, error) {
 }
 
 // findReadings returns the ways in which e2fsck may understand the filesystem,
-// the likeliest first: the primary superblock where it can be used at all, and
-// a backup where the primary is bad. None is returned where a superblock
-// stands but nothing can be made of it; ErrNotExt where there is none.
+// the likeliest first: the primary superblock if it is usable, and a backup if
+// the primary is bad. It returns no reading if the only superblock is unusable,
+// and ErrNotExt if there is none.
 func findReadings(dev *device, opt Options, pr *problems) ([]reading, error) {
 	if opt.Superblock != 0 {
 		return chosenReading(dev, opt)
@@ -73,7 +73,8 @@ func findReadings(dev *device, opt Options, pr *problems) ([]reading, error) {
 			pr.add(Problem{Kind: BadSuperblock, What: gerr.Error()})
 		}
 	}
-	// A primary that is bad says whose the copies are; without one they have to.
+	// A bad primary superblock still identifies the copies. Without a primary,
+	// a copy must identify itself.
 	backups := backupReadings(dev, opt, ext.GeometryHint(primary), sb == nil)
 	if len(backups) == 0 && len(readings) == 0 {
 		backups = searchBackup(dev, opt)
@@ -93,8 +94,7 @@ func findReadings(dev *device, opt Options, pr *problems) ([]reading, error) {
 		}
 		pr.add(Problem{Kind: BadSuperblock, What: "the primary has no magic number"})
 	}
-	// Where there is a backup nothing reads by a bad primary, but for what does
-	// not mind its checksum.
+	// If a backup is usable, only tools that ignore checksums read the primary.
 	for _, rd := range readings {
 		if len(backups) == 0 || *rd.geo == *backups[0].geo {
 			backups = append(backups, rd)
@@ -103,9 +103,9 @@ func findReadings(dev *device, opt Options, pr *problems) ([]reading, error) {
 	return backups, nil
 }
 
-// unmarkedReading reads a primary superblock that is whole but for its magic
-// number: its checksum says so or, where it has none, the root directory that
-// it leads to.
+// unmarkedReading reads a primary superblock that has lost only its magic
+// number. Its checksum proves that or, without a checksum, the root directory
+// to which it leads.
 func unmarkedReading(dev *device, opt Options, primary []byte) (reading, bool) {
 	sb, err := ext.DecodeUnmarkedSuperblock(primary)
 	if err != nil {
@@ -121,7 +121,7 @@ func unmarkedReading(dev *device, opt Options, primary []byte) (reading, bool) {
 	return reading{sb: sb, geo: geo}, true
 }
 
-// hasRootDirectory tells whether there is a filesystem that has lost its
+// hasRootDirectory reports whether there is a filesystem that has lost its
 // superblock: the descriptor of group 0, where it would stand for some block
 // size, leads to a root directory.
 func hasRootDirectory(dev *device) bool {
@@ -139,7 +139,7 @@ func hasRootDirectory(dev *device) bool {
 	return false
 }
 
-// leadsToRoot tells whether the first descriptor in a block leads to an inode
+// leadsToRoot reports whether the first descriptor in a block leads to an inode
 // table whose second inode is a root directory.
 func leadsToRoot(dev *device, blockSize uint32, descBlock uint64, descSize, inodeSize uint32) bool {
 	blocks := uint64(dev.size) / uint64(blockSize)
@@ -250,9 +250,9 @@ func backupReadings(dev *device, opt Options, hint ext.Hint, own bool) []reading
 	return found
 }
 
-// searchedBytes is how far a copy of the superblock is searched for where none
-// of the usual places has one: group 1 begins before, unless blocks are larger
-// than 4 KiB.
+// searchedBytes bounds the search for a copy of the superblock outside the
+// usual places. Group 1 begins before that bound, unless blocks are larger than
+// 4 KiB.
 const searchedBytes = 128<<20 + 4<<10
 
 // searchBackup looks for a copy of the superblock in every block of the first
@@ -282,16 +282,15 @@ func searchBackup(dev *device, opt Options) []reading {
 	return nil
 }
 
-// backupGroups are the groups that have a copy with sparse_super, as far as
-// anyone looks.
+// backupGroups are the groups with a copy under sparse_super that are searched.
 var backupGroups = [...]uint32{1, 3, 5, 7, 9, 25, 27, 49, 81, 125, 243, 343, 625, 729, 2187, 2401, 3125, 6561, 15625, 16807, 19683}
 
 // maxLooked is how many copies of the superblock are looked at to find two
 // that are valid.
 const maxLooked = 256
 
-// markSuperblock takes in the primary superblock and the one that the scan
-// uses, with the descriptors beside them.
+// markSuperblock marks the primary superblock and the one that the scan uses,
+// with the descriptors beside them.
 func (s *scanner) markSuperblock() {
 	first := uint64(ext.SuperblockOffset) / uint64(s.geo.BlockSize)
 	s.out.add(Superblock, first, 1)
@@ -302,7 +301,7 @@ func (s *scanner) markSuperblock() {
 	s.markDescs(s.descGroup)
 }
 
-// markCopies takes in the copies of superblock and descriptors asked for.
+// markCopies marks the requested copies of superblock and descriptors.
 func (s *scanner) markCopies() {
 	if s.opt.Backups == BackupsNone {
 		return
@@ -347,7 +346,7 @@ func (s *scanner) descBlocks() uint32 {
 // those of groups that can be on the device.
 const maxClaimedDescs = 256
 
-// markDescs takes in the descriptor blocks that belong to a superblock copy.
+// markDescs processes the descriptor blocks that belong to a superblock copy.
 func (s *scanner) markDescs(group uint32) {
 	s.markLinearDescs(group)
 	for i := s.geo.LinearDescBlocks(); i < s.descBlocks(); i++ {
@@ -355,7 +354,7 @@ func (s *scanner) markDescs(group uint32) {
 	}
 }
 
-// markLinearDescs takes in the descriptor blocks behind a superblock copy.
+// markLinearDescs processes the descriptor blocks behind a superblock copy.
 // e2fsck reads a linear table as long as the superblock says that it is; the
 // first blocks too many are enough for it to turn to a backup.
 func (s *scanner) markLinearDescs(group uint32) {
@@ -378,8 +377,8 @@ func (s *scanner) markDesc(block, n uint64) {
 	}
 }
 
-// markProbes makes the result of a superblock of which nothing can be made:
-// the places that e2fsck looks at, where they hold one.
+// markProbes makes the result for an unusable superblock: the places with a
+// superblock that e2fsck reads.
 func (r *Result) markProbes() {
 	const blockSize = ext.MinBlockSize
 	r.Map.add(Superblock, ext.SuperblockOffset/blockSize, 1)

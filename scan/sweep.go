@@ -81,8 +81,8 @@ func (s *scanner) sweep(ctx context.Context, n int, run func(i int) (block, coun
 	return ctx.Err()
 }
 
-// A sweepQueue hands out the requests of a sweep and has the batches that come
-// of them merged in the same order.
+// A sweepQueue hands out the requests of a sweep, and merges their batches in
+// the same order.
 type sweepQueue struct {
 	next  func(*request) bool
 	merge func(*batch)
@@ -145,12 +145,13 @@ func (q *sweepQueue) take(req *request, most int) (turn int, b *batch, ok bool) 
 	return turn, b, true
 }
 
-// room tells whether one request more may be taken.
+// room reports whether one request more may be taken.
 func (q *sweepQueue) room() bool {
 	return q.taken == q.merged || q.taken-q.merged < len(q.waiting) && q.held+q.ahead.length <= q.most
 }
 
-// wake wakes who could take the next request, or everybody at the end.
+// wake wakes the workers that could take the next request, or all workers at
+// the end.
 func (q *sweepQueue) wake() {
 	switch {
 	case q.ended:
@@ -196,8 +197,8 @@ func (q *sweepQueue) deliver(turn int, b *batch) {
 }
 
 // readPieces reads a request whole or, where that fails, piece by piece, so
-// that a bad sector in a gap between pieces does no harm. It returns what of it
-// could not be read.
+// that a bad sector in a gap between pieces does no harm. It returns the parts
+// that could not be read.
 func (s *scanner) readPieces(data []byte, req *request) []Range {
 	if s.dev.tryRead(data, req.off) {
 		return nil

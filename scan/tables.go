@@ -71,8 +71,8 @@ type tablePart struct {
 	block, count uint64
 }
 
-// tableParts returns what of tables, which ascend, is to be read. Inodes in a
-// hole of the source are zero and lead nowhere: that part is only marked.
+// tableParts returns the parts of ascending tables that must be read. Inodes in
+// a hole of the source are zero and lead nowhere: that part is only marked.
 func (s *scanner) tableParts(tables []table) []tablePart {
 	bs, per := int64(s.geo.BlockSize), s.geo.InodesPerBlock()
 	parts := make([]tablePart, 0, len(tables))
@@ -124,8 +124,8 @@ func (s *scanner) appendPart(parts []tablePart, i int, t *table, block, n uint64
 	return parts
 }
 
-// markTable takes in n blocks of a table, of the one that it ends in only the
-// inodes up to its limit: behind them is what was on the device before.
+// markTable marks n blocks of a table. Of the last block it marks only the
+// inodes up to the limit of the table: old data lies behind them.
 func (s *scanner) markTable(b *batch, t *table, block, n uint64) {
 	per := uint64(s.geo.InodesPerBlock())
 	if part := uint64(t.limit) % per; part != 0 && block+n-t.block == uint64(t.limit)/per+1 {

@@ -7,7 +7,7 @@ import (
 	"e2qcow/internal/ranges"
 )
 
-// visitTree takes in the tree of blocks whose root is an inode's i_block.
+// visitTree processes the tree of blocks whose root is an inode's i_block.
 // extents is the inode's flag; where root and flag disagree both readings are
 // followed.
 func (s *scanner) visitTree(b *batch, ino uint32, iblock []byte, extents bool, c content) {
@@ -31,9 +31,9 @@ func (s *scanner) visitTree(b *batch, ino uint32, iblock []byte, extents bool, c
 	}
 }
 
-// visitMistaken takes in what of an extent node e2fsck reads if it is taken
-// for a block map: the blocks it numbers, of which the first word that is no
-// number ends the reading.
+// visitMistaken processes the blocks that e2fsck reads if it takes an extent
+// node for a block map. e2fsck stops at the first word that is not a block
+// number.
 func (s *scanner) visitMistaken(b *batch, ino uint32, iblock []byte, c content) {
 	for n := range ext.IBlockCount {
 		block := uint64(binary.LittleEndian.Uint32(iblock[4*n:]))
@@ -47,7 +47,7 @@ func (s *scanner) visitMistaken(b *batch, ino uint32, iblock []byte, c content) 
 	}
 }
 
-// mayBeBlockMap tells whether all block numbers in an i_block are possible.
+// mayBeBlockMap reports whether all block numbers in an i_block are possible.
 func (s *scanner) mayBeBlockMap(iblock []byte) bool {
 	for n := range ext.IBlockCount {
 		if block := uint64(binary.LittleEndian.Uint32(iblock[4*n:])); block != 0 && !s.validBlock(block) {
@@ -73,8 +73,8 @@ func (s *scanner) visitExtentBlock(b *batch, it *item, block uint64, data []byte
 	s.visitExtentNode(b, it.ino, block, node, it.content)
 }
 
-// visitExtentNode takes in what a node points to, however deep it says it is:
-// each block is visited once, so a loop ends by itself.
+// visitExtentNode processes the blocks to which a node points, whatever depth
+// its header says. Each block is visited once, so a loop ends by itself.
 func (s *scanner) visitExtentNode(b *batch, ino uint32, block uint64, node ext.ExtentNode, c content) {
 	claimed, count := node.Count()
 	if claimed > count {
@@ -107,7 +107,7 @@ func (s *scanner) visitExtentNode(b *batch, ino uint32, block uint64, node ext.E
 	}
 }
 
-// visitBlockMap takes in an i_block of direct and indirect block numbers.
+// visitBlockMap processes an i_block of direct and indirect block numbers.
 func (s *scanner) visitBlockMap(b *batch, ino uint32, iblock []byte, c content) {
 	for n := range ext.IBlockCount {
 		block := uint64(binary.LittleEndian.Uint32(iblock[4*n:]))
@@ -134,9 +134,10 @@ func (s *scanner) visitPointer(b *batch, ino uint32, block uint64, r role, c con
 // give an inode up.
 const tooManyBad = 12
 
-// visitIndirectBlock takes in what an indirect block points to. One that holds
-// more than tooManyBad numbers that cannot be is only claimed to be one: e2fsck
-// follows what else it points to as far as it is told to clear nothing.
+// visitIndirectBlock processes the blocks to which an indirect block points. A
+// block with more than tooManyBad impossible numbers is only claimed as
+// indirect: e2fsck follows its other numbers only if it may not clear the
+// block.
 func (s *scanner) visitIndirectBlock(b *batch, it *item, block uint64, data []byte) {
 	bad := 0
 	items := len(b.items)
@@ -168,7 +169,7 @@ func (s *scanner) visitIndirectBlock(b *batch, it *item, block uint64, data []by
 	b.items = b.items[:items]
 }
 
-// visitLeaf takes in n blocks of a file from block start, the first of which
+// visitLeaf processes n blocks of a file from block start, the first of which
 // is logical block logical, if its contents are structure.
 func (s *scanner) visitLeaf(b *batch, ino uint32, c content, logical, start, n uint64) {
 	if c == contentData || n == 0 {
@@ -219,7 +220,7 @@ func (s *scanner) hold(b *batch, start, n uint64) {
 	}
 }
 
-// firstOnly tells of which contents only the first block is of interest.
+// firstOnly reports whether only the first block of a content is needed.
 func (c content) firstOnly() bool {
 	return c == contentProbe || c == contentIndex || c == contentSymlink || c == contentEncrypted
 }

@@ -33,8 +33,8 @@ func (v *View) NextRun(off int64) (start, end int64, err error) {
 	return 0, 0, io.EOF
 }
 
-// NextData is NextRun without the blocks that the source says are a hole, which
-// are zero: who writes an image has less to read.
+// NextData is NextRun without the blocks in holes of the source. These are
+// zero, so the writer of an image need not read them.
 func (v *View) NextData(off int64) (start, end int64, err error) {
 	holes := v.holes // asked anew: the view is for several goroutines
 	for {
@@ -49,9 +49,10 @@ func (v *View) NextData(off int64) (start, end int64, err error) {
 	}
 }
 
-// ReadAt reads as io.ReaderAt does. What the source cannot give is zero and
-// listed by Result.Unreadable. The only errors are io.EOF at the end, and what
-// image.DamageOf says of a source that is an image and contradicts itself.
+// ReadAt reads as io.ReaderAt does. Unreadable bytes are zero, and
+// Result.Unreadable lists them. The only errors are io.EOF at the end, and the
+// error of image.DamageOf if the source is an image whose tables contradict
+// each other.
 func (v *View) ReadAt(p []byte, off int64) (n int, err error) {
 	if off < 0 || off >= v.size {
 		return 0, io.EOF
@@ -75,16 +76,16 @@ func (v *View) ReadAt(p []byte, off int64) (n int, err error) {
 	return len(p), err
 }
 
-// Advice returns what the source says of how it is best read.
+// Advice returns the advice of the source on how to read it.
 func (v *View) Advice() image.Advice { return image.AdviceOf(v.dev.r) }
 
-// leastPart is how many bytes that the scan has read, or has not, are worth a
+// leastPart is the smallest number of bytes, read by the scan or not, for a
 // read of their own.
 const leastPart = 64 << 10
 
-// tryRead fills p, which begins and ends with known bytes, from off: what the
-// scan has read apart from what nobody has. False means that something could
-// not be read.
+// tryRead fills p, which begins and ends with known bytes, from off. It reads
+// blocks that the scan has read apart from the others. It returns false if a
+// byte could not be read.
 func (v *View) tryRead(p []byte, off int64) bool {
 	for end := off + int64(len(p)); off < end; {
 		stop, use := v.part(off, end)
@@ -96,8 +97,8 @@ func (v *View) tryRead(p []byte, off int64) bool {
 	return true
 }
 
-// part returns where the part of [off, end) ends that is read with one call,
-// and as what.
+// part returns the end of the part of [off, end) that one call reads, and the
+// Use of that part.
 func (v *View) part(off, end int64) (int64, image.Use) {
 	stop := end
 	for at := off; at < end; {
