@@ -26,7 +26,7 @@ type Journal struct {
 	done  bool
 }
 
-// A file is what the journal needs of one.
+// A file has the methods that the journal needs.
 type file interface {
 	io.ReaderAt
 	io.WriterAt
@@ -70,8 +70,8 @@ var (
 	ErrFragmented = errors.New("is in too many pieces for a journal")
 )
 
-// Create writes the journal of a plan that has not begun, which appears when it
-// is whole, locked. A file of that name is an error.
+// Create writes and locks the journal of a plan that has not begun. The journal
+// appears when it is complete. It is an error if the name exists.
 func Create(name string, p *Plan, d Disk) (*Journal, error) {
 	e, err := folder.Find(name)
 	if err != nil {
@@ -189,9 +189,9 @@ func (j *Journal) lay(p *Plan, length int64) {
 }
 
 // Open opens and locks the journal of a move that was begun, and returns its
-// plan. A journal says what is written to a disk: it is used only if it is a
-// regular file, no symlink, that belongs to the caller or root and that nobody
-// else can write to.
+// plan. A journal decides what is written to a disk. So it must be a regular
+// file, not a symlink, that belongs to the caller or root and that nobody else
+// can write to.
 func Open(name string) (*Journal, *Plan, error) {
 	f, err := folder.OpenOwn(name, os.O_RDWR)
 	if err != nil {
@@ -262,8 +262,9 @@ func (j *Journal) load(size int64) (*Plan, error) {
 	return p, nil
 }
 
-// decode takes the count runs as encode wrote them; false means that these are
-// not what New makes: apart, and all of the superblock but the marked sector.
+// decode decodes count runs in the form of encode. It returns false if they are
+// not runs that New makes: disjoint, with all of the superblock except the
+// marked sector.
 func (p *Plan) decode(runs []byte, count int) bool {
 	at := int64(0)
 	super := false
@@ -287,8 +288,8 @@ func (p *Plan) decode(runs []byte, count int) bool {
 	return super && len(runs) == 0
 }
 
-// Shrink gives back the room that the journal of a move that is done needs no
-// more, as far as its filesystem can.
+// Shrink frees the room of the journal when the move is done, if the filesystem
+// can.
 func (j *Journal) Shrink() {
 	f, ok := j.f.(*os.File)
 	if !ok || !j.done {

@@ -8,8 +8,8 @@ import (
 )
 
 // A mark fills the sector that would hold the magic number of a superblock. It
-// begins with the magic and a text for people; the numbers stand behind, where
-// nobody looks for the magic number of a filesystem.
+// begins with the magic and a text for people. The numbers follow, at a place
+// where no program looks for the magic number of a filesystem.
 const (
 	markSize  = 512
 	markMagic = "e2qcow move\n"
@@ -22,8 +22,8 @@ const (
 	markSumAt  = 440 // crc32c of all that comes before
 )
 
-// A Mark is what stands on a disk in place of a superblock while a filesystem is
-// in two pieces.
+// A Mark stands on a disk in place of a superblock while a filesystem is in two
+// pieces.
 type Mark struct {
 	From, To, Size int64 // in bytes
 	id             [16]byte
@@ -67,8 +67,8 @@ func FindMark(d io.ReaderAt, at int64) (Mark, bool) {
 	return decodeMark(b)
 }
 
-// reaches tells whether a window before the k-th is written over the mark at the
-// old place.
+// reaches reports whether a window before the k-th is written over the mark at
+// the old place.
 func (p *Plan) reaches(k int64) bool {
 	first := p.From - p.To + superAt // as a byte of the filesystem at the new place
 	for _, w := range []int64{p.windowOf(max(first, 0)), p.windowOf(min(max(first+markSize-1, 0), p.Size-1))} {
@@ -79,7 +79,7 @@ func (p *Plan) reaches(k int64) bool {
 	return false
 }
 
-// touches tells whether the k-th window is written over the mark at the old
+// touches reports whether the k-th window is written over the mark at the old
 // place.
 func (p *Plan) touches(k int64) bool {
 	if k < 0 || k >= p.windows() {

@@ -6,11 +6,11 @@
 //	               └╌╌╌╌╌╌╌╌╌╌╌╌╌╌┴─ From ──┘      moved before
 //	to the right   from the last window to the first
 //
-// Only runs that are in use are moved, a window at a time: a window is read
-// whole, then written. Windows without a run are passed over. If a move ends
-// midway the filesystem is in two pieces, and the table of what lies where is
-// gone with it. So a [Journal], a file elsewhere, may hold that table, and how
-// far the move is:
+// Only runs in use are moved, one window at a time: a window is read whole,
+// then written. Windows without a run are skipped. If a move ends midway, the
+// filesystem is in two pieces, and the table of their places is lost. So a
+// [Journal], a file elsewhere, may record that table and the progress of the
+// move:
 //
 //	┌────────┬──────┬──────────────┬──────────────┐
 //	│ header │ runs │ slot 0       │ slot 1       │
@@ -43,20 +43,20 @@
 //	old place marked  a mark                  a mark, once its window is there
 //	moved             zeros                   the superblock
 //
-// The old place is marked before the first window that is written over it. A
-// move whose places do not overlap leaves the old place as it was. A mark names
-// the move by a random number. It cannot be mounted, and whoever repairs the
-// filesystem by a copy of its superblock writes over it, which a resume sees.
+// The old place is marked before the first window that overwrites it. If the
+// places do not overlap, the old place does not change. A mark contains a
+// random number of the move. It cannot be mounted. A repair with a copy of the
+// superblock overwrites the mark, and a resumed move notices that.
 //
 // # Proofs
 //
 // A resume writes nothing before the disk has proved to be the one that the
 // journal is about, in the state that it was left in: see proof.go.
 //
-// The journal appears under its name when all of it is on its disk, before
-// anything is written, with the room that it will need. It stays when the move
-// is done, and says so: to begin again would put what is left of the old place
-// over the new.
+// The journal appears under its name before anything else is written, when all
+// of it is on its disk, with the room that it will need. It stays when the move
+// is done, and records that: a second move would write the rest of the old
+// place over the new place.
 package move
 
 import (
@@ -71,18 +71,18 @@ import (
 	"e2qcow/internal/ranges"
 )
 
-// A Disk is what a filesystem is moved on.
+// A Disk is the disk on which a filesystem is moved.
 type Disk interface {
 	io.ReaderAt
 	io.WriterAt
-	// Sync has what was written reach the disk.
+	// Sync writes everything to the disk.
 	Sync() error
 	// Size returns the length in bytes.
 	Size() int64
 }
 
-// A Plan is a filesystem that is to be moved: Size bytes from byte From of a
-// disk to byte To, of which only runs are in use.
+// A Plan describes a move: Size bytes from byte From of a disk to byte To, in
+// which only runs are in use.
 type Plan struct {
 	From, To, Size int64
 
@@ -160,7 +160,7 @@ func (p *Plan) add(start, end int64) {
 	p.runs = ranges.Append(p.runs, start, end)
 }
 
-// possible tells whether both places are on the disk, and hold a superblock.
+// possible reports whether both places are on the disk, and hold a superblock.
 func (p *Plan) possible() bool {
 	inside := func(at int64) bool { return at >= 0 && at <= maxPlace && p.Size <= p.diskSize-at }
 	return p.Size >= superEnd && p.Size%unit == 0 && p.Size <= maxPlace && p.diskSize >= 0 && p.From != p.To && inside(p.From) && inside(p.To)
@@ -208,8 +208,8 @@ func (p *Plan) windowOf(off int64) int64 {
 	return (p.Size - 1 - off) / p.windowSize
 }
 
-// next returns the first window from the k-th on with something in it, windows()
-// where there is none.
+// next returns the first window that is not empty, from the k-th on; windows()
+// if there is none.
 func (p *Plan) next(k int64) int64 {
 	if k >= p.windows() {
 		return p.windows()
@@ -229,8 +229,8 @@ func (p *Plan) next(k int64) int64 {
 	return p.windowOf(min(p.runs[i].End, end) - 1)
 }
 
-// previous returns the last window before the k-th with something in it, -1
-// where there is none.
+// previous returns the last window before the k-th that is not empty; -1 if
+// there is none.
 func (p *Plan) previous(k int64) int64 {
 	if k <= 0 {
 		return -1
@@ -250,13 +250,13 @@ func (p *Plan) previous(k int64) int64 {
 	return p.windowOf(max(p.runs[i].Start, start))
 }
 
-// destroys tells whether the k-th window is written over the old place.
+// destroys reports whether the k-th window is written over the old place.
 func (p *Plan) destroys(k int64) bool {
 	start, end := p.bounds(k)
 	return p.To+start < p.From+p.Size && p.To+end > p.From
 }
 
-// Overlap tells whether the new place overlaps the old.
+// Overlap reports whether the new place overlaps the old.
 func (p *Plan) Overlap() bool { return max(p.To-p.From, p.From-p.To) < p.Size }
 
 // parts calls f with each part of a run within the k-th window.
@@ -298,7 +298,7 @@ func (p *Plan) sum(d io.ReaderAt, at, k int64, b []byte) (uint32, error) {
 // buffer returns room for a window.
 func (p *Plan) buffer() []byte { return make([]byte, 0, min(p.windowSize, p.Size)) }
 
-// readFull fills b with what lies at a byte of the disk.
+// readFull fills b from a byte of the disk.
 func readFull(d io.ReaderAt, b []byte, at int64) error {
 	n, err := d.ReadAt(b, at)
 	switch {

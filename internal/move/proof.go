@@ -26,22 +26,22 @@ import (
 var (
 	// ErrOther says that a disk is not the one that a journal is about.
 	ErrOther = errors.New("is not the disk that the journal is about, or has been written over since")
-	// ErrStale says that the filesystem changed after a move began that has not
-	// written over any of it.
+	// ErrStale says that the filesystem changed after a move began, and that
+	// the move has not yet overwritten any of it.
 	ErrStale = errors.New("has changed since the move began, which has not written over any of the filesystem: it was mounted, checked or written to")
 	// ErrShort says that a disk ends before the places that a move is about.
 	ErrShort = errors.New("is shorter than the disk that the journal is about")
 )
 
-// A ChangedError says what of a disk is not as a move left it, though it is the
-// disk that the journal is about.
+// A ChangedError names the part of a disk that changed since a move stopped.
+// The disk is that of the journal.
 type ChangedError struct{ What string }
 
 func (e *ChangedError) Error() string {
 	return "has changed since the move stopped, " + e.What + ": a part of it was mounted, checked, or written to"
 }
 
-// A prover compares a disk with what a journal says.
+// A prover compares a disk with a journal.
 type prover struct {
 	*Plan
 	disk Disk
@@ -84,7 +84,7 @@ func (v *prover) checkLength() error {
 	return nil
 }
 
-// prove tells whether the disk is as the move left it.
+// prove returns an error if the disk has changed since the move stopped.
 func (v *prover) prove() error {
 	if used, err := v.used(); used || err != nil {
 		v.inUse = used
@@ -132,8 +132,9 @@ func (v *prover) prove() error {
 	return &ChangedError{what[0]}
 }
 
-// used tells whether all was moved, the superblock too, and the filesystem has
-// been in use at its new place before the journal said that the move is done.
+// used reports whether the whole filesystem was moved, the superblock too, and
+// was then used at its new place before the journal recorded the end of the
+// move.
 func (v *prover) used() (bool, error) {
 	if v.window != v.windows() {
 		return false, nil
@@ -150,8 +151,8 @@ func (v *prover) used() (bool, error) {
 	return super != v.super && !mixed(super[:markSize], v.super[:markSize], before) && sameFilesystem(super[:], v.super[:]), nil
 }
 
-// proveWhole tells whether the filesystem at the old place, of which nothing was
-// written over, is as it was.
+// proveWhole returns an error if the filesystem at the old place, which was not
+// overwritten, has changed.
 func (v *prover) proveWhole() error {
 	var super [superSize]byte
 	if err := readFull(v.disk, super[:], v.From+superAt); err != nil {
@@ -176,8 +177,8 @@ func (v *prover) proveWhole() error {
 	return nil
 }
 
-// proveDone tells whether a disk holds the filesystem that was moved. It may have
-// been in use since.
+// proveDone returns an error if a disk does not contain the moved filesystem.
+// The filesystem may have been used since.
 func (v *prover) proveDone() error {
 	if err := v.checkLength(); err != nil {
 		return err
@@ -192,15 +193,15 @@ func (v *prover) proveDone() error {
 	return nil
 }
 
-// sameFilesystem tells whether two superblocks are of the same filesystem: by
+// sameFilesystem reports whether two superblocks are of the same filesystem: by
 // the magic number and the UUID.
 func sameFilesystem(a, b []byte) bool {
 	const magicAt, uuidAt, uuidSize = 0x38, 0x68, 16
 	return bytes.Equal(a[magicAt:magicAt+2], b[magicAt:magicAt+2]) && bytes.Equal(a[uuidAt:uuidAt+uuidSize], b[uuidAt:uuidAt+uuidSize])
 }
 
-// known tells whether the disk shows any trace of this move: a mark of it, what
-// was moved, or, where a repair has written it anew, the superblock.
+// known reports whether the disk has a trace of this move: a mark, moved data,
+// or a superblock that a repair has rewritten.
 func (v *prover) known() bool {
 	if v.marks {
 		return true
@@ -267,7 +268,7 @@ func (v *prover) checkMarks() (string, error) {
 	return "", nil
 }
 
-// mixed tells whether each byte of got is that of a or that of b.
+// mixed reports whether each byte of got equals that of a or of b.
 func mixed(got, a, b []byte) bool {
 	for i, c := range got {
 		if c != a[i] && c != b[i] {
@@ -292,7 +293,8 @@ func (v *prover) checkMoved() (string, error) {
 	return "", err
 }
 
-// checkRest says whether what is still to be moved is not at its old place.
+// checkRest returns what has changed if the rest of the data is not at its old
+// place, "" otherwise.
 func (v *prover) checkRest() (string, error) {
 	switch {
 	case v.window == v.windows():

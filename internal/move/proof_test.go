@@ -91,7 +91,7 @@ func (s *stopped) keep() (forget func()) {
 	return func() { s.journal = newCell(journal, s.journal.power) }
 }
 
-// moved tells whether what is in use is at the new place, but for n bytes at
+// moved reports whether what is in use is at the new place, but for n bytes at
 // off.
 func (s *stopped) moved(disk *cell, off, n int64) error {
 	for _, r := range append(s.plan.runs, run{superAt, markEnd}) {
@@ -425,7 +425,7 @@ func TestGeometry(t *testing.T) {
 	}
 }
 
-// decodes tells whether decode takes what encode makes.
+// decodes reports whether decode takes what encode makes.
 func (p *Plan) decodes() bool {
 	q := &Plan{Size: p.Size}
 	return q.decode(p.encode(), len(p.runs)) && fmt.Sprint(q.runs) == fmt.Sprint(p.runs)

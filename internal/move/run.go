@@ -6,7 +6,7 @@ import (
 	"hash/crc32"
 )
 
-// Options are what Run is told beside its plan.
+// Options are the options of Run.
 type Options struct {
 	// Journal is where the move is recorded, and resumed from; nil is nowhere.
 	Journal *Journal
@@ -17,7 +17,7 @@ type Options struct {
 	Progress func(done, total int64, destroying bool)
 }
 
-// A stage is what has become of the old place.
+// A stage is the state of the old place.
 type stage uint8
 
 const (
@@ -133,7 +133,7 @@ func (m *mover) move(k int64) (err error) {
 	return m.record(slot{window: m.next(k + 1)})
 }
 
-// record has the journal, if there is one, say how far the move is.
+// record writes the progress of the move to the journal, if there is one.
 func (m *mover) record(s slot) error {
 	if m.Journal == nil {
 		return nil
@@ -179,10 +179,10 @@ func (m *mover) writeMarks(k int64) error {
 	return m.disk.Sync()
 }
 
-// finish puts the superblock where it belongs, when all else is there, and takes
-// the mark away. Only what the move itself has written is written over: since a
-// kill, the filesystem may have been in use at its new place, and what was the
-// old place may belong to a file of it.
+// finish writes the superblock when everything else is at the new place, and
+// removes the mark. It overwrites only data that the move itself has written:
+// after a kill, the filesystem may have been used at its new place, and the old
+// place may belong to one of its files.
 func (m *mover) finish() error {
 	var zeros [markSize]byte
 	mark := m.mark()
@@ -220,8 +220,8 @@ func (m *mover) finish() error {
 	return nil
 }
 
-// holds tells whether the sector at off is what the move left there: before, or
-// after, or, where a write was torn, a part of each.
+// holds reports whether the sector at off has contents that the move left
+// there: the old ones, the new ones or, after a torn write, a part of each.
 func (m *mover) holds(off int64, before, after []byte) (bool, error) {
 	var b [markSize]byte
 	if err := readFull(m.disk, b[:], off); err != nil {

@@ -5,7 +5,7 @@ import (
 	"hash/crc32"
 )
 
-// A slot is what the journal says of how far a move is.
+// A slot is a record of the progress of a move in the journal.
 type slot struct {
 	seq    uint64
 	window int64 // the next, if data is nil; windows() when all are moved, one more when the move is done
@@ -25,7 +25,7 @@ const (
 	slotIDAt // that of the header
 )
 
-// put writes a slot and has it reach the disk.
+// put writes a slot to the disk.
 func (j *Journal) put(s slot) error {
 	j.seq++
 	h := make([]byte, block)
@@ -48,8 +48,8 @@ func (j *Journal) put(s slot) error {
 	return j.f.Sync()
 }
 
-// newest returns the newest slot that is whole; where none is, as before the
-// first was written, one of a move that has not begun.
+// newest returns the newest valid slot. If there is none, as before the first
+// write, it returns that of a move that has not begun.
 func (j *Journal) newest(p *Plan) (slot, error) {
 	s := slot{window: p.next(0)}
 	for i := range int64(2) {
@@ -83,7 +83,7 @@ func (j *Journal) newest(p *Plan) (slot, error) {
 	return s, nil
 }
 
-// makes tells whether a move by the plan comes by that slot.
+// makes reports whether a move of the plan can write that slot.
 func (p *Plan) makes(s slot) bool {
 	last := p.windows()
 	switch {
@@ -97,7 +97,7 @@ func (p *Plan) makes(s slot) bool {
 	return s.data == nil && p.stages(s)
 }
 
-// stages tells whether the stage of a slot is one that the move has there.
+// stages reports whether the stage of a slot is possible at its window.
 func (p *Plan) stages(s slot) bool {
 	destroyed := false // by the windows before
 	if k := p.previous(min(s.window, p.windows())); k >= 0 {
@@ -114,14 +114,14 @@ func (p *Plan) stages(s slot) bool {
 	return false
 }
 
-// Done tells whether the journal says that the move was carried out to its end.
+// Done reports whether the journal says that the move is done.
 func (j *Journal) Done(p *Plan) (bool, error) {
 	s, err := j.newest(p)
 	return s.window > p.windows(), err
 }
 
-// Destroying tells whether the journal says that the old place is being written
-// over.
+// Destroying reports whether the journal says that the old place is being
+// overwritten.
 func (j *Journal) Destroying(p *Plan) (bool, error) {
 	s, err := j.newest(p)
 	return s.stage != whole, err

@@ -12,8 +12,8 @@ const (
 	mostRequest  = 2 << 20
 )
 
-// How many small reads are asked for at once of what does not turn: it works on
-// them side by side. A disk that turns has one arm, which would go to and fro.
+// The number of small reads at once on a device that does not rotate: it serves
+// them in parallel. A rotating disk has one arm, which would move to and fro.
 const solidDepth = 32
 
 // adviseBy says how a device with that queue is best read, before anything has
@@ -40,7 +40,7 @@ func requestOf(most int64) int {
 	return int((leastRequest + most - 1) / most * most)
 }
 
-// Advice returns how the source is best read, as far as is known by now.
+// Advice returns how to read the source, by the measurements so far.
 func (s *Source) Advice() image.Advice {
 	if s.meter == nil {
 		return image.AdviceOf(nil)

@@ -130,8 +130,8 @@ func openZstd(r io.Reader) (io.Reader, error) {
 	return zstd.NewReader(r, zstd.WithDecoderConcurrency(1), zstd.WithDecoderMaxWindow(maxWindow), zstd.WithDecoderLowmem(true))
 }
 
-// openXz refuses a first block whose dictionary is larger than maxWindow: the
-// decoder would ask for that much memory.
+// openXz refuses a first block whose dictionary is larger than maxWindow,
+// because the decoder would allocate that much memory.
 func openXz(r io.Reader) (io.Reader, error) {
 	const streamHeader, blockHeader = 12, 1024
 	b := bufio.NewReaderSize(r, spoolSize)

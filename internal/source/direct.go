@@ -28,13 +28,13 @@ const (
 	DirectOff
 )
 
-// A direct reader reads past the page cache what is needed once.
+// A direct reader bypasses the page cache for bytes that are needed once.
 //
-// What is read again goes through the page cache, and is dropped from it with
-// the last read, as far as it takes no more than half of the memory that was
-// available at first: so each byte is asked of the device once. What there is
-// no room for passes the cache the first time, so that it does not push out
-// what is there, and is asked for twice.
+// Bytes that are read again go through the page cache, and the last read drops
+// them from it. They take at most half of the memory that was available at
+// first. So each byte is requested from the device once. Bytes without room
+// bypass the cache, so that they do not displace others, and are requested
+// twice.
 type direct struct {
 	f       *os.File
 	align   int64       // of offsets, lengths and memory
@@ -56,8 +56,8 @@ func (s *Source) SetDirect(mode DirectMode) error {
 		if !s.device {
 			return nil
 		}
-		// Of what is mounted the cache belongs to the filesystem. An error is
-		// no reason to fail here: who needs to know the uses meets it again.
+		// The cache of a mounted device belongs to the filesystem. An error
+		// does not matter here: the check of uses will meet it again.
 		uses, err := s.region.Uses()
 		if alone := err == nil && len(uses) == 0; !alone {
 			return nil
@@ -101,7 +101,7 @@ func (s *Source) openDirect() error {
 	return nil
 }
 
-// unwrapPath returns what is wrong without the name that it was wrong with.
+// unwrapPath returns the error inside a PathError, without the name.
 func unwrapPath(err error) error {
 	var path *os.PathError
 	if errors.As(err, &path) {
@@ -136,7 +136,7 @@ func availableMemory() int64 {
 // is no room: many small reads are of pages that others are of too.
 const smallRead = 64 << 10
 
-// passes tells whether a read passes the page cache.
+// passes reports whether a read bypasses the page cache.
 func (d *direct) passes(p []byte, off int64, use image.Use) bool {
 	if d == nil || d.refused.Load() || (off|int64(len(p)))&(d.align-1) != 0 || !buffer.Aligned(p, d.align) {
 		return false
@@ -150,13 +150,13 @@ func (d *direct) passes(p []byte, off int64, use image.Use) bool {
 	return false
 }
 
-// around is the piece of a device that is read for the sake of a few bytes in
-// it: it costs not much more than those, and what they lead to, or what the
-// other end of a tree holds, is often beside them.
+// around is the size of the piece of a device that is read for a few bytes in
+// it. It costs not much more than these bytes, and blocks to which they lead
+// are often near them.
 const around = 128 << 10
 
-// readAround has the kernel read the piece that p lies in, if there is room. Of
-// a device that has failed nothing is read that nobody wants.
+// readAround lets the kernel read the piece around p, if there is room. After a
+// failure of the device, only requested bytes are read.
 func (s *Source) readAround(p []byte, off int64) {
 	start := off &^ (around - 1)
 	if !s.direct.alone || s.direct.failed.Load() || len(p) >= smallRead || off+int64(len(p)) > start+around || s.direct.room.Load() < around {
@@ -211,8 +211,8 @@ func (d *direct) note(err error) {
 
 var _ image.UseReader = (*Source)(nil)
 
-// advise tells the kernel what becomes of the n bytes at off; 0 is all behind.
-// That the advice was not taken changes nothing.
+// advise tells the kernel how the n bytes at off will be used; 0 means all
+// bytes from off on. An error does not matter.
 func (s *Source) advise(off, n int64, advice int) {
 	conn, err := s.f.SyscallConn()
 	if err != nil {

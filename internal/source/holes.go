@@ -49,8 +49,8 @@ func (s *Source) NextRun(off int64) (start, end int64, err error) {
 // a hole first.
 const leastHole = 64 << 10
 
-// isHole tells whether n bytes at off are known to be a hole. It asks only in
-// a file that has some.
+// isHole reports whether n bytes at off are known to be a hole. It asks the
+// kernel only for a file with holes.
 func (s *Source) isHole(off int64, n int) bool {
 	if !s.sparse || n < leastHole || off < 0 || off > s.size-int64(n) {
 		return false
@@ -63,7 +63,7 @@ func (s *Source) isHole(off int64, n int) bool {
 	return err == nil && start >= off+int64(n)
 }
 
-// isSparse tells whether a regular file takes less room than it is long.
+// isSparse reports whether a regular file takes less room than its length.
 func isSparse(info os.FileInfo) bool {
 	st, ok := info.Sys().(*syscall.Stat_t)
 	return ok && st.Blocks*512 < info.Size()

@@ -5,15 +5,15 @@ import (
 	"time"
 )
 
-// The costs of a device are what a request takes, however few bytes it is of,
-// and what each byte of a long one takes, in seconds.
+// The costs of a device are the time of a request, however short, and the time
+// for each byte of a long request, in seconds.
 type costs struct {
 	request, byte float64
 }
 
-// What is assumed until it has been measured: a disk that turns seeks in 8 ms
-// and reads 150 MB a second, what does not turn answers in 0.1 ms and reads
-// 1.2 GB a second.
+// The costs that are assumed before a measurement: a rotating disk seeks in 8
+// ms and reads 150 MB a second; other devices answer in 0.1 ms and read 1.2 GB
+// a second.
 var (
 	rotational = costs{8e-3, 1 / 150e6}
 	solid      = costs{1e-4, 1 / 1.2e9}
@@ -22,9 +22,8 @@ var (
 // bridge returns how many bytes take as long to read as one more request.
 func (c costs) bridge() int { return int(c.request / c.byte) }
 
-// A meter measures the costs of a device by the reads of it. What a disk says
-// of itself tells little of one behind a network, or of one whose requests are
-// rationed.
+// A meter measures the costs of a device by its reads. The properties in sysfs
+// say little about a disk behind a network, or about one with limited requests.
 type meter struct {
 	assumed costs
 
@@ -34,7 +33,7 @@ type meter struct {
 	large sample
 }
 
-// A sample is what reads of one size came to.
+// A sample sums up reads of one size.
 type sample struct {
 	reads, bytes int64
 	busy         time.Duration // time in which at least one was under way
@@ -78,9 +77,9 @@ func (s *sample) add(bytes int64, busy time.Duration) {
 	s.busy += busy
 }
 
-// costs returns what has been measured, else what is assumed. The time of large
-// reads is taken for that of their bytes, so that no more is read through gaps
-// than comes as fast as the rest.
+// costs returns the measured costs, or else the assumed ones. The whole time of
+// large reads counts as the time of their bytes, so that gaps are read through
+// only if that is fast.
 func (m *meter) costs() costs {
 	m.mu.Lock()
 	defer m.mu.Unlock()

@@ -1,5 +1,5 @@
-// Package source opens what is read: a file, a block device, or a pipe, as
-// standard input, a FIFO or a character device; never for writing.
+// Package source opens sources for reading only: a file, a block device, or a
+// pipe (standard input, a FIFO or a character device).
 //
 //	file, device    ReadAt
 //	pipe            Read, once ── Spool ──► ReadAt
@@ -32,7 +32,7 @@ var (
 )
 
 // A Source is an open file, block device or pipe. Its methods are safe for
-// concurrent use, but for those that read a pipe.
+// concurrent use, except those that read a pipe.
 type Source struct {
 	f      *os.File
 	name   string
@@ -47,7 +47,7 @@ type Source struct {
 	spool  *spool.Spool  // what came through a pipe, once that is read
 }
 
-// Stdin is the name that stands for standard input.
+// Stdin is the name of standard input.
 const Stdin = "-"
 
 // IsStdin reports whether name stands for standard input.
@@ -62,8 +62,8 @@ func IsStdin(name string) bool {
 	return false
 }
 
-// IsPipe reports whether the source of that name would be a pipe, as far as its
-// name tells: standard input may be a file.
+// IsPipe reports whether the source of that name may be a pipe. It looks at the
+// name only: standard input may also be a file.
 func IsPipe(name string) bool {
 	if IsStdin(name) {
 		return true
@@ -72,9 +72,8 @@ func IsPipe(name string) bool {
 	return err == nil && storage.IsStream(info.Mode())
 }
 
-// Open opens the file, block device or pipe of that name, or what standard
-// input is. It waits for the writer of a FIFO, but no longer than ctx lasts. Its
-// errors name the source.
+// Open opens the file, block device or pipe of that name, or standard input. It
+// waits for the writer of a FIFO until ctx ends. Its errors name the source.
 func Open(ctx context.Context, name string) (*Source, error) {
 	switch {
 	case IsStdin(name):
@@ -86,7 +85,7 @@ func Open(ctx context.Context, name string) (*Source, error) {
 		}
 		return open(f, (*Source).takePipe)
 	}
-	// O_NONBLOCK: what is a FIFO by now is to be refused, not waited for.
+	// O_NONBLOCK: a file that has become a FIFO is refused, without waiting.
 	f, err := os.OpenFile(name, flags, 0)
 	if err != nil {
 		return nil, err
@@ -117,8 +116,8 @@ func open(f *os.File, take func(*Source) error) (*Source, error) {
 	return s, nil
 }
 
-// openStdin takes standard input. A file of which something has been read is
-// read on from there, as a pipe.
+// openStdin opens standard input. A file at an offset is read on from that
+// offset, as a pipe.
 func openStdin() (*Source, error) {
 	s := &Source{f: os.Stdin, name: "standard input"}
 	info, err := s.f.Stat()
@@ -135,7 +134,7 @@ func openStdin() (*Source, error) {
 // pipeBuffer is how much of a pipe can be looked at before it is read.
 const pipeBuffer = 64 << 10
 
-// takePipe takes what is read from its first byte to its last.
+// takePipe opens a source that is read in order.
 func (s *Source) takePipe() error {
 	if term.IsTerminal(int(s.f.Fd())) {
 		return s.refuse(ErrTerminal)
@@ -151,7 +150,7 @@ func (s *Source) takePipe() error {
 	return err
 }
 
-// IsDevice tells whether the source is a block device.
+// IsDevice reports whether the source is a block device.
 func (s *Source) IsDevice() bool { return s.device }
 
 func isBlockDevice(mode fs.FileMode) bool {
@@ -180,8 +179,8 @@ func (s *Source) examine() error {
 	if s.size == 0 {
 		return s.refuse(ErrEmpty)
 	}
-	// No read-ahead: what is read here is asked for in large pieces, and beside
-	// them lies what nobody wants.
+	// No read-ahead: requests are large, and the bytes beside them are not
+	// needed.
 	s.advise(0, 0, unix.FADV_RANDOM)
 	s.region, err = storage.Of(s.f)
 	return err
@@ -208,7 +207,7 @@ func (s *Source) SectorSize() int64 {
 	return size
 }
 
-// Region returns what the source stands for on storage.
+// Region returns the region of storage of the source.
 func (s *Source) Region() storage.Region { return s.region }
 
 // ReadAt reads as io.ReaderAt does. A pipe has to be spooled before.
@@ -226,8 +225,8 @@ func (s *Source) ReadAt(p []byte, off int64) (int, error) {
 	return s.f.ReadAt(p, off)
 }
 
-// DropCache has what is read next be what is on a device now, as
-// storage.DropCache says; of a file it always is.
+// DropCache makes the next reads return the current contents of a device, as
+// storage.DropCache does. Reads of a file always do.
 func (s *Source) DropCache() error {
 	if !s.device {
 		return nil

@@ -20,7 +20,7 @@ func DeviceSize(f *os.File) (int64, error) {
 }
 
 // SectorSize returns the size in bytes of the logical sectors of a block
-// device: what reads that pass the page cache are made of.
+// device, which is the unit of reads that bypass the page cache.
 func SectorSize(f *os.File) (int64, error) {
 	var size int32
 	if err := ioctl(f, unix.BLKSSZGET, unsafe.Pointer(&size)); err != nil {
@@ -39,8 +39,9 @@ func ZeroOut(f *os.File, off, n int64) error {
 	return nil
 }
 
-// DropCache has the kernel forget what it has read of a block device. Others may
-// have written since by another way: a filesystem its files, a partition its disk.
+// DropCache drops the kernel's cache of a block device. The blocks may have
+// changed through another cache since: that of the files of a filesystem, or of
+// a partition.
 func DropCache(f *os.File) error {
 	if err := ioctl(f, unix.BLKFLSBUF, nil); err != nil {
 		return &os.PathError{Op: "BLKFLSBUF", Path: f.Name(), Err: err}

@@ -15,7 +15,7 @@ import (
 // ErrLocked says that another process works on a file or device.
 var ErrLocked = errors.New("is locked")
 
-// A LockedError says who has locked a file or device.
+// A LockedError names the process that has locked a file or device.
 type LockedError struct {
 	Name string
 	PID  int    // 0 where that is not known
@@ -29,7 +29,7 @@ func (e *LockedError) Error() string {
 	return fmt.Sprintf("%s %v by process %d (%s)", e.Name, ErrLocked, e.PID, e.Comm)
 }
 
-// Is tells whether target is ErrLocked.
+// Is reports whether target is ErrLocked.
 func (e *LockedError) Is(target error) bool { return target == ErrLocked }
 
 // udev locks a device for a moment when it looks at it.
@@ -72,8 +72,8 @@ func Lock(f *os.File) error {
 	}
 }
 
-// Holder says which process has locked the file or device f, nil where none is
-// known to.
+// Holder returns a LockedError with the process that has locked the file or
+// device f, nil if none is known.
 func Holder(f *os.File) *LockedError {
 	if st, err := stat(f); err == nil {
 		if e := host.holder(f.Name(), &st); e.PID != 0 {
@@ -83,7 +83,7 @@ func Holder(f *os.File) *LockedError {
 	return nil
 }
 
-// holder finds out who has locked a file, as far as procfs shows it.
+// holder finds the process that has locked a file, if procfs shows it.
 func (sys system) holder(name string, st *unix.Stat_t) *LockedError {
 	e := &LockedError{Name: name}
 	b, err := os.ReadFile(filepath.Join(sys.proc, "locks"))
@@ -111,9 +111,10 @@ func (sys system) holder(name string, st *unix.Stat_t) *LockedError {
 	return e
 }
 
-// LockBehind locks the file or device that a loop device, or a partition of one,
-// is made of, as Lock does; it returns nil where f is another device, or where
-// what is behind it cannot be opened. The lock lasts till the file is closed.
+// LockBehind locks the file or device behind a loop device, or behind a
+// partition of one, as Lock does. It returns nil if f is another device, or if
+// the file behind it cannot be opened. The lock lasts until the returned file
+// is closed.
 func LockBehind(f *os.File) (*os.File, error) {
 	st, err := stat(f)
 	if err != nil || st.Mode&unix.S_IFMT != unix.S_IFBLK {
@@ -130,7 +131,7 @@ func LockBehind(f *os.File) (*os.File, error) {
 	return behind, nil
 }
 
-// behind opens what a loop device is made of.
+// behind opens the file behind a loop device.
 func (sys system) behind(rdev uint64) *os.File {
 	dir := sys.folder(rdev)
 	if disk, _, _, ok := partition(dir); ok {

@@ -13,7 +13,7 @@ type Queue struct {
 	Rotational bool  // it has to seek
 }
 
-// QueueOf returns the queue of an open block device, as far as sysfs shows it.
+// QueueOf returns the queue of an open block device, if sysfs shows it.
 func QueueOf(f *os.File) Queue {
 	st, err := stat(f)
 	if err != nil || st.Mode&unix.S_IFMT != unix.S_IFBLK {

@@ -1,12 +1,12 @@
-// Package storage tells what a name stands for: which bytes of which file or
-// device, by whatever way they are reached, and who uses them.
+// Package storage finds the bytes of files and devices behind a name, by
+// whatever way the name leads there, and the uses of these bytes.
 //
 //	/dev/loop0p1 ─ partition ─► /dev/loop0 ─ loop ─► disk.img [offset, end)
 //	/dev/sda2 ─── partition ──► /dev/sda [start, end)
 //	/dev/mapper/x ─ mapped ───► itself, over parts unknown of /dev/sdb
 //	/dev/md0 ────── array ────► itself, over parts unknown of /dev/sda1 and /dev/sdb1
 //
-// Two names overlap when what they lead to does.
+// Two names overlap if they lead to overlapping bytes.
 package storage
 
 import (
@@ -35,7 +35,7 @@ func (e extent) overlaps(o extent) bool {
 	return e.file == o.file && e.start < o.end && o.start < e.end
 }
 
-// A Region is what a file or device stands for.
+// A Region is the storage behind a file or device.
 type Region struct {
 	exact  []extent // these bytes and no others
 	under  []extent // devices that hold them, no one knows where
@@ -69,8 +69,7 @@ func (r Region) With(o Region) Region {
 
 // Overlaps reports whether writing to one region changes the other.
 func (r Region) Overlaps(o Region) bool {
-	// Two mapped devices over one disk are apart as far as anyone can tell:
-	// logical volumes are.
+	// Two mapped devices on one disk count as separate, as logical volumes are.
 	return overlap(r.exact, o.exact) || overlap(r.exact, o.under) || overlap(r.under, o.exact)
 }
 

@@ -11,8 +11,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// IsStream tells what is read or written from its first byte to its last, a
-// FIFO or a character device, by the mode of a file.
+// IsStream reports whether the mode of a file is that of a FIFO or a character
+// device, which are read or written in order.
 func IsStream(mode fs.FileMode) bool { return mode&(fs.ModeNamedPipe|fs.ModeCharDevice) != 0 }
 
 // pollInterval is how long OpenStream waits before it looks again whether the

@@ -14,7 +14,8 @@ import (
 // maxDevices bounds how many devices may stand on one another.
 const maxDevices = 64
 
-// A system is where the kernel shows its devices and what they are used for.
+// A system is the set of folders in which the kernel shows devices and their
+// uses.
 type system struct{ sys, proc, dev string }
 
 var host = system{sys: "/sys", proc: "/proc", dev: "/dev"}
@@ -111,7 +112,7 @@ func (sys system) loopBacking(dir string, rdev uint64) (file fileID, start, size
 	if file, start, size, ok := sys.loopStatus(dir, rdev); ok {
 		return file, start, size, true
 	}
-	// Not for everyone to ask the device, but what sysfs says is.
+	// Only root may ask the device, but everyone may read sysfs.
 	var st unix.Stat_t
 	if err := unix.Stat(strings.TrimSuffix(string(backing), "\n"), &st); err != nil {
 		return fileID{}, 0, 0, false

@@ -21,7 +21,7 @@ type Use struct {
 	Writable bool   // whether what is there may change
 }
 
-// A UseKind is what a region is used for.
+// A UseKind is the kind of use of a region.
 type UseKind uint8
 
 // The uses.
@@ -33,7 +33,7 @@ const (
 	Held                     // part of a mapped device or an array; Name is the device
 )
 
-// String returns what follows "is in use" or "is mounted".
+// String returns the text behind "is in use" or "is mounted".
 func (u Use) String() string {
 	switch u.Kind {
 	case Mounted:
@@ -48,10 +48,10 @@ func (u Use) String() string {
 	return "by " + u.Name
 }
 
-// Uses returns what r is used for, uses that may change it first. Devices are
-// known by number, so also through a loop device whose file r is, on a
-// partition of the disk that r is, or over an array or mapped device that r is
-// part of. Where /proc or /sys does not say, that is an error.
+// Uses returns the uses of r, those that may change r first. It recognizes
+// devices by number. So it also finds a use through a loop device on the file
+// r, on a partition of the disk r, or through an array or mapped device that
+// contains r. It returns an error if /proc or /sys does not show the uses.
 func (r Region) Uses() ([]Use, error) { return host.uses(r) }
 
 func (sys system) uses(r Region) ([]Use, error) {
@@ -85,8 +85,8 @@ func (sys system) uses(r Region) ([]Use, error) {
 	return list, nil
 }
 
-// overlapper returns whether a device overlaps r, found out once for each. Where
-// nobody can know it of a loop device, hidden is set.
+// overlapper returns a function that reports whether a device overlaps r, with
+// a cache. hidden is set if the file behind a loop device cannot be known.
 func (sys system) overlapper(r Region, hidden *bool) func(rdev uint64) bool {
 	const loop = 7 // the major number
 	known := map[uint64]bool{}
@@ -139,8 +139,8 @@ func deviceOf(m *mountinfo.Info) (rdev uint64, ok bool) {
 	return idOf(&st).dev, true
 }
 
-// unseen returns what ext4 and its journals have mounted that is not in seen:
-// these tell of all mount namespaces.
+// unseen returns the mounts of ext4 and the journals that are not in seen:
+// procfs shows those of all mount namespaces.
 func (sys system) unseen(overlaps func(rdev uint64) bool, seen []Use) []Use {
 	var list []Use
 	for _, name := range names(filepath.Join(sys.proc, "fs", "ext4")) {
@@ -152,7 +152,7 @@ func (sys system) unseen(overlaps func(rdev uint64) bool, seen []Use) []Use {
 		readOnly := err == nil && bytes.HasPrefix(options, []byte("ro\n"))
 		list = append(list, Use{Elsewhere, name, rdev, !readOnly})
 	}
-	// A journal inside a filesystem has the number of its inode behind the name.
+	// An internal journal has its inode number behind the name.
 	for _, name := range names(filepath.Join(sys.proc, "fs", "jbd2")) {
 		if rdev, ok := sys.named(name); ok && overlaps(rdev) {
 			list = append(list, Use{Journal, name, rdev, true})
@@ -220,7 +220,7 @@ func (sys system) holders(r Region) []Use {
 		if len(names(slaves)) == 0 {
 			continue
 		}
-		// What is written to it does not tell of r, unless it is mounted.
+		// Writes to that device do not change r unless it is mounted.
 		if rdev, ok := sys.named(name); ok && overlap(sys.ofDevice(rdev).under, r.exact) {
 			list = append(list, Use{Kind: Held, Name: name})
 		}
@@ -233,7 +233,7 @@ func (sys system) named(name string) (rdev uint64, ok bool) {
 	return sysDevice(filepath.Join(sys.sys, "class", "block", name))
 }
 
-// names returns what is in a folder, nothing where there is none.
+// names returns the names in a folder, none if the folder does not exist.
 func names(dir string) []string {
 	entries, err := os.ReadDir(dir)
 	if err != nil {
@@ -263,8 +263,8 @@ func On(f *os.File, dev uint64) (bool, error) {
 	return false, nil
 }
 
-// InMemory tells whether a folder is on a filesystem that is gone when power is
-// cut, tmpfs or ramfs, and returns its device number.
+// InMemory reports whether a folder is on a tmpfs or ramfs, which a power cut
+// destroys. It also returns the device number of the filesystem.
 func InMemory(folder string) (dev uint64, yes bool, err error) {
 	var (
 		st unix.Stat_t
