@@ -10,7 +10,7 @@ import (
 	"e2qcow/internal/ranges"
 )
 
-// A tableKind says what a part of the file holds besides data.
+// A tableKind is the kind of a part of the file that is not data.
 type tableKind uint8
 
 const (
@@ -34,10 +34,9 @@ type area struct {
 	kind tableKind
 }
 
-// readAreas returns the areas of the image, as far as they are aligned and
-// within the file: what is wrong with the others is told where they are used,
-// if they are. Areas that overlap are a *CorruptError: one of them is not what
-// the header or a table says.
+// readAreas returns the areas of the image that are aligned and within the
+// file. Other areas cause an error where they are used. Areas that overlap are
+// a *CorruptError, because the header or a table is wrong about one of them.
 func (m *Image) readAreas() (areas, error) {
 	h := m.header
 	size := h.ClusterSize()
@@ -75,8 +74,8 @@ func (m *Image) readAreas() (areas, error) {
 	return slices.Clip(list), nil
 }
 
-// eachRefBlock calls f with the offset of each refcount block, as far as the
-// file holds the refcount table.
+// eachRefBlock calls f with the offset of each refcount block in the part of
+// the refcount table that the file contains.
 func (m *Image) eachRefBlock(f func(off uint64)) error {
 	const reserved = 1<<9 - 1
 	h := m.header

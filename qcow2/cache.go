@@ -11,9 +11,9 @@ const (
 	tableCacheBytes = 4 << 20
 )
 
-// A tableCache holds slices of L2 tables, at most tableCacheBytes of them. A
-// slice has one place only, by its offset, so that tables that lie one behind
-// the other are read once each by those who go through them in order.
+// A tableCache holds slices of L2 tables, at most tableCacheBytes of them. The
+// offset of a slice determines its place, so a reader that goes through
+// consecutive tables in order reads each once.
 type tableCache struct {
 	r     io.ReaderAt
 	slice int64 // size of a slice: a power of two, at most a cluster

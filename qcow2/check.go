@@ -8,7 +8,7 @@ import (
 	"io"
 )
 
-// A Severity says what a Finding means for the image.
+// A Severity is the importance of a Finding for the image.
 type Severity int
 
 const (
@@ -43,7 +43,7 @@ func (f Finding) String() string {
 // MaxFindings is how many findings a Report lists.
 const MaxFindings = 100
 
-// A Report is what Check found.
+// A Report contains the results of Check.
 type Report struct {
 	Corruptions int64
 	Leaks       int64
@@ -51,8 +51,9 @@ type Report struct {
 	// Unchecked is how many clusters have a refcount that cannot be read, for
 	// its block cannot be found.
 	Unchecked int64
-	// Untried is how many compressed clusters were not decompressed, for all of
-	// them together hold more than a file of this size can be believed to.
+	// Untried is the number of compressed clusters that were not decompressed,
+	// because together they contain more than is plausible for a file of this
+	// size.
 	Untried int64
 	// BeyondEnd is how many references lead to, or over, the end of the file,
 	// as in one that is cut short.
@@ -77,13 +78,13 @@ func (r *Report) Status() int {
 	return 0
 }
 
-// Check checks an image as qemu-img does: that every cluster has as many
-// references as its refcount says, that none lies behind the end of the file
-// or is two things at once, and that the flags of the tables are right. Beyond
-// that, it decompresses every compressed cluster, and finds what the file holds
-// in part only, which qemu reads as zero from there on. An error means that the
+// Check checks an image as qemu-img does: every cluster has as many references
+// as its refcount says, no cluster lies behind the end of the file or is used
+// for two purposes, and the flags of the tables are right. In addition, it
+// decompresses every compressed cluster, and finds clusters of which the file
+// contains a part only; qemu reads the rest as zero. An error means that the
 // image could not be checked. Memory is bounded: 64 MiB of counts, 40 MiB of
-// numbers of pages, a few clusters a thread.
+// numbers of pages, a few clusters for each thread.
 //
 // progress, if not nil, is called with parts of the work, from one goroutine.
 func Check(ctx context.Context, r io.ReaderAt, size int64, progress func(done, total int64)) (*Report, error) {
@@ -157,8 +158,8 @@ type checker struct {
 
 	tally *tally // of Verify, for which the first corruption is enough; else nil
 
-	// A pass walks everything that refers to clusters and counts those of some
-	// pages. The first also says what is wrong with the references.
+	// A pass walks all references to clusters, and counts those to the clusters
+	// of some pages. The first pass also reports wrong references.
 	first    bool
 	counts   refCounts
 	walked   int64 // bytes of tables, in this pass

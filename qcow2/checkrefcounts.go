@@ -56,8 +56,8 @@ func (c *checker) comparePage(first uint64, counts []uint16) error {
 	return nil
 }
 
-// useRefcounts has the first pass find the pages of clusters that have a
-// refcount, so that those which nothing refers to are found.
+// useRefcounts makes the first pass find the pages of clusters with a refcount,
+// so that clusters without a reference are found.
 func (c *checker) useRefcounts() error {
 	if !c.first {
 		return nil
@@ -108,12 +108,12 @@ func (c *checker) compareOne(cluster uint64, count *uint16, refcount uint64) {
 	*count = uint16(min(refcount, 2))
 }
 
-// unknownRefcount stands for a refcount that cannot be read.
+// unknownRefcount means that a refcount cannot be read.
 const unknownRefcount = 1<<16 - 1
 
 var errNoBlock = errors.New("the refcount block cannot be anywhere")
 
-// refBlock returns a refcount block, or nil where there is none.
+// refBlock returns a refcount block, or nil if there is none.
 func (c *checker) refBlock(i uint64) ([]byte, error) {
 	if i >= uint64(len(c.refTable)) {
 		return nil, nil

@@ -44,9 +44,9 @@ func (c *checker) refer(offset, n uint64, only bool, at, guest int64, what strin
 	return true
 }
 
-// needWhole notes a reference to what begins in the file and ends behind it:
-// n bytes that Image reads. qemu takes what is missing for zeros, and so an
-// image that did not come whole for one that did.
+// needWhole reports a reference to n bytes that begin in the file and end
+// behind it. qemu reads the missing bytes as zeros, and so does not notice an
+// incomplete image.
 func (c *checker) needWhole(offset, n uint64, at, guest int64, what string) {
 	size, cluster := uint64(c.size), uint64(c.h.ClusterSize())
 	if offset >= size || offset+n <= size || offset+n >= size+cluster { // beyond that, refer has said so
@@ -104,7 +104,7 @@ func (c *checker) referRefBlock(i int, entry uint64) {
 	}
 }
 
-// An l2Entry is where an L2 entry is and what it says.
+// An l2Entry is an L2 entry with its place.
 type l2Entry struct {
 	at     int64 // in the file
 	guest  int64 // or -1, where it is not of the active L1 table
@@ -123,11 +123,11 @@ const (
 // errTooMany says that the same tables are referred to again and again.
 var errTooMany = errors.New("more references to tables than the file can hold")
 
-// errVerified ends a walk of Verify, whose answer is known.
+// errVerified ends a walk of Verify when the answer is known.
 var errVerified = errors.New("a corruption was found")
 
-// walk counts n bytes of tables that are read, which snapshots may share, but
-// not without end. It stops where nobody waits any more.
+// walk counts n bytes of tables to read, and bounds their sum, because
+// snapshots may share tables. It returns an error when ctx is done.
 func (c *checker) walk(n int64) error {
 	if c.ctx.Err() != nil {
 		return context.Cause(c.ctx)
@@ -185,7 +185,8 @@ func (c *checker) walkL1(offset uint64, n uint32, active bool, f func(e l2Entry)
 	return nil
 }
 
-// countL2 counts the L2 table of an L1 entry, and what it refers to.
+// countL2 counts the L2 table of an L1 entry, and the clusters to which the
+// table refers.
 func (c *checker) countL2(e l2Entry) error {
 	if e.entry&l1Reserved != 0 {
 		c.corrupt(e.at, e.guest, "L1 entry %#x has reserved bits set", e.entry)
@@ -247,7 +248,7 @@ func (c *checker) walkL2(offset uint64, guest int64, f func(l2Entry)) error {
 	return nil
 }
 
-// countCluster counts what an L2 entry refers to.
+// countCluster counts the clusters to which an L2 entry refers.
 func (c *checker) countCluster(e l2Entry) {
 	size := uint64(c.h.ClusterSize())
 	if e.entry&entryCompressed != 0 {

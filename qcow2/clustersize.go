@@ -16,9 +16,9 @@ const (
 	mostPackedBits  = 17
 )
 
-// packedSizes says how long the compressed clusters of a filesystem's metadata
-// are, by their size, in parts of a thousand of what they are with 64 KiB. The
-// table in docs/ARCHITECTURE.md has the measurements.
+// packedSizes are the expected sizes of a filesystem's metadata in compressed
+// clusters, by cluster size, in thousandths of the size with 64 KiB. The table
+// in docs/ARCHITECTURE.md has the measurements.
 var packedSizes = map[Compression][mostPackedBits - leastPackedBits + 1]int64{
 	//      4 KiB  8    16    32    64    128
 	Zlib: {1250, 1130, 1050, 1015, 1000, 1005},

@@ -13,8 +13,8 @@ const deflateWindow = 4 << 10
 
 // A compressor compresses clusters. It is used by one goroutine.
 type compressor interface {
-	// compress appends src compressed to dst, whose capacity suffices, and
-	// reports whether it is shorter than src.
+	// compress appends the compressed form of src to dst, which has enough
+	// capacity, and reports whether that form is shorter than src.
 	compress(dst, src []byte) ([]byte, bool)
 }
 

@@ -11,8 +11,8 @@ import (
 	"github.com/klauspost/compress/zstd"
 )
 
-// maxZstdWindow is the largest window that a frame may ask for: what the
-// format's specification has every decoder support.
+// maxZstdWindow is the largest window that a frame may need: the one that every
+// decoder must support according to the specification.
 const maxZstdWindow = 8 << 20
 
 // maxFrames bounds the zstd frames of a cluster, which can be empty or hold a byte
@@ -102,7 +102,7 @@ func (u *unpacker) decodeZstd(b, in []byte) error {
 		u.zstd = d
 	}
 	if len(u.out) < len(b) {
-		// The decoder is faster if it may write behind what it decodes.
+		// The decoder is faster if it may write behind the decoded bytes.
 		u.out = make([]byte, len(b)+256<<10)
 	}
 	frames := 0
@@ -165,11 +165,11 @@ func frameLength(b []byte) (int, error) {
 	return pos, nil
 }
 
-// clusterCacheBytes bounds a clusterCache, but for one slot of each cluster size.
+// clusterCacheBytes bounds the size of a clusterCache.
 const clusterCacheBytes = 8 << 20
 
-// A clusterCache holds decompressed clusters for reads of parts of them, so
-// that those who read in order have each decompressed once.
+// A clusterCache keeps decompressed clusters, so that reads of parts of
+// clusters, in order, decompress each cluster once.
 type clusterCache struct {
 	clusterSize int64
 	slots       []clusterSlot

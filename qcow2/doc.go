@@ -5,8 +5,8 @@
 //
 // [WriteFile] writes any [image.Image] as a file, [WriteStream] writes one to a
 // pipe. [Open] returns the virtual disk of a file, an image.Image itself, and
-// [OpenStream] that of a pipe. [Check] finds what is wrong with a file, as
-// qemu-img check does.
+// [OpenStream] that of a pipe. [Check] finds the errors in a file, as qemu-img
+// check does.
 //
 //	img, err := qcow2.Open(ctx, file, size, qcow2.OpenOptions{})
 //	...

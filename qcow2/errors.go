@@ -30,8 +30,8 @@ func corrupt(what string, offset uint64, format string, args ...any) error {
 	return &CorruptError{What: what, Offset: int64(offset), Guest: -1, Err: fmt.Errorf(format, args...)}
 }
 
-// An UnsupportedError says that an image is sound as far as can be told, but
-// uses something that this package cannot or must not read.
+// An UnsupportedError says that an image seems sound, but uses a feature that
+// this package cannot or must not read.
 type UnsupportedError struct {
 	Feature     string
 	BackingFile string  // where Feature is that there is one: its name, not to be trusted

@@ -101,7 +101,7 @@ func (m *Image) l2Table(index int64) (int64, error) {
 	}
 }
 
-// parse returns the part that begins at off, whose L2 entry b begins with and
+// parse returns the part that begins at off. b begins with its L2 entry, which
 // is at entryOff in the file.
 func (m *Image) parse(b []byte, off, limit, entryOff int64) (part, error) {
 	clusterSize := m.header.ClusterSize()
@@ -122,7 +122,7 @@ func (m *Image) parse(b []byte, off, limit, entryOff int64) (part, error) {
 				return part{}, err
 			}
 			if err != nil {
-				// It is found again by who comes to it.
+				// The read of that part will meet the error again.
 				next.kind = mapBad
 			}
 			switch {
@@ -147,7 +147,7 @@ func (m *Image) parse(b []byte, off, limit, entryOff int64) (part, error) {
 	return p, nil
 }
 
-// subclusterSize returns the size of what is allocated at once.
+// subclusterSize returns the unit of allocation in bytes.
 func (m *Image) subclusterSize() int64 {
 	if m.header.ExtendedL2() {
 		return m.header.ClusterSize() / 32
@@ -155,9 +155,9 @@ func (m *Image) subclusterSize() int64 {
 	return m.header.ClusterSize()
 }
 
-// parseEntry returns what the L2 entry at the start of b says of a subcluster;
-// a compressed cluster is whole, and what follows the subcluster is meant.
-// Without extended L2 entries there is one subcluster.
+// parseEntry returns the contents of a subcluster according to the L2 entry at
+// the start of b. A compressed cluster is always allocated as a whole. Without
+// extended L2 entries a cluster has one subcluster.
 func (m *Image) parseEntry(b []byte, sub uint, off, entryOff int64) (part, error) {
 	h := m.header
 	entry := binary.BigEndian.Uint64(b)

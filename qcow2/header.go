@@ -69,7 +69,7 @@ func (c Compression) String() string {
 	return fmt.Sprintf("compression type %d", c.field())
 }
 
-// field returns the header field compression_type, of which Zlib is 0.
+// field returns the value of the header field compression_type; Zlib is 0.
 func (c Compression) field() byte { return byte(c - Zlib) }
 
 // A Header is the header of an image, as it is in the file: QCowHeader in
@@ -288,8 +288,8 @@ func (h *Header) readFeatureNames(data []byte) {
 	}
 }
 
-// unsupported returns an UnsupportedError for what in the header keeps the
-// guest's bytes from being read, a CorruptError for what cannot be, or nil.
+// unsupported returns an UnsupportedError if a feature in the header makes the
+// disk unreadable, a CorruptError for impossible values, or nil.
 func (h *Header) unsupported() error {
 	if feature := h.unsupportedFeature(); feature != "" {
 		return &UnsupportedError{Feature: feature, Header: h}
@@ -308,7 +308,7 @@ func (h *Header) backingError() error {
 	return &UnsupportedError{Feature: fmt.Sprintf("backing file %q", h.BackingFile), BackingFile: h.BackingFile, Header: h}
 }
 
-// unsupportedFeature returns in words what cannot be read, or "".
+// unsupportedFeature returns the name of a feature that cannot be read, or "".
 func (h *Header) unsupportedFeature() string {
 	switch {
 	case h.CryptMethod == 1:

@@ -1,8 +1,8 @@
 package qcow2
 
 const (
-	// leastRepeated and repeatRatio bound what clusters hold that are not
-	// compressed and are in the disk more than once: qemu makes none.
+	// leastRepeated and repeatRatio bound the bytes of uncompressed clusters
+	// that appear in the disk more than once. qemu makes no such clusters.
 	leastRepeated = 4 << 30
 	repeatRatio   = 16
 )

@@ -20,8 +20,8 @@ type Info struct {
 	Time       time.Time `json:"time,omitzero"`
 }
 
-// maxInfo is what fits in the first cluster at its smallest, between the
-// longest header that is written and the end of the extensions.
+// maxInfo is the room in the smallest first cluster, between the longest header
+// that is written and the end of the extensions.
 const maxInfo = 1<<minClusterBits - headerSizeFull - 8 - 8
 
 // encode returns the record, or an error if it is too long.
@@ -37,8 +37,8 @@ func (i Info) encode() ([]byte, error) {
 	return b, nil
 }
 
-// Info returns what the writer of the image recorded of how it was made, if it
-// was this package and the record can be read.
+// Info returns the record of how the image was made, if this package wrote the
+// image and the record can be read.
 func (h *Header) Info() (Info, bool) {
 	var i Info
 	if len(h.info) == 0 || json.Unmarshal(h.info, &i) != nil || i.Format < 1 {

@@ -50,7 +50,7 @@ func OpenStream(ctx context.Context, r io.Reader, opt OpenOptions) (*Stream, err
 	return &Stream{Image: m, in: in}, nil
 }
 
-// openPiped opens an image whose tables stand first.
+// openPiped opens an image that begins with its tables.
 func openPiped(in *pipeReader, opt OpenOptions) (*Image, error) {
 	h, err := readHeader(in, endless)
 	if err != nil {
@@ -117,7 +117,7 @@ func (m *Image) checkOrder(dataOffset, window int64) error {
 			if host+512 < last {
 				return errNotStreamed
 			}
-			// What comes before the first cluster nobody waits for.
+			// No read waits for the bytes before the first cluster.
 			if least != math.MaxInt64 {
 				spread += host - last
 			}
@@ -132,10 +132,11 @@ func (m *Image) checkOrder(dataOffset, window int64) error {
 	return nil
 }
 
-// endless is the size of a file whose size is not known.
+// endless stands for an unknown size of a file.
 const endless = 1 << 62
 
-// openSpooled opens an image of any layout: what in has kept, and what comes.
+// openSpooled opens an image of any layout: the bytes that in has kept, and the
+// rest of the pipe.
 func openSpooled(ctx context.Context, in *pipeReader, opt OpenOptions) (*Stream, error) {
 	s := spool.New(spool.Options(opt.Spool))
 	if err := in.moveTo(s); err != nil {
@@ -167,8 +168,8 @@ func (s *Stream) Drain() error {
 	return s.in.drain()
 }
 
-// maxStreamTables bounds the tables of a stream, zeros included, and
-// maxStreamKept what is held of them.
+// maxStreamTables bounds the tables of a stream, zeros included; maxStreamKept
+// bounds the part of them in memory.
 const (
 	maxStreamTables = 1 << 40
 	maxStreamKept   = 96 << 20
@@ -203,8 +204,8 @@ func (m *Image) tablesEnd() (int64, error) {
 // maxPipeRead is how much is read from a pipe at once.
 const maxPipeRead = 256 << 10
 
-// A pipeReader reads a pipe as a file: what comes before a certain offset it
-// keeps, but for zeros, and of what comes then the last bytes, in a ring.
+// A pipeReader reads a pipe as a file. It keeps the bytes before a certain
+// offset, except zeros. Of later bytes it keeps the last ones in a ring.
 type pipeReader struct {
 	r      io.Reader
 	window int64
@@ -223,7 +224,8 @@ type pipeReader struct {
 
 const pieceSize = 512
 
-// ReadAt reads what was kept or is in the window, or waits for it to come.
+// ReadAt reads bytes that were kept or are in the window, or waits until they
+// arrive.
 func (p *pipeReader) ReadAt(b []byte, off int64) (int, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -271,7 +273,7 @@ func (p *pipeReader) readKept(b []byte, off int64) int {
 	return len(b)
 }
 
-// fetch reads on: a piece of what is kept, or into the ring.
+// fetch reads the next bytes of the pipe, into the kept part or into the ring.
 func (p *pipeReader) fetch() error {
 	if p.err != nil {
 		return p.err
@@ -336,8 +338,7 @@ func (p *pipeReader) keepTo(off int64) error {
 	return nil
 }
 
-// moveTo writes what was kept and what comes into a spool, up to the end of the
-// pipe.
+// moveTo writes the kept bytes and the rest of the pipe to a spool.
 func (p *pipeReader) moveTo(s *spool.Spool) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()

@@ -12,10 +12,11 @@ import (
 // OpenOptions say how an image is opened.
 type OpenOptions struct {
 	// Backing opens the backing file, if the header names one. name and format
-	// are what the header says: whoever made the file can have written anything
-	// there, so Backing decides which files may be opened. It returns the disk in
-	// that file: what Open returns for a qcow2 file. If Backing is nil, Open
-	// returns an *UnsupportedError for a file that has a backing file.
+	// come from the header. The maker of the file can have written anything
+	// there, so Backing decides which files may be opened. It returns the disk
+	// in that file; for a qcow2 file, that is the result of Open. If Backing is
+	// nil, Open returns an *UnsupportedError for a file that has a backing
+	// file.
 	Backing func(name, format string) (image.Image, error)
 
 	// Unverified leaves out Image.Verify, which Open and OpenStream call
@@ -54,9 +55,9 @@ type Image struct {
 var _ image.Image = (*Image)(nil)
 
 // Open opens the image in the first size bytes of r. The error is ErrNotQcow2
-// where the magic is missing, an *UnsupportedError for what is not read, a
-// *CorruptError for damage, as far as Image.Verify finds it. Another file, which
-// the header may name, is opened by opt.Backing only.
+// if the magic is missing, an *UnsupportedError for an unsupported feature, or
+// a *CorruptError for damage that Image.Verify finds. Only opt.Backing opens
+// another file that the header names.
 func Open(ctx context.Context, r io.ReaderAt, size int64, opt OpenOptions) (*Image, error) {
 	h, err := readHeader(r, size)
 	if err != nil {
@@ -130,7 +131,8 @@ func (m *Image) readL1() error {
 // Header returns the header of the file.
 func (m *Image) Header() *Header { return m.header }
 
-// Notes returns what of the image is ignored, or makes it doubtful.
+// Notes returns messages about parts of the image that are ignored, or that
+// make its contents doubtful.
 func (m *Image) Notes() []string {
 	var notes []string
 	if n := m.header.Snapshots; n > 0 {
@@ -212,7 +214,7 @@ func (m *Image) readData(b []byte, off, host int64) error {
 	return nil
 }
 
-// readBacking reads from the backing file, behind whose end there are zeros.
+// readBacking reads from the backing file. Bytes behind its end are zero.
 func (m *Image) readBacking(b []byte, off int64) error {
 	n := 0
 	if m.backing != nil && off < m.backing.Size() {

@@ -21,7 +21,7 @@ func (m *Image) NextData(off int64) (start, end int64, err error) {
 	return start, end, m.damage.note(err)
 }
 
-// next returns the next run, with or without what is marked zero.
+// next returns the next run, with or without clusters that are marked zero.
 func (m *Image) next(off int64, zeros bool) (start, end int64, err error) {
 	if off < 0 {
 		return 0, 0, fmt.Errorf("qcow2: run after negative offset %d", off)
@@ -48,7 +48,8 @@ func (m *Image) nextKnown(off int64, zeros bool) (start, end int64, err error) {
 		if start <= off && zeros {
 			return off, min(end, m.Size()), nil
 		}
-		// Without zeros, what this image marks as such hides the backing file.
+		// Without zeros, clusters that this image marks as zero still hide the
+		// backing file.
 		limit := start
 		if start <= off {
 			limit = min(end, m.Size())
@@ -72,8 +73,9 @@ func (m *Image) nextKnown(off int64, zeros bool) (start, end int64, err error) {
 	return 0, 0, io.EOF
 }
 
-// dataIn returns the bounds of the first of the n bytes of the file from host on
-// that are in no hole; they are equal if all are. What reading refuses is none.
+// dataIn returns the bounds of the first part of the n bytes of the file from
+// host on that is not in a hole; they are equal if there is none. Bytes that a
+// read would refuse do not count as a hole.
 func (m *Image) dataIn(host, n int64) (start, end int64) {
 	if host > m.fileSize || n > m.fileSize-host {
 		return host, host + n

@@ -60,7 +60,7 @@ func WriteStream(ctx context.Context, w io.Writer, src image.Image, opt WriteOpt
 	return q.stats(), nil
 }
 
-// A countedWriter counts what it writes, and stops when ctx is done.
+// A countedWriter counts the bytes that it writes, and stops when ctx is done.
 type countedWriter struct {
 	ctx context.Context
 	w   io.Writer

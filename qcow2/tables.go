@@ -165,8 +165,9 @@ type extent struct {
 	host uint64
 }
 
-// A mapping is where the guest's clusters are in the file: what the L2 tables
-// say, in a form whose size goes with the extents, not with the tables.
+// A mapping contains the places of the guest's clusters in the file. It has the
+// information of the L2 tables, but its size depends on the extents, not on the
+// tables.
 type mapping struct {
 	extents []extent
 	packed  []uint64 // L2 entries of packed clusters
@@ -215,7 +216,7 @@ func newTableWriter(put func([]byte, int64) error, off int64, dense bool) *table
 // filled in. It is called with ascending offsets.
 func (t *tableWriter) at(off, n int64) ([]byte, error) {
 	if page := off - off%tablePage; !t.dense && page >= t.base+int64(t.used)+tablePage {
-		// Pages that nobody asks for need neither be looked at nor cleared.
+		// Unused pages need neither be read nor cleared.
 		t.used = min((t.used+tablePage-1)&^(tablePage-1), len(t.buf))
 		if err := t.flush(); err != nil {
 			return nil, err
@@ -240,7 +241,7 @@ func (t *tableWriter) at(off, n int64) ([]byte, error) {
 	return t.buf[from:to], nil
 }
 
-// flush writes what the buffer holds.
+// flush writes the contents of the buffer.
 func (t *tableWriter) flush() error {
 	b := t.buf[:t.used]
 	t.used = 0

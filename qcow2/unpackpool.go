@@ -37,8 +37,8 @@ const (
 	// many entries refer to is decompressed once.
 	triedSlots = 1 << 12
 
-	// leastOutput and outputRatio bound what is decompressed: zlib makes at most
-	// 1,030 bytes of one, zstd many more of bytes that are all the same.
+	// leastOutput and outputRatio bound the decompressed bytes. zlib makes at
+	// most 1,030 bytes from one byte, zstd many more if all bytes are equal.
 	leastOutput = 1 << 30
 	outputRatio = 2048
 )
@@ -99,7 +99,7 @@ func (p *unpackPool) fail(err error, e l2Entry) {
 	}
 }
 
-// trim keeps the first of what is bad, in the order of the disk.
+// trim keeps the first bad clusters, in the order of the disk.
 func (p *unpackPool) trim() {
 	sort.Slice(p.bad, func(i, j int) bool { return p.bad[i].Guest < p.bad[j].Guest })
 	p.bad = p.bad[:min(len(p.bad), MaxFindings)]

@@ -21,8 +21,8 @@ import (
 // itself: programs that do not end well leave some. It is one if such clusters
 // are many, or one of them looks like the table of others.
 //
-// An image is refused, too, whose clusters stand for so much more of the disk than
-// there is in the file that to read it would take without end.
+// Verify also refuses an image whose clusters stand for so many more bytes of
+// the disk than the file has that a read would not end in reasonable time.
 //
 // An image whose clusters lie too far apart to be counted is an *UnsupportedError.
 func (m *Image) Verify(ctx context.Context) error {
@@ -76,7 +76,7 @@ func (r *Report) firstCorruption() error {
 	return corrupt("image", 0, "%d corruptions", r.Corruptions)
 }
 
-// A tally is what Verify judges leaks by. Its counts are of clusters.
+// A tally contains the numbers of clusters by which Verify judges leaks.
 type tally struct {
 	referred uint64 // that something refers to
 	excess   uint64 // of those, with a higher refcount
@@ -89,8 +89,8 @@ type tally struct {
 	first []uint64 // of the lost ones, by number, ascending
 }
 
-// maxLost bounds the numbers that a tally keeps, and maxLostBytes what is read
-// of those clusters.
+// maxLost bounds the cluster numbers in a tally, and maxLostBytes the bytes of
+// these clusters that are read.
 const (
 	maxLost      = 1 << 16
 	maxLostBytes = 64 << 20

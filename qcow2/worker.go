@@ -28,7 +28,8 @@ type dataWorker struct {
 	compressed []byte // the data of packed segments
 }
 
-// Prepare parts the chunk into segments and compresses what is to be.
+// Prepare splits the chunk into segments, and compresses their clusters if
+// requested.
 func (d *dataWorker) Prepare(c *ordered.Chunk) error {
 	d.segments = d.segments[:0]
 	d.compressed = d.compressed[:0]

@@ -11,13 +11,14 @@ import (
 	"e2qcow/internal/ordered"
 )
 
-// WriteOptions say what kind of image is written. The zero value writes
-// version 2 without compression.
+// WriteOptions say which kind of image to write. The zero value writes version
+// 2 without compression.
 type WriteOptions struct {
-	// ClusterSize is the size of a cluster in bytes, a power of two of 512 to
-	// 2 MiB. 0 is BlockSize, 64 KiB if there is none; if clusters are
-	// compressed, the size of 4 to 128 KiB that promises the smallest image;
-	// or the next larger with which qemu opens an image of the size.
+	// ClusterSize is the size of a cluster in bytes, a power of two of 512 to 2
+	// MiB. 0 means BlockSize, or 64 KiB if that is 0; for compressed clusters,
+	// the size of 4 to 128 KiB that should give the smallest image. If qemu
+	// would not open an image of that cluster size, 0 means the next larger
+	// one.
 	ClusterSize int
 
 	// BlockSize is the size of the pieces that the source's runs are made of.
@@ -40,8 +41,8 @@ type WriteOptions struct {
 	// stored as it is.
 	Compression Compression
 
-	// Level is the level of Zstd as the zstd program counts, of which there
-	// are four steps here; 0 is 1, the fastest. Zlib has one level.
+	// Level is the level of Zstd in the numbers of the zstd program; this
+	// package has four steps. 0 means 1, the fastest. Zlib has one level.
 	Level int
 
 	// Threads is how many threads there are to compute on. 0 is GOMAXPROCS.
@@ -73,16 +74,16 @@ type Stats struct {
 	PackedBytes int64 // of DataBytes, what is compressed, before it was
 }
 
-// A File is what WriteFile writes to.
+// A File is a target of WriteFile.
 type File interface {
 	io.WriterAt
-	// Truncate sets the length of the file to what the image needs, when all
-	// is written but the header. A device may ignore it.
+	// Truncate sets the length of the file when everything except the header is
+	// written. A device may ignore it.
 	Truncate(size int64) error
 }
 
 // WriteFile writes an image of src to f, in parallel. The header is written
-// last: what is left by an error is not an image. It does not sync.
+// last, so that a file after an error is not an image. WriteFile does not sync.
 func WriteFile(ctx context.Context, f File, src image.Image, opt WriteOptions) (Stats, error) {
 	w, err := newWriter(ctx, src, opt)
 	if err != nil {
@@ -121,7 +122,8 @@ func WriteFile(ctx context.Context, f File, src image.Image, opt WriteOptions) (
 	return w.stats(), nil
 }
 
-// putTo returns what writes to w the bytes of the image from base on.
+// putTo returns a function that writes to w the bytes of the image from base
+// on.
 func putTo(w io.WriterAt, base int64) func(b []byte, off int64) error {
 	return func(b []byte, off int64) error {
 		_, err := w.WriteAt(b, off-base)
@@ -134,7 +136,7 @@ type writer struct {
 	opt    WriteOptions
 	src    image.Image
 	layout *layout
-	// fillPads has the bytes between packed and other clusters written.
+	// fillPads makes the writer write zeros between compressed and other clusters.
 	fillPads bool
 
 	// What follows changes in the ordered stage only.
@@ -193,8 +195,8 @@ func newWriter(ctx context.Context, src image.Image, opt WriteOptions) (*writer,
 // the mapping.
 func (w *writer) writeData(ctx context.Context, put func(b []byte, off int64) error) error {
 	w.progress()
-	// The layout goes by what is known, so that the bytes of the image do not
-	// depend on holes of the source; zeros that are known as such are not read.
+	// The layout follows the known runs, so that the bytes of the image do not
+	// depend on holes of the source. Zeros in holes are not read.
 	data := w.src
 	if !w.opt.MarkZeros {
 		data = image.Data(data)
