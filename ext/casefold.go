@@ -52,8 +52,8 @@ func Casefold(dst, name []byte) []byte {
 	return norm.NFD.Append(dst, folded...)
 }
 
-// ignorable tells whether a character is ignorable by default: the property
-// Default_Ignorable_Code_Point of Unicode 12.1, as far as it is assigned.
+// ignorable reports whether a character is ignorable by default: the property
+// Default_Ignorable_Code_Point of Unicode 12.1, for assigned characters.
 func ignorable(r rune) bool {
 	switch {
 	case r == 0xAD, r == 0x34F, r == 0x61C, r == 0x3164, r == 0xFEFF, r == 0xFFA0,

@@ -8,10 +8,10 @@ import (
 	ext4 "github.com/dsoprea/go-ext4"
 )
 
-// With metadata_csum every structure carries a crc32c, without the inversion
-// at its end, over a seed that differs from filesystem to filesystem, over
-// what says which structure it is, and over the structure with the checksum's
-// own field zero, cut short or jumped over:
+// With metadata_csum every structure has a crc32c, without the final inversion.
+// It covers a seed that differs between filesystems, the number that identifies
+// the structure, and the structure itself; the checksum's own field is zero,
+// cut off or skipped:
 //
 //	superblock           ~0    bytes up to s_checksum
 //	group descriptor     seed  group, descriptor                  low 16 bits
@@ -65,8 +65,8 @@ func crc32cHole(crc uint32, b []byte, off, n int) uint32 {
 // from its UUID; with it, s_checksum_seed is the seed.
 func seedOfUUID(uuid []byte) uint32 { return CRC32C(^uint32(0), uuid) }
 
-// InodeSeed is the seed of what belongs to an inode: its extent blocks,
-// directory blocks and orphan file blocks.
+// InodeSeed is the seed for the blocks of an inode: extent blocks, directory
+// blocks and orphan file blocks.
 func InodeSeed(seed, ino, generation uint32) uint32 {
 	return crc32cUint32(crc32cUint32(seed, ino), generation)
 }
@@ -122,22 +122,21 @@ func verifyGroupDesc16(uuid []byte, group uint32, desc []byte) bool {
 	return ok && sum == GroupDescChecksum16(uuid, group, desc)
 }
 
-// Sizes from which on a descriptor has the high halves of its bitmaps'
-// checksums.
+// The smallest descriptor sizes with the high halves of the bitmaps' checksums.
 const (
 	blockBitmapChecksumHiEnd = int(unsafe.Offsetof(ext4.BlockGroupDescriptorData{}.BgBlockBitmapCsumHi)) + 2
 	inodeBitmapChecksumHiEnd = int(unsafe.Offsetof(ext4.BlockGroupDescriptorData{}.BgInodeBitmapCsumHi)) + 2
 )
 
-// VerifyBlockBitmap reports whether the block bitmap has the checksum that
-// its descriptor says. bitmap is the part that counts: s_clusters_per_group
+// VerifyBlockBitmap reports whether the block bitmap has the checksum in its
+// descriptor. bitmap is the part that the checksum covers: s_clusters_per_group
 // bits.
 func VerifyBlockBitmap(seed uint32, bitmap, desc []byte) bool {
 	return verifyBitmap(seed, bitmap, desc, int(unsafe.Offsetof(ext4.BlockGroupDescriptorData{}.BgBlockBitmapCsumLo)), blockBitmapChecksumHiEnd)
 }
 
-// VerifyInodeBitmap is VerifyBlockBitmap for the inode bitmap, of which bitmap is
-// s_inodes_per_group bits. AdjustGroupDesc goes by the same fields.
+// VerifyInodeBitmap is VerifyBlockBitmap for the inode bitmap; bitmap has
+// s_inodes_per_group bits. AdjustGroupDesc uses the same fields.
 func VerifyInodeBitmap(seed uint32, bitmap, desc []byte) bool {
 	return verifyBitmap(seed, bitmap, desc, int(unsafe.Offsetof(ext4.BlockGroupDescriptorData{}.BgInodeBitmapCsumLo)), inodeBitmapChecksumHiEnd)
 }
@@ -340,8 +339,8 @@ func VerifyMMP(seed uint32, block []byte) bool {
 		binary.LittleEndian.Uint32(block[mmpChecksumOffset:]) == MMPChecksum(seed, block)
 }
 
-// OrphanTailLen is the size of what ends each block of an orphan file: ob_magic
-// and ob_checksum.
+// OrphanTailLen is the size of the tail of each block of an orphan file:
+// ob_magic and ob_checksum.
 const OrphanTailLen = 8
 
 // OrphanBlockChecksum computes ob_checksum of a block of the orphan file: n is

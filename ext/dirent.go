@@ -85,8 +85,8 @@ func RecLen(raw uint16, blockSize int) int {
 	}
 }
 
-// DirReader walks a chain of directory entries in order, holding it to what
-// e2fsck and the kernel require of each.
+// DirReader walks a chain of directory entries in order, and checks each entry
+// by the rules of e2fsck and the kernel.
 //
 //	r := NewDirReader(block, blockSize)
 //	for r.Next() {
@@ -158,11 +158,10 @@ func (r *DirReader) Suspect() bool {
 }
 
 // SalvageDirents calls yield for every entry with an inode number that any
-// repair by e2fsck could keep in a chain that DirReader finds suspect. What it
-// yields includes every entry before the damage, may include entries that no
-// single repair keeps together, and may repeat one. Entries come with their
-// offsets as of the repair: where e2fsck closes a hole of eight bytes, what
-// follows moves.
+// repair by e2fsck could keep in a chain that DirReader finds suspect. It
+// yields every entry before the damage. It may yield entries that no single
+// repair keeps together, and may yield an entry twice. Offsets are those after
+// the repair: if e2fsck closes a hole of eight bytes, later entries move.
 //
 // inodes is s_inodes_count: one of the repairs looks at it. hashed says that
 // the directory is both encrypted and casefolded. header, unless nil, is called
@@ -199,12 +198,11 @@ type salvager struct {
 	yield     func(*Dirent)
 }
 
-// walk goes through the chain from off on as e2fsck does when each of its
-// questions is answered with yes. Where e2fsck closes a hole of eight bytes by
-// moving the rest of the chain down and filling up with zeros, walk only
-// counts the bytes: what the repaired chain has at offset off lies at
-// off+moved, and the last moved bytes of the repaired chain are zeros. Each
-// turn of the loop raises off or moved.
+// walk goes through the chain from off on as e2fsck does if all its questions
+// are answered with yes. To close a hole of eight bytes, e2fsck moves the rest
+// of the chain down and fills the end with zeros; walk only counts these bytes.
+// Offset off of the repaired chain is at off+moved, and the last moved bytes of
+// the repaired chain are zeros. Each turn of the loop raises off or moved.
 func (s *salvager) walk(off, moved int) {
 	var (
 		d    Dirent

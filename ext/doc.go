@@ -27,10 +27,10 @@
 //	│ and table may lie elsewhere (flex_bg); data                      │
 //	└──────────────────────────────────────────────────────────────────┘
 //
-// A [Superblock] is decoded as it is, whatever its values; [Superblock.Geometry]
-// bounds them and derives what the rest is found by. Structures that occur in
-// large numbers (descriptors, inodes, extents, directory entries) are views:
-// byte slices with accessors, nothing is copied or allocated.
+// A [Superblock] is decoded with any values; [Superblock.Geometry] checks them
+// and derives the places of everything else. Structures that occur in large
+// numbers (descriptors, inodes, extents, directory entries) are views: byte
+// slices with accessors, nothing is copied or allocated.
 //
 // The layouts are those of the kernel's fs/ext4/ext4.h and ext4_extents.h.
 // Everything on disk is untrusted: no value is used before it is bounded, and

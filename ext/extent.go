@@ -30,16 +30,16 @@ var (
 	extentLeaf   ext4.ExtentLeafNode
 )
 
-// Valid tells whether the header has the magic number. Its depth may be one
-// that cannot be: e2fsck walks such a tree to repair it.
+// Valid reports whether the header has the magic number. Its depth may be
+// impossible: e2fsck walks such a tree to repair it.
 func (n ExtentNode) Valid() bool {
 	return len(n) >= extentHeaderSize &&
 		binary.LittleEndian.Uint16(n[unsafe.Offsetof(extentHeader.EhMagic):]) == extentMagic
 }
 
-// Sound tells whether the header is one that e2fsck would believe: a depth of
-// at most five, eh_max is what fits, but for at most two entries, and
-// eh_entries is no more than that.
+// Sound reports whether e2fsck would accept the header: the depth is at most
+// five, eh_max is at most two entries below the room in the node, and
+// eh_entries is not larger than eh_max.
 func (n ExtentNode) Sound() bool {
 	if !n.Valid() {
 		return false
@@ -56,7 +56,7 @@ func (n ExtentNode) Depth() int {
 // capacity returns how many entries fit into the node, whatever eh_max says.
 func (n ExtentNode) capacity() int { return (len(n) - extentHeaderSize) / extentSize }
 
-// Count returns eh_entries as it is, and what of it fits into the node.
+// Count returns eh_entries, and how many of these entries fit into the node.
 func (n ExtentNode) Count() (claimed, count int) {
 	claimed = int(binary.LittleEndian.Uint16(n[unsafe.Offsetof(extentHeader.EhEntryCount):]))
 	return claimed, min(claimed, n.capacity())

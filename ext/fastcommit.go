@@ -106,7 +106,7 @@ func decodeFastCommit(typ FastCommitType, v []byte) (t FastCommitTag, ok bool) {
 }
 
 // DecodeFastCommit decodes the tag that b begins with; ok is false if there is
-// none that makes sense. What it returns aliases b.
+// no valid tag. The result aliases b.
 func DecodeFastCommit(b []byte) (t FastCommitTag, ok bool) {
 	if len(b) < fastCommitTagLen {
 		return t, false
@@ -142,19 +142,19 @@ func NewFastCommitScan(transaction uint32) *FastCommitScan {
 	return &FastCommitScan{transaction: transaction}
 }
 
-// Blocks is the number of blocks, from the first on, that hold fast commits
-// whose tail was good.
+// Blocks is the number of blocks, from the first on, with fast commits that
+// have a good tail.
 func (s *FastCommitScan) Blocks() uint32 { return s.valid }
 
-// End is the end of what decides how the scan goes: behind the last good tail;
-// where there is none, behind the tag that stopped the scan, of which only
-// type and length count if it makes no sense.
+// End is the end of the bytes that determine the scan: behind the last good
+// tail, or, without one, behind the tag that stopped the scan. Of an invalid
+// tag, only type and length count.
 func (s *FastCommitScan) End() FastCommitEnd { return s.end }
 
-// Block takes the next block and reports whether recovery would read a
-// further one. yield, unless nil, is called with every tag that makes sense,
-// also with those of a fast commit that turns out to have no good tail; what
-// it is given aliases block.
+// Block takes the next block and reports whether recovery would read a further
+// one. yield, unless nil, is called with every valid tag, also with the tags of
+// a fast commit that turns out to have no good tail. Its argument aliases
+// block.
 func (s *FastCommitScan) Block(block []byte, yield func(*FastCommitTag)) (more bool) {
 	if s.done {
 		return false
@@ -195,7 +195,7 @@ func (s *FastCommitScan) Block(block []byte, yield func(*FastCommitTag)) (more b
 	return true
 }
 
-// extend takes in a tag that ends at off, as long as there is no good tail.
+// extend moves End to off, the end of a tag, until there is a good tail.
 func (s *FastCommitScan) extend(off int) {
 	if s.valid == 0 {
 		s.end = FastCommitEnd{s.seen, off}

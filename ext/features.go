@@ -6,7 +6,8 @@ import (
 	ext4 "github.com/dsoprea/go-ext4"
 )
 
-// Features that may be ignored by who does not know them (s_feature_compat).
+// Features that programs may ignore if they do not know them
+// (s_feature_compat).
 const (
 	CompatHasJournal   = ext4.SbFeatureCompatHasJournal
 	CompatExtAttr      = ext4.SbFeatureCompatExtAttr
@@ -49,8 +50,8 @@ const (
 	IncompatCasefold   = uint32(0x20000)
 )
 
-// What this package decodes, and what the kernel's ext4 has besides of features
-// that change nothing here.
+// The features that this package decodes, and features of the kernel's ext4
+// that do not matter to it.
 const (
 	knownIncompat = IncompatFiletype | IncompatRecover | IncompatJournalDev | IncompatMetaBg | IncompatExtents |
 		Incompat64bit | IncompatMmp | IncompatFlexBg | IncompatEaInode | IncompatCsumSeed | IncompatLargeDir |

@@ -2,8 +2,8 @@ package ext
 
 import "fmt"
 
-// A Geometry is what a superblock says of where things lie, bounded: every
-// value is one that the arithmetic here and in callers can bear.
+// A Geometry contains the places and sizes in a superblock, checked: no value
+// overflows in the arithmetic here and in callers.
 type Geometry struct {
 	BlockSize      uint32 // bytes
 	ClusterSize    uint32 // bytes; BlockSize without bigalloc
@@ -36,9 +36,9 @@ const (
 	sparseSuper2
 )
 
-// Geometry bounds the values of a superblock and derives what the rest of
-// the filesystem is found by. It fails on values with which nothing can be
-// found at all; Verify is stricter. The error is a *CorruptError.
+// Geometry checks the values of a superblock and derives the places of the
+// other structures. It returns an error only for values with which nothing can
+// be found; Verify is stricter. The error is a *CorruptError.
 func (sb *Superblock) Geometry() (*Geometry, error) {
 	bad := func(field string, v any) (*Geometry, error) {
 		return nil, &CorruptError{What: fmt.Sprintf("superblock: impossible %s %v", field, v)}
@@ -116,8 +116,9 @@ func (sb *Superblock) Geometry() (*Geometry, error) {
 	return g, nil
 }
 
-// Verify reports what e2fsck would not open a filesystem with, where Geometry
-// still can: it then turns to a backup. The error is a *CorruptError.
+// Verify returns an error if e2fsck would not open the filesystem with this
+// superblock and would use a backup, although Geometry accepts its values. The
+// error is a *CorruptError.
 func (sb *Superblock) Verify(g *Geometry) error {
 	switch {
 	case sb.HasIncompat(IncompatJournalDev):
@@ -158,7 +159,7 @@ func (g *Geometry) GroupOf(block uint64) uint32 {
 	return uint32((block - uint64(g.FirstDataBlock)) / uint64(g.BlocksPerGroup))
 }
 
-// HasSuper tells whether a group begins with a copy of the superblock.
+// HasSuper reports whether a group begins with a copy of the superblock.
 func (g *Geometry) HasSuper(group uint32) bool {
 	if group == 0 {
 		return true
@@ -172,8 +173,9 @@ func (g *Geometry) HasSuper(group uint32) bool {
 	return true
 }
 
-// SuperBlock returns the block that holds a group's copy of the superblock:
-// at its start, but for group 0 at byte SuperblockOffset of the filesystem.
+// SuperBlock returns the block with a group's copy of the superblock. The copy
+// is at the start of the block; that of group 0 is at byte SuperblockOffset of
+// the filesystem.
 func (g *Geometry) SuperBlock(group uint32) uint64 {
 	b := g.GroupFirstBlock(group)
 	if b == 0 && g.BlockSize == SuperblockOffset {
@@ -182,8 +184,8 @@ func (g *Geometry) SuperBlock(group uint32) uint64 {
 	return b
 }
 
-// NextSuper returns the first group at or after group that begins with a copy
-// of the superblock, and false where none does.
+// NextSuper returns the first group, at or after group, that begins with a copy
+// of the superblock; false if there is none.
 func (g *Geometry) NextSuper(group uint32) (uint32, bool) {
 	switch {
 	case group >= g.GroupCount:
@@ -219,7 +221,7 @@ func (g *Geometry) NextSuper(group uint32) (uint32, bool) {
 	return best, found
 }
 
-// MetaBg tells whether descriptor block i lies in its own metablock group
+// MetaBg reports whether descriptor block i lies in its own metablock group
 // rather than behind the superblock.
 func (g *Geometry) MetaBg(i uint32) bool { return i >= g.firstMetaBg }
 
@@ -286,12 +288,12 @@ func (g *Geometry) InodePlace(ino uint32) (group, index uint32) {
 	return (ino - 1) / g.InodesPerGroup, (ino - 1) % g.InodesPerGroup
 }
 
-// ValidInode tells whether ino is the number of an inode that the tables hold.
+// ValidInode reports whether the tables contain the inode ino.
 func (g *Geometry) ValidInode(ino uint32) bool {
 	return ino != 0 && uint64(ino) <= uint64(g.GroupCount)*uint64(g.InodesPerGroup)
 }
 
-// ValidBlock tells whether a block pointer may point at block.
+// ValidBlock reports whether a block pointer may point at block.
 func (g *Geometry) ValidBlock(block uint64) bool {
 	return block >= uint64(g.FirstDataBlock) && block < g.BlocksCount && block != 0
 }

@@ -20,12 +20,12 @@ type GroupDesc []byte
 
 var bgd ext4.BlockGroupDescriptorData
 
-// BlockBitmap returns the block that the block bitmap stands in.
+// BlockBitmap returns the block number of the block bitmap.
 func (d GroupDesc) BlockBitmap() uint64 {
 	return d.block(unsafe.Offsetof(bgd.BgBlockBitmapLo), unsafe.Offsetof(bgd.BgBlockBitmapHi))
 }
 
-// InodeBitmap returns the block that the inode bitmap stands in.
+// InodeBitmap returns the block number of the inode bitmap.
 func (d GroupDesc) InodeBitmap() uint64 {
 	return d.block(unsafe.Offsetof(bgd.BgInodeBitmapLo), unsafe.Offsetof(bgd.BgInodeBitmapHi))
 }

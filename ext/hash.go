@@ -6,8 +6,8 @@ import "math/bits"
 // index names it (dx_root_info.hash_version).
 type DirHash uint8
 
-// The hashes. A filesystem whose s_flags say that chars were unsigned where it
-// was made uses the Unsigned form of the one that an index names.
+// The hashes. If s_flags say that the filesystem was made where chars are
+// unsigned, the Unsigned form of the hash in an index is used.
 const (
 	DirHashLegacy DirHash = iota
 	DirHashHalfMD4
@@ -25,10 +25,10 @@ func (h DirHash) Unsigned() DirHash {
 	return h
 }
 
-// Hash computes the hash of a name: the one the index sorts by, whose lowest
-// bit is 0, and the minor one, which orders equal ones. seed is s_hash_seed,
-// four words; zeros stand for the default. ok is false for a hash it does not
-// know: SipHash, of encrypted and casefolded directories, among them.
+// Hash computes the hash of a name: the major hash, by which the index sorts
+// and whose lowest bit is 0, and the minor hash, which orders equal major ones.
+// seed is s_hash_seed, four words; zeros mean the default. ok is false for
+// unknown hashes, such as SipHash of encrypted and casefolded directories.
 //
 // The functions are those of the kernel's fs/ext4/hash.c.
 func (h DirHash) Hash(name []byte, seed [4]uint32) (major, minor uint32, ok bool) {

@@ -52,8 +52,9 @@ func DecodeIndexRoot(block []byte) (IndexBlock, bool) {
 	return x, dots || x.Limit() == fits || x.Limit() == fits-dxTailLen/dxEntryLen
 }
 
-// DecodeIndexNode takes a block of an indexed directory for a node; false
-// where it is none by the rule of e2fsck: its limit is what fits.
+// DecodeIndexNode decodes a block of an indexed directory as a node. It returns
+// false if the block is not a node by the rule of e2fsck: the limit is the
+// number of entries that fit.
 func DecodeIndexNode(block []byte) (IndexBlock, bool) {
 	if len(block) < dxNodeStart+dxEntryLen {
 		return IndexBlock{}, false
@@ -74,7 +75,7 @@ func (x IndexBlock) SetHashVersion(v DirHash) { x.block[2*direntMinLen+4] = byte
 // Limit returns how many entries the block says that it has room for.
 func (x IndexBlock) Limit() int { return int(binary.LittleEndian.Uint16(x.block[x.start:])) }
 
-// Count returns how many entries are in use, as far as they fit.
+// Count returns the number of used entries, at most as many as fit.
 func (x IndexBlock) Count() int {
 	return min(int(binary.LittleEndian.Uint16(x.block[x.start+2:])), (len(x.block)-x.start)/dxEntryLen)
 }

@@ -35,7 +35,7 @@ const (
 	// root of an extent tree, a short symlink's target or inline data.
 	IBlockSize = ext4.Ext4NBlocks * 4
 
-	// IBlockOffset is where i_block stands in an inode.
+	// IBlockOffset is the offset of i_block in an inode.
 	IBlockOffset = int(unsafe.Offsetof(ext4.InodeData{}.IBlock))
 
 	// IBlockCount is how many block numbers i_block holds, and NDirBlocks how
@@ -64,7 +64,7 @@ func (i Inode) Mode() uint16 { return i.u16(unsafe.Offsetof(inode.IMode)) }
 // Type returns the file type bits of i_mode.
 func (i Inode) Type() uint16 { return i.Mode() & ModeType }
 
-// IsUnknown tells whether the type is none there is.
+// IsUnknown reports whether the type does not exist.
 func (i Inode) IsUnknown() bool {
 	switch i.Type() {
 	case ModeFIFO, ModeChar, ModeDir, ModeBlock, ModeRegular, ModeSymlink, ModeSocket:
@@ -128,8 +128,8 @@ func (i Inode) ExtraSize() int {
 	return n
 }
 
-// InBodyXattrs returns the area behind the inode's fixed fields that extended
-// attributes may stand in, nil where there is none.
+// InBodyXattrs returns the area for extended attributes behind the inode's
+// fixed fields, nil if there is none.
 func (i Inode) InBodyXattrs() []byte {
 	n := i.ExtraSize()
 	if n == 0 || goodOldInodeSize+n+4 > len(i) {
@@ -138,14 +138,13 @@ func (i Inode) InBodyXattrs() []byte {
 	return i[goodOldInodeSize+n:]
 }
 
-// Used tells whether any byte of the inode that says something is set: a
-// freshly zeroed inode is not used.
+// Used reports whether a significant byte of the inode is set: a freshly zeroed
+// inode is not used.
 func (i Inode) Used() bool {
 	return i.u16(unsafe.Offsetof(inode.IMode)) != 0 || i.LinksCount() != 0 || i.Dtime() != 0 || i.BlockNr(0) != 0
 }
 
-// StoredInodeChecksum returns the checksum that an inode has, as far as it is
-// stored.
+// StoredInodeChecksum returns the stored bits of an inode's checksum.
 func StoredInodeChecksum(i Inode) uint32 {
 	sum := uint32(i.u16(inodeChecksumLoOffset))
 	if inodeHasChecksumHi(i) {
@@ -154,7 +153,7 @@ func StoredInodeChecksum(i Inode) uint32 {
 	return sum
 }
 
-// SetInodeChecksum sets the checksum of an inode, as far as it is stored.
+// SetInodeChecksum sets the stored bits of an inode's checksum.
 func SetInodeChecksum(i Inode, sum uint32) {
 	binary.LittleEndian.PutUint16(i[inodeChecksumLoOffset:], uint16(sum))
 	if inodeHasChecksumHi(i) {

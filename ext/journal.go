@@ -80,7 +80,7 @@ const (
 		JournalIncompatCsumV2 | JournalIncompatCsumV3 | JournalIncompatFastCommit
 )
 
-// JournalError says what is wrong with a journal.
+// JournalError describes an error in a journal.
 type JournalError struct {
 	What        string
 	Block       uint32 // in the journal
@@ -122,8 +122,8 @@ type JournalSuperblock struct {
 }
 
 // DecodeJournalSuperblock decodes the first block of a journal, of which it
-// needs 1024 bytes. It is an error if that is not a journal's; all else is for
-// [JournalSuperblock.Check] to say.
+// needs 1024 bytes. It returns an error if the block is not that of a journal;
+// [JournalSuperblock.Check] checks everything else.
 func DecodeJournalSuperblock(b []byte) (*JournalSuperblock, error) {
 	be := binary.BigEndian
 	if len(b) < journalSuperblockLen {
@@ -232,7 +232,7 @@ func (j *JournalSuperblock) FastCommitArea() (first, end uint32) {
 	return min(last+1, j.MaxLen), j.MaxLen
 }
 
-// seed is what the checksums of the journal's blocks start from.
+// seed is the start value of the checksums of the journal's blocks.
 func (j *JournalSuperblock) seed() uint32 { return CRC32C(^uint32(0), j.UUID[:]) }
 
 // tagLen is the length of a tag without its uuid.
@@ -330,8 +330,8 @@ func (r *JournalTagReader) Next() bool {
 // Tag is the tag Next went to.
 func (r *JournalTagReader) Tag() JournalTag { return r.current }
 
-// Range returns where the tag that Next went to stands in the block, without its
-// UUID, in bytes.
+// Range returns the byte range of the current tag in the block, without its
+// UUID.
 func (r *JournalTagReader) Range() (start, end int) { return r.off, r.off + r.tagLen }
 
 // Revokes calls yield with each filesystem block that a revoke block names. A
@@ -395,8 +395,8 @@ func (j *JournalSuperblock) VerifyCommit(block []byte) bool {
 		binary.BigEndian.Uint32(block[journalCommitChecksumOffset:]) == j.CommitChecksum(block)
 }
 
-// TagChecksum computes the checksum of a copy as its tag has it: data is the
-// copy as the journal has it, escaped or not.
+// TagChecksum computes the checksum of a copy for its tag. data is the copy as
+// it is in the journal, escaped or not.
 func (j *JournalSuperblock) TagChecksum(sequence uint32, data []byte) uint32 {
 	sum := CRC32C(crc32cUint32(j.seed(), bits.ReverseBytes32(sequence)), data)
 	if j.Incompat&JournalIncompatCsumV3 == 0 {
@@ -405,8 +405,8 @@ func (j *JournalSuperblock) TagChecksum(sequence uint32, data []byte) uint32 {
 	return sum
 }
 
-// verifyTag reports whether a copy has the checksum that its tag says, or the
-// journal has none.
+// verifyTag reports whether a copy has the checksum in its tag, or the journal
+// has no checksums.
 func (j *JournalSuperblock) verifyTag(tag JournalTag, sequence uint32, data []byte) bool {
 	return !j.BlockChecksums() || tag.Checksum == j.TagChecksum(sequence, data)
 }

@@ -120,8 +120,8 @@ func (w *journalWalk) checkCopy(t JournalTag, d JournalLogBlock, at uint64) erro
 	return nil
 }
 
-// revoke notes what the revoke blocks of the transactions to replay name. It
-// returns false where recovery gives up over one.
+// revoke records the blocks in the revoke blocks of the transactions to replay.
+// It returns false if recovery would give up at a revoke block.
 func (w *journalWalk) revoke(r *JournalReplay) bool {
 	for b := range w.result.Logged(JournalRevoke, w.result.End) {
 		err := w.load(uint64(b.Block), w.block)

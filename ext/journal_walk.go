@@ -6,7 +6,7 @@ import (
 	"iter"
 )
 
-// JournalBlockKind says what a block of the journal is to a recovery.
+// JournalBlockKind is the role of a journal block in a recovery.
 type JournalBlockKind uint8
 
 // The kinds of blocks that a recovery reads.
@@ -26,14 +26,15 @@ type JournalLogBlock struct {
 	Kind     JournalBlockKind
 }
 
-// JournalRecovery is what a recovery would do.
+// JournalRecovery describes the result of a recovery.
 type JournalRecovery struct {
 	First uint32 // sequence of the first transaction
 	End   uint32 // sequence of the first that is not replayed
 
-	// Log has the descriptor, revoke and commit blocks that were seen, in
-	// their order, and Committed the sequence behind that of the last commit
-	// block: what is before it has one, even if it is not replayed.
+	// Log contains the descriptor, revoke and commit blocks in their order.
+	// Committed is the sequence number behind that of the last commit block:
+	// all earlier transactions have a commit block, even if they are not
+	// replayed.
 	Log       []JournalLogBlock
 	Committed uint32
 

@@ -155,8 +155,8 @@ var GroupDescFields = []Field{
 	{0x3A, 2, "bg_inode_bitmap_csum_hi", Hex},
 }
 
-// InodeFields are the fields of struct ext4_inode, ascending. Those behind
-// byte 128 are there as far as i_extra_isize says.
+// InodeFields are the fields of struct ext4_inode, ascending. i_extra_isize
+// says which fields behind byte 128 exist.
 var InodeFields = []Field{
 	{0x00, 2, "i_mode", Hex},
 	{0x02, 2, "i_uid", Decimal},

@@ -10,7 +10,7 @@ import "encoding/binary"
 //	| magic | seq | time | nodename | device name | interval | padding | checksum |
 //	+-------+-----+------+----------+-------------+----------+---------+----------+
 const (
-	// MMPSize is the size of what is in use of the block, in bytes.
+	// MMPSize is the size of the used part of the block, in bytes.
 	MMPSize = 1024
 
 	mmpNodeName = 16
@@ -18,7 +18,7 @@ const (
 	mmpInterval = 112
 )
 
-// IsMMP tells whether a block has the magic number of one.
+// IsMMP reports whether a block has the magic number of one.
 func IsMMP(block []byte) bool {
 	const magic = 0x004D4D50 // EXT4_MMP_MAGIC
 	return len(block) >= MMPSize && binary.LittleEndian.Uint32(block) == magic

@@ -6,7 +6,8 @@ import "encoding/binary"
 // ext4_orphan_block_tail).
 const orphanBlockMagic = 0x0B10CA04
 
-// IsOrphanBlock tells whether a block has the tail of an orphan file's blocks.
+// IsOrphanBlock reports whether a block has the tail of an orphan file's
+// blocks.
 func IsOrphanBlock(block []byte) bool {
 	return len(block) >= OrphanTailLen && binary.LittleEndian.Uint32(block[len(block)-OrphanTailLen:]) == orphanBlockMagic
 }

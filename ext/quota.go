@@ -6,7 +6,7 @@ import "encoding/binary"
 // projects (V2_INITQMAGICS of the kernel's fs/quota/quotaio_v2.h).
 var quotaMagics = [...]uint32{0xD9C01F11, 0xD9C01927, 0xD9C03F14}
 
-// IsQuotaHeader tells whether a block begins with the header of a quota file.
+// IsQuotaHeader reports whether a block begins with the header of a quota file.
 func IsQuotaHeader(block []byte) bool {
 	if len(block) < 8 {
 		return false

@@ -13,8 +13,8 @@ const (
 	StateOrphans = 0x4 // being recovered
 )
 
-// A Status is what a superblock tells of the life of a filesystem, as it stands
-// there. Times that are not set are zero.
+// A Status contains the fields of a superblock about the history of a
+// filesystem. Times that are not set are zero.
 type Status struct {
 	State uint16 // s_state
 
@@ -41,7 +41,7 @@ type ErrorRecord struct {
 	Line     uint32
 }
 
-// Status returns what the superblock tells of the life of the filesystem.
+// Status returns the fields about the history of the filesystem.
 func (sb *Superblock) Status() Status {
 	d := &sb.d
 	at := func(lo uint32, hi uint8) time.Time {
@@ -117,10 +117,10 @@ var (
 		"quota", "bigalloc", "metadata_csum", "replica", "read-only", "project", "shared_blocks", "verity", "orphan_present"}
 )
 
-// JournalHead returns where the journal begins that s_jnl_blocks holds the tree
-// of, as far as the first level of the tree says: the block of its superblock,
-// or of an extent node that leads to it (node is true). ok is false where there
-// is no such copy, or the copy is of no use.
+// JournalHead returns the first block of the journal according to the first
+// level of the tree in s_jnl_blocks: the block of the journal superblock, or an
+// extent node that leads to it (node is true). ok is false if there is no such
+// tree, or it is not usable.
 func (sb *Superblock) JournalHead() (block uint64, node, ok bool) {
 	root, ok := sb.JournalBackup()
 	if !ok || !sb.HasCompat(CompatHasJournal) {

@@ -7,7 +7,7 @@ import (
 	ext4 "github.com/dsoprea/go-ext4"
 )
 
-// Where a superblock stands, and what it can say of blocks.
+// The place of a superblock, and its limits for block sizes.
 const (
 	// SuperblockOffset is where the primary superblock begins, in bytes from
 	// the start of the filesystem, whatever the block size.
@@ -46,8 +46,8 @@ const (
 	maxDescSize       = 1024
 )
 
-// A Superblock is struct ext4_super_block as it stands on the disk; nothing
-// in it has been checked but the magic number.
+// A Superblock is struct ext4_super_block as it is on the disk. Only its magic
+// number has been checked.
 type Superblock struct {
 	d    ext4.SuperblockData
 	raw  [SuperblockSize]byte
@@ -66,8 +66,8 @@ func DecodeSuperblock(b []byte) (*Superblock, error) {
 	return decodeSuperblock([SuperblockSize]byte(b))
 }
 
-// DecodeUnmarkedSuperblock decodes what may be a superblock that has lost its
-// magic number, as if it had it. b holds at least SuperblockSize bytes.
+// DecodeUnmarkedSuperblock decodes a possible superblock that has lost its
+// magic number. b holds at least SuperblockSize bytes.
 func DecodeUnmarkedSuperblock(b []byte) (*Superblock, error) {
 	if len(b) < SuperblockSize {
 		return nil, &CorruptError{What: "superblock is cut short", Offset: int64(len(b))}
@@ -86,20 +86,20 @@ func decodeSuperblock(raw [SuperblockSize]byte) (*Superblock, error) {
 	return sb, nil
 }
 
-// IsSuperblock tells whether b, the bytes where a superblock may stand, has
-// the magic number of one.
+// IsSuperblock reports whether b, the bytes of a possible superblock, has the
+// magic number.
 func IsSuperblock(b []byte) bool {
 	const off = unsafe.Offsetof(ext4.SuperblockData{}.SMagic)
 	return uintptr(len(b)) >= off+2 && binary.LittleEndian.Uint16(b[off:]) == ext4.Ext4Magic
 }
 
-// HasCompat tells whether all bits of mask are set in s_feature_compat.
+// HasCompat reports whether all bits of mask are set in s_feature_compat.
 func (sb *Superblock) HasCompat(mask uint32) bool { return sb.d.SFeatureCompat&mask == mask }
 
-// HasRoCompat tells whether all bits of mask are set in s_feature_ro_compat.
+// HasRoCompat reports whether all bits of mask are set in s_feature_ro_compat.
 func (sb *Superblock) HasRoCompat(mask uint32) bool { return sb.d.SFeatureRoCompat&mask == mask }
 
-// HasIncompat tells whether all bits of mask are set in s_feature_incompat.
+// HasIncompat reports whether all bits of mask are set in s_feature_incompat.
 func (sb *Superblock) HasIncompat(mask uint32) bool { return sb.d.SFeatureIncompat&mask == mask }
 
 // UUID returns s_uuid.
@@ -140,7 +140,7 @@ func (sb *Superblock) GroupsPerFlex() uint32 {
 // Group returns s_block_group_nr, the group that this copy was written for.
 func (sb *Superblock) Group() uint32 { return uint32(sb.d.SBlockGroupNr) }
 
-// ChecksumSeed returns what the checksums of metadata_csum begin with.
+// ChecksumSeed returns the start value of the checksums of metadata_csum.
 func (sb *Superblock) ChecksumSeed() uint32 {
 	if sb.HasIncompat(IncompatCsumSeed) {
 		return sb.d.SChecksumSeed
@@ -148,12 +148,12 @@ func (sb *Superblock) ChecksumSeed() uint32 {
 	return seedOfUUID(sb.d.SUuid[:])
 }
 
-// ChecksumOK tells whether s_checksum is right, or not in use.
+// ChecksumOK reports whether s_checksum is right, or not in use.
 func (sb *Superblock) ChecksumOK() bool {
 	return !sb.HasRoCompat(RoCompatMetadataCsum) || VerifySuperblock(sb.raw[:])
 }
 
-// DescChecksumOK tells whether the checksum of a group's descriptor is right,
+// DescChecksumOK reports whether the checksum of a group's descriptor is right,
 // or not in use.
 func (sb *Superblock) DescChecksumOK(group uint32, d GroupDesc) bool {
 	switch {
@@ -214,13 +214,13 @@ func (sb *Superblock) JournalBackup() (iblock [IBlockSize]byte, ok bool) {
 	return iblock, sb.d.SJnlBackupType == jnlBackupBlocks
 }
 
-// NeedsRecovery tells whether the journal is to be replayed.
+// NeedsRecovery reports whether the journal needs a replay.
 func (sb *Superblock) NeedsRecovery() bool { return sb.HasIncompat(IncompatRecover) }
 
 // HashSeed returns s_hash_seed, which the hashes of names begin with.
 func (sb *Superblock) HashSeed() [4]uint32 { return sb.d.SHashSeed }
 
-// UnsignedHash tells whether s_flags say that names are hashed as unsigned
+// UnsignedHash reports whether s_flags say that names are hashed as unsigned
 // chars.
 func (sb *Superblock) UnsignedHash() bool {
 	const unsignedHash = 2 // EXT2_FLAGS_UNSIGNED_HASH
@@ -230,12 +230,12 @@ func (sb *Superblock) UnsignedHash() bool {
 // DefaultHash returns s_def_hash_version, which new indexes have.
 func (sb *Superblock) DefaultHash() DirHash { return DirHash(sb.d.SDefHashVersion) }
 
-// Bytes returns the superblock as it stands on the disk. The caller must not
-// change it.
+// Bytes returns the superblock as it is on the disk. The caller must not change
+// it.
 func (sb *Superblock) Bytes() []byte { return sb.raw[:] }
 
-// HasDescChecksums tells whether group descriptors carry checksums, without
-// which their UNINIT flags and bg_itable_unused mean nothing.
+// HasDescChecksums reports whether group descriptors have checksums. Without
+// checksums, their UNINIT flags and bg_itable_unused mean nothing.
 func (sb *Superblock) HasDescChecksums() bool {
 	return sb.d.SFeatureRoCompat&(RoCompatGdtCsum|RoCompatMetadataCsum) != 0
 }

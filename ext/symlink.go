@@ -24,8 +24,8 @@ const (
 //   - e2fsprogs without an attribute block: if i_blocks is 0 or 0 < i_size < 60.
 //   - e2fsprogs with one: if i_size < 60, unless i_size > 4 and i_block[1] is 0.
 //
-// wide tells whether block numbers have high halves (the 64bit feature), and
-// clusterSize is the size in bytes of what i_blocks counts for an attribute
+// wide says whether block numbers have high halves (the 64bit feature).
+// clusterSize is the number of bytes that i_blocks counts for an attribute
 // block. Inline data is always in the inode.
 func (i Inode) SymlinkTarget(wide bool, clusterSize uint32) TargetPlace {
 	if i.Flags()&FlagInlineData != 0 {
@@ -55,9 +55,9 @@ func (i Inode) SymlinkTarget(wide bool, clusterSize uint32) TargetPlace {
 // sectorSize is the unit of i_blocks in bytes.
 const sectorSize = 512
 
-// HasSoundTarget tells whether i_block makes sense as the target of a symlink:
-// i_size bytes without a NUL and a NUL behind them, or an encrypted target of
-// that length.
+// HasSoundTarget reports whether i_block is a valid target of a symlink: i_size
+// bytes without a NUL and a NUL behind them, or an encrypted target of that
+// length.
 func (i Inode) HasSoundTarget() bool {
 	size, data := i.Size(), i.IBlock()
 	if size == 0 || size >= IBlockSize {

@@ -103,7 +103,7 @@ func (h XattrHeader) KnownMagic() bool {
 	return h.Magic == xattrMagic || h.Magic == xattrMagicV1
 }
 
-// An Xattr is one entry. Name aliases what it was read from.
+// An Xattr is one entry. Name aliases the block that was read.
 type Xattr struct {
 	Offset      int // of the entry, from the start of the block or inode
 	NameIndex   uint8
@@ -166,8 +166,8 @@ func NewInodeXattrReader(inode []byte) XattrReader {
 }
 
 // Next goes to the next entry. It returns false at the end of the list and at
-// the first entry that cannot be one. An entry whose value lies outside is
-// still an entry: see Value.
+// the first invalid entry. An entry with a value outside the block is still
+// valid: see Value.
 func (r *XattrReader) Next() bool {
 	if r.err != nil {
 		return false
@@ -221,8 +221,8 @@ func (r *XattrReader) ValueRange() (offset, size int, ok bool) {
 	return off, int(r.entry.ValueSize), true
 }
 
-// Value is the value of the current entry, aliasing what it was read from; ok
-// as with ValueRange.
+// Value returns the value of the current entry, which aliases the block that
+// was read; ok is as in ValueRange.
 func (r *XattrReader) Value() (value []byte, ok bool) {
 	off, size, ok := r.ValueRange()
 	if !ok {
