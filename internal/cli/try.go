@@ -173,15 +173,14 @@ func (o *tryOptions) runOnCopy(ctx context.Context, t *Tool, d *openDisk, folder
 func (o *tryOptions) execute(disk string, signals <-chan os.Signal) (status, err error) {
 	words := o.command
 	if len(words) == 0 {
-		words = []string{cmp.Or(os.Getenv("SHELL"), "/bin/sh")}
+		// The shell goes to the folder by itself: a child that is not yet a program of
+		// its own must not wait for a disk that this process serves.
+		words = []string{"/bin/sh", "-c", `cd "$1" && exec "$0"`, cmp.Or(os.Getenv("SHELL"), "/bin/sh"), filepath.Dir(disk)}
 	} else {
 		words = insert(words, disk)
 	}
 	cmd := exec.Command(words[0], words[1:]...)
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = os.Stdin, os.Stdout, os.Stderr
-	if len(o.command) == 0 {
-		cmd.Dir = filepath.Dir(disk)
-	}
 	if err := cmd.Start(); err != nil {
 		return nil, err
 	}
