@@ -163,21 +163,23 @@ func (d *Disk) Adopt(ctx context.Context, f *os.File) error {
 // nextEither returns where the next data of a file or the disk begins.
 func nextEither(f *os.File, d *Disk, off int64) (int64, error) {
 	next, _, err := d.NextData(off)
-	if err != nil && !errors.Is(err, io.EOF) {
+	if errors.Is(err, io.EOF) {
+		next, err = d.Size(), nil
+	}
+	if err != nil {
 		return 0, err
 	}
-	data, errFile := f.Seek(off, unix.SEEK_DATA)
+	data, err := f.Seek(off, unix.SEEK_DATA)
 	switch {
-	case errors.Is(errFile, unix.ENXIO):
-		return next, err
-	case errors.Is(errFile, unix.EINVAL): // the filesystem does not report holes
-		return off, nil
-	case errFile != nil:
-		return 0, errFile
-	case err != nil, data < next:
-		return data, nil
+	case errors.Is(err, unix.ENXIO):
+		data, err = d.Size(), nil
+	case errors.Is(err, unix.EINVAL): // the filesystem does not know of holes
+		data, err = off, nil
 	}
-	return next, nil
+	if next = min(next, data); err == nil && next >= d.Size() {
+		err = io.EOF
+	}
+	return next, err
 }
 
 // A served disk fails when it is ended.

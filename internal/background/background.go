@@ -66,14 +66,14 @@ func Ready(name string) error {
 	}
 	defer null.Close()
 	stderr := null
-	if log, err := syslog.New(syslog.LOG_DAEMON|syslog.LOG_NOTICE, name); err == nil {
+	if system, err := syslog.New(syslog.LOG_DAEMON|syslog.LOG_NOTICE, name); err == nil {
 		r, w, err := os.Pipe()
 		if err != nil {
 			return err
 		}
 		defer w.Close()
 		stderr = w
-		go pass(log, r)
+		go pass(system, r)
 	}
 	for fd, f := range []*os.File{null, null, stderr} {
 		if err := unix.Dup3(int(f.Fd()), fd, 0); err != nil {
@@ -87,10 +87,10 @@ func Ready(name string) error {
 }
 
 // pass passes lines to the system log.
-func pass(log io.Writer, r io.Reader) {
+func pass(system io.Writer, r io.Reader) {
 	lines := bufio.NewScanner(r)
 	for lines.Scan() {
-		_, _ = log.Write(lines.Bytes())
+		_, _ = system.Write(lines.Bytes())
 	}
 	_, _ = io.Copy(io.Discard, r) // a line that is too long must not stop who writes
 }

@@ -192,7 +192,7 @@ func (e *fuseError) Unwrap() error { return e.err }
 
 // Advice returns what to do.
 func (e *fuseError) Advice() string {
-	text := fmt.Sprintf("load the module fuse, or have /dev/fuse in the container (docker run --device /dev/fuse --cap-add SYS_ADMIN); or restore the image: e2qcow -r %s raw.img", e.source)
+	text := fmt.Sprintf("load the module fuse (modprobe fuse), or let this user open /dev/fuse, or have it in the container (docker run --device /dev/fuse --cap-add SYS_ADMIN); or restore the image: e2qcow -r %s raw.img", e.source)
 	if e.format != "" {
 		text += fmt.Sprintf("; where FUSE works, qemu does it too: qemu-storage-daemon --blockdev driver=file,node-name=f,filename=%s --blockdev driver=%s,node-name=d,file=f --export type=fuse,id=e,node-name=d,mountpoint=FILE,writable=off", e.source, e.format)
 	}

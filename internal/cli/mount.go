@@ -90,12 +90,12 @@ func (o *mountOptions) run(ctx context.Context, t *Tool) error {
 	}
 	defer d.Close()
 	shown.Finish()
+	signals, stop := t.takeSignals() // before anybody can see the disk
+	defer stop()
 	m, err := d.mount(t, o.folder, o.readOnly)
 	if err != nil {
 		return err
 	}
-	signals, stop := t.takeSignals()
-	defer stop()
 	t.Say("%s is the disk in %s, %s%s; it ends with umount, Ctrl-C or SIGTERM", m.Disk(), d.in.Src.Name(), advise.Size(uint64(d.disk.Size()), 1), o.sayUse())
 	if o.background {
 		if err := background.Ready(app.Name); err != nil {

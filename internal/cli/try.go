@@ -129,17 +129,18 @@ func (o *tryOptions) runOn(ctx context.Context, t *Tool, d *openDisk, folder str
 	if err := os.Mkdir(inner, 0o700); err != nil {
 		return nil, err
 	}
+	signals, stop := t.takeSignals()
+	defer stop()
 	m, err := d.mount(t, inner, false)
 	if errors.Is(err, fuse.ErrUnavailable) {
 		t.Say("%v: the image is restored into a temporary file in %s", err, folder)
+		stop()
 		return o.runOnCopy(ctx, t, d, folder, shown)
 	}
 	if err != nil {
 		return nil, err
 	}
 	shown.Finish()
-	signals, stop := t.takeSignals()
-	defer stop()
 	status, err = o.execute(m.Disk(), signals)
 	err = cmp.Or(d.unmount(t, m, signals), err)
 	d.disk.End()
@@ -228,7 +229,7 @@ func inForeground() bool {
 func endOf(state *os.ProcessState) error {
 	ws, ok := state.Sys().(syscall.WaitStatus)
 	switch {
-	case ok && ws.Signaled():
+	case ok && ws.Signaled(): //nolint:misspell // its name
 		return &app.DiedError{Signal: ws.Signal()}
 	case state.ExitCode() != 0:
 		return exitStatus(state.ExitCode())

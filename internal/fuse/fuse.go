@@ -16,6 +16,7 @@ import (
 	"log"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync"
 	"syscall"
 	"time"
@@ -99,7 +100,7 @@ func New(folder string, disk Disk, opt Options) (*Mount, error) {
 			ExplicitDataCacheControl: true,
 			DirectMount:              os.Geteuid() == 0,
 			Options:                  []string{"nosuid", "nodev", "noexec"},
-			Logger:                   log.New(io.Discard, "", 0),
+			Logger:                   log.New(io.Discard, "", 0), //nolint:forbidigo // it has package fuse be quiet
 		},
 	}
 	if opt.ReadOnly && os.Geteuid() == 0 {
@@ -109,7 +110,7 @@ func New(folder string, disk Disk, opt Options) (*Mount, error) {
 	}
 	server, err := fs.Mount(abs, root, options)
 	if err != nil {
-		return nil, fmt.Errorf("%w on %s: %w", ErrUnavailable, folder, err)
+		return nil, fmt.Errorf("%w on %s: %s", ErrUnavailable, folder, strings.TrimSpace(err.Error()))
 	}
 	m := &Mount{server: server, folder: abs, ended: make(chan struct{})}
 	go func() {
@@ -137,8 +138,8 @@ func checkFolder(folder string) error {
 	return err
 }
 
-// available checks that there is the device, and for who is not root the program
-// that mounts.
+// available checks that the device is there, and may be opened by this user:
+// fusermount3 opens the device with the rights of its caller.
 func available() error {
 	const device = "/dev/fuse"
 	fd, err := unix.Open(device, unix.O_RDWR|unix.O_CLOEXEC, 0)
@@ -150,7 +151,7 @@ func available() error {
 			return fmt.Errorf("%w: %s is not the FUSE device", ErrUnavailable, device)
 		}
 		_ = unix.Close(fd)
-	case os.Geteuid() == 0 || !errors.Is(err, unix.EACCES): // fusermount3 opens the device for others
+	default:
 		return fmt.Errorf("%w: %s: %w", ErrUnavailable, device, err)
 	}
 	return nil
