@@ -57,6 +57,10 @@ func operands(c *cli.Context, m mode, words string) (first, second string, err e
 
 // parseCommon parses the options of all modes.
 func parseCommon(c *cli.Context, sourceName, targetName string, asE2image bool) (common, error) {
+	targetName, err := app.DeviceName(targetName)
+	if err != nil {
+		return common{}, err
+	}
 	o := common{
 		target:    targetName,
 		force:     c.Bool(flagForce),
@@ -68,7 +72,6 @@ func parseCommon(c *cli.Context, sourceName, targetName string, asE2image bool) 
 		json:      c.String(flagJSON),
 		badMap:    c.String(flagBadMap),
 	}
-	var err error
 	if o.source, err = parseSource(c, sourceName); err != nil {
 		return o, err
 	}
@@ -90,8 +93,11 @@ func parseCommon(c *cli.Context, sourceName, targetName string, asE2image bool) 
 
 // parseSource parses the format of the source and how to read it.
 func parseSource(c *cli.Context, name string) (app.Source, error) {
+	name, err := app.DeviceName(name)
+	if err != nil {
+		return app.Source{}, err
+	}
 	o := app.Source{Name: name, Backing: c.Bool(flagBacking), Force: c.Bool(flagForce), Spool: spool.Options{Dir: c.String(flagSpoolDir)}}
-	var err error
 	if o.Format, err = choice(c, flagSourceFormat, map[string]app.Format{"raw": app.FormatRaw, "qcow2": app.FormatQCOW2, "e2image": app.FormatNormal}); err != nil {
 		return o, err
 	}

@@ -28,7 +28,11 @@ func openImage(c *cli.Context, command string) (*source.Source, error) {
 	if len(args) != 1 {
 		return nil, app.Usagef("%s needs one image, and nothing else", command)
 	}
-	src, err := source.Open(c.Context, args[0])
+	name, err := app.DeviceName(args[0])
+	if err != nil {
+		return nil, err
+	}
+	src, err := source.Open(c.Context, name)
 	if errors.Is(err, source.ErrDirectory) || errors.Is(err, source.ErrKind) || errors.Is(err, source.ErrEmpty) {
 		return nil, &imageError{err}
 	}
