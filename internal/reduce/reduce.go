@@ -55,6 +55,7 @@ type reducer struct {
 	disk  *disk
 	want  Verdict
 	files []*file
+	judge []judgeFunc // one for each candidate that is tried at the same time
 	tried int
 	until time.Time
 	last  Verdict // of the last change that was dropped
@@ -66,6 +67,9 @@ type reducer struct {
 		t       *tree
 	}
 }
+
+// A judgeFunc returns what the command says of the disk with a change.
+type judgeFunc func(context.Context, *change) (Verdict, error)
 
 // look returns the layout and the inodes of the filesystem as it is now.
 func (r *reducer) look() (*filesystem, *tree, error) {
@@ -127,6 +131,7 @@ func Run(ctx context.Context, img image.Image, opt Options) (*Result, error) {
 			return nil, err
 		}
 		r.files = append(r.files, f)
+		r.judge = append(r.judge, func(ctx context.Context, c *change) (Verdict, error) { return f.judge(ctx, r.opt.Judge, c) })
 	}
 	defer r.close()
 	if err := r.learn(ctx); err != nil {
@@ -230,16 +235,16 @@ func (r *reducer) first(ctx context.Context, list []*change) (int, error) {
 		ctx, cancel = context.WithDeadlineCause(ctx, r.until, errEnough)
 		defer cancel()
 	}
-	for at := 0; at < len(list); at += len(r.files) {
+	for at := 0; at < len(list); at += len(r.judge) {
 		if ctx.Err() != nil {
 			return -1, errEnough
 		}
-		part := list[at:min(at+len(r.files), len(list))]
+		part := list[at:min(at+len(r.judge), len(list))]
 		answers := make([]chan answer, len(part))
 		for i, c := range part {
 			answers[i] = make(chan answer, 1)
 			go func() {
-				v, err := r.files[i].judge(ctx, r.opt.Judge, c)
+				v, err := r.judge[i](ctx, c)
 				answers[i] <- answer{v, err == nil && r.opt.Judge.same(r.want, v), err}
 			}()
 		}
@@ -283,7 +288,7 @@ func (r *reducer) eachPart(ctx context.Context, n int, leave func(things []int) 
 				list []*change
 				ends [][2]int
 			)
-			for i := at; i < len(left) && len(list) < len(r.files); i += size {
+			for i := at; i < len(left) && len(list) < len(r.judge); i += size {
 				end := min(i+size, len(left))
 				if c := leave(left[i:end]); c != nil && !c.empty(r.disk) {
 					list, ends = append(list, c), append(ends, [2]int{i, end})
