@@ -120,10 +120,9 @@ func countFiles(t *testing.T, image string) (n int, ok bool) {
 	t.Helper()
 	dir := t.TempDir()
 	err := testfs.Privately(func() error {
-		if exec.Command("mount", "-o", "loop,ro", image, dir).Run() != nil {
+		if ok = exec.Command("mount", "-o", "loop,ro", image, dir).Run() == nil; !ok {
 			return nil
 		}
-		ok = true
 		err := filepath.WalkDir(dir, func(path string, _ fs.DirEntry, err error) error {
 			if err != nil {
 				return err

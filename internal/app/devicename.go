@@ -76,7 +76,7 @@ func findDevice(tag deviceTag, value string) (string, error) {
 	var found []string
 	for _, d := range list {
 		device := filepath.Join("/dev", d.Name())
-		got := ""
+		var got string
 		if tag.uevent != "" {
 			got = ueventValue(filepath.Join(devices, d.Name(), "uevent"), tag.uevent)
 		} else {

@@ -229,7 +229,7 @@ func inForeground() bool {
 func endOf(state *os.ProcessState) error {
 	ws, ok := state.Sys().(syscall.WaitStatus)
 	switch {
-	case ok && ws.Signaled(): //nolint:misspell // its name
+	case ok && ws.Signaled():
 		return &app.DiedError{Signal: ws.Signal()}
 	case state.ExitCode() != 0:
 		return exitStatus(state.ExitCode())

@@ -278,7 +278,7 @@ func (e *edit) change() *change {
 			continue
 		}
 		d := e.descSlice(group)
-		sum := uint16(0)
+		var sum uint16
 		if e.f.csum {
 			sum = ext.GroupDescChecksum(e.seed, group, d)
 		} else {

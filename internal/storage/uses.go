@@ -48,7 +48,7 @@ func (u Use) String() string {
 	return "by " + u.Name
 }
 
-// Uses returns the uses of r, those that may change r first. It recognizes
+// Uses returns the uses of r, those that may change r first. It recognises
 // devices by number. So it also finds a use through a loop device on the file
 // r, on a partition of the disk r, or through an array or mapped device that
 // contains r. It returns an error if /proc or /sys does not show the uses.
