@@ -1,6 +1,7 @@
 package scrub
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"slices"
@@ -18,7 +19,7 @@ func leavesOf(v *visitor, names []string, perLeaf int) (blocks [][]byte) {
 		return h
 	}
 	names = slices.Clone(names)
-	slices.SortFunc(names, func(a, b string) int { return int(int64(hash(a)) - int64(hash(b))) })
+	slices.SortFunc(names, func(a, b string) int { return cmp.Compare(hash(a), hash(b)) })
 	root := indexRoot(ext.DirHashHalfMD4)
 	blocks = append(blocks, root)
 	count := 0
