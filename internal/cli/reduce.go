@@ -167,6 +167,7 @@ func (o *reduceOptions) run(ctx context.Context, t *Tool) error {
 	}
 	shown.Finish()
 	opt := o.reduce
+	opt.Made = func(folder string) { t.Guard(func() { os.RemoveAll(folder) }) }
 	written := false
 	opt.Better = func(img image.Image) error {
 		err := o.write(ctx, in, img, written)

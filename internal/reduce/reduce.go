@@ -31,6 +31,7 @@ type Options struct {
 	Folder  string                  // for the file that the command is given; "" for the usual one
 	Limit   time.Duration           // the search ends with the best result; 0 for no limit
 	Better  func(image.Image) error // called with each better result, at the end of a pass
+	Made    func(folder string)     // called with each folder that is removed at the end; may be nil
 	Said    func(string)            // called with a line for each pass that helped; may be nil
 	Workers int                     // commands that run at the same time; 0 for 1
 }
@@ -129,6 +130,9 @@ func Run(ctx context.Context, img image.Image, opt Options) (*Result, error) {
 		if err != nil {
 			r.close()
 			return nil, err
+		}
+		if opt.Made != nil {
+			opt.Made(f.folder)
 		}
 		r.files = append(r.files, f)
 		r.judge = append(r.judge, func(ctx context.Context, c *change) (Verdict, error) { return f.judge(ctx, r.opt.Judge, c) })
