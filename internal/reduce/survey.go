@@ -49,9 +49,9 @@ type tree struct {
 
 // Bounds of a survey.
 const (
-	maxNodes   = 8 << 20 // inodes
-	maxRuns    = 16 << 20
-	maxEntries = 16 << 20
+	maxNodes   = 1 << 20 // inodes
+	maxRuns    = 4 << 20
+	maxEntries = 4 << 20
 	maxDepth   = 5
 
 	maxMapBlocks = 8 << 20 // that the map of one inode names
