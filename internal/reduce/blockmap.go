@@ -49,7 +49,7 @@ func (f *filesystem) mapExtents(n *node, e ext.ExtentNode, depth int) error {
 		}
 		child, _ := e.Index(i)
 		f.claim(n, child, 1)
-		if n.read++; n.read > maxMapBlocks || !f.geo.ValidBlock(child) {
+		if f.reads++; f.reads > maxReads || !f.geo.ValidBlock(child) {
 			n.broken = true
 			return nil
 		}
@@ -87,7 +87,11 @@ func (f *filesystem) mapBelow(n *node, block uint64, level int) error {
 	} else {
 		f.claim(n, block, 1)
 	}
-	if n.read++; level == 0 || n.broken || n.read > maxMapBlocks {
+	if level == 0 || n.broken {
+		return nil
+	}
+	if f.reads++; f.reads > maxReads {
+		n.broken = true
 		return nil
 	}
 	b, err := f.block(block)

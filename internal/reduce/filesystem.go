@@ -91,6 +91,7 @@ type filesystem struct {
 	csum  bool   // metadata_csum
 	ratio uint64 // blocks of a cluster
 	descs []byte // the whole table
+	reads int    // blocks of maps that were read
 }
 
 // maxDescs bounds the descriptor table, in bytes.

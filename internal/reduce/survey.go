@@ -33,7 +33,6 @@ type node struct {
 	entries []dirent // of a directory
 	xattr   uint64   // the attribute block; 0 for none
 	broken  bool     // the map of its blocks contradicts itself
-	read    int      // blocks of the map that were read
 }
 
 // A tree is all that the inodes of a filesystem say.
@@ -54,7 +53,7 @@ const (
 	maxEntries = 4 << 20
 	maxDepth   = 5
 
-	maxMapBlocks = 8 << 20 // that the map of one inode names
+	maxReads = 1 << 20 // blocks of maps that are read
 )
 
 // survey reads all inodes, their maps, and the entries of directories.
