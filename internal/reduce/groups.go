@@ -61,14 +61,18 @@ func (f *filesystem) cut(groups uint32) *change {
 	e := f.edit()
 	none := func(uint64) bool { return false }
 	end := g.GroupFirstBlock(groups)
-	freeBlocks, freeInodes := int64(0), int64(0)
+	freeBlocks, freeInodes, freed := int64(0), int64(0), uint64(0)
 	for group := groups; group < g.GroupCount; group++ {
 		d := f.desc(group)
 		freeBlocks += count(d, bgFreeBlocksLo, bgFreeBlocksHi)
 		freeInodes += count(d, bgFreeInodesLo, bgFreeInodesHi)
 		for _, r := range []run{{d.BlockBitmap(), 1, 0}, {d.InodeBitmap(), 1, 0}, {d.InodeTable(), uint64(g.TableBlocks), 0}} {
-			if r.start < end {
-				e.free(r.start, min(r.count, end-r.start), none)
+			// Tables that do not overlap free at most end blocks. The bound is for
+			// damaged descriptors that all name the same blocks.
+			if g.ValidBlock(r.start) && r.start < end && freed < end {
+				n := min(r.count, end-r.start)
+				freed += n
+				e.free(r.start, n, none)
 			}
 		}
 	}
