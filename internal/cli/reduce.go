@@ -92,6 +92,9 @@ func parseReduce(c *cli.Context) (*reduceOptions, error) {
 	if j.Command = args[2:]; c.IsSet(flagTest) {
 		j.Command, j.Test = []string{c.String(flagTest)}, true
 	}
+	if c.IsSet(flagKeep) && j.Test {
+		return nil, app.Usagef("--%s and --%s exclude one another: of a program only the exit status counts", flagKeep, flagTest)
+	}
 	for _, text := range c.StringSlice(flagKeep) {
 		keep, err := regexp.Compile(text)
 		if err != nil {
@@ -194,7 +197,7 @@ func (o *reduceOptions) run(ctx context.Context, t *Tool) error {
 		return nil
 	}
 	name := strings.TrimPrefix(filepath.Base(o.suite), "f_")
-	return reduce.WriteSuite(ctx, o.suite, strings.ReplaceAll(name, "_", " "), res.Image)
+	return reduce.WriteSuite(ctx, o.suite, strings.ReplaceAll(name, "_", " "), res.Image, opt)
 }
 
 // disk returns what is reduced: the disk in an image, or the metadata of the

@@ -109,8 +109,13 @@ func (e *edit) initBitmap(group uint32) {
 	bitmap := e.blockBitmap(group)
 	e.blockBitmaps[group] = e.f.csum
 	first := g.GroupFirstBlock(group)
+	left := 2 * uint64(g.BlocksPerGroup) // tables that do not overlap mark no more
 	use := func(start, count uint64) {
-		for block := max(start, first); block < start+count && block < first+uint64(g.BlocksPerGroup); block++ {
+		if !g.ValidBlock(start) {
+			return
+		}
+		for block := max(start, first); block < start+count && block < first+uint64(g.BlocksPerGroup) && left > 0; block++ {
+			left--
 			_, bit := e.f.cluster(block)
 			bitmap[bit/8] |= 1 << (bit % 8)
 		}

@@ -8,6 +8,8 @@ import (
 	"os"
 	"path/filepath"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // A file is a sparse file with the contents of a disk, which a command is given.
@@ -19,11 +21,15 @@ type file struct {
 	mtime   time.Time // when all in the file was written by us
 }
 
-// newFile makes a file below folder. The folder of the file is private.
-func newFile(folder string, d *disk) (*file, error) {
+// newFile makes a file below folder. The folder of the file is private; made,
+// unless nil, is called with its name before anything is in it.
+func newFile(folder string, d *disk, made func(string)) (*file, error) {
 	own, err := os.MkdirTemp(folder, "e2qcow-reduce-")
 	if err != nil {
 		return nil, err
+	}
+	if made != nil {
+		made(own)
 	}
 	f := &file{d: d, folder: own}
 	f.f, err = os.OpenFile(f.path(), os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o600)
@@ -103,13 +109,12 @@ func (f *file) reopen() error {
 	return err
 }
 
-// stamp remembers that all in the file is known.
+// stamp remembers that all in the file is known: by a time of the last change that
+// is long ago, so that a write shows however soon it comes.
 func (f *file) stamp() error {
-	info, err := f.f.Stat()
-	if err == nil {
-		f.mtime = info.ModTime()
-	}
-	return err
+	const long = 1 << 30 // seconds
+	f.mtime = time.Unix(long, 0)
+	return unix.Futimes(int(f.f.Fd()), []unix.Timeval{{Sec: long}, {Sec: long}})
 }
 
 // sync writes what was accepted since.

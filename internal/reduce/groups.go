@@ -83,7 +83,8 @@ func (f *filesystem) cut(groups uint32) *change {
 		if !g.HasSuper(group) {
 			continue
 		}
-		if linear := g.LinearDescBlocks(); linear > kept {
+		if linear := g.LinearDescBlocks(); linear > kept && freed < 2*end {
+			freed += uint64(linear - kept)
 			e.free(g.SuperBlock(group)+1+uint64(kept), uint64(linear-kept), none)
 		}
 	}

@@ -126,13 +126,10 @@ func Run(ctx context.Context, img image.Image, opt Options) (*Result, error) {
 		r.until = time.Now().Add(opt.Limit)
 	}
 	for range max(opt.Workers, 1) {
-		f, err := newFile(opt.Folder, r.disk)
+		f, err := newFile(opt.Folder, r.disk, opt.Made)
 		if err != nil {
 			r.close()
 			return nil, err
-		}
-		if opt.Made != nil {
-			opt.Made(f.folder)
 		}
 		r.files = append(r.files, f)
 		r.judge = append(r.judge, func(ctx context.Context, c *change) (Verdict, error) { return f.judge(ctx, r.opt.Judge, c) })
@@ -266,13 +263,13 @@ func (r *reducer) first(ctx context.Context, list []*change) (int, error) {
 			r.last = a.v
 		}
 		switch {
+		case found >= 0: // what fails behind it would not have been tried alone
+			r.disk.accept(part[found])
+			return at + found, nil
 		case failed != nil && ctx.Err() != nil:
 			return -1, errEnough
 		case failed != nil:
 			return -1, failed
-		case found >= 0:
-			r.disk.accept(part[found])
-			return at + found, nil
 		}
 	}
 	return -1, nil

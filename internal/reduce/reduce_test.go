@@ -195,7 +195,7 @@ func TestReducedFsck(t *testing.T) {
 			if res.Verdict.Exit == 0 {
 				t.Fatalf("no damage: %s", res.Verdict.Output)
 			}
-			f, err := newFile(t.TempDir(), newDisk(res.Image))
+			f, err := newFile(t.TempDir(), newDisk(res.Image), nil)
 			if err != nil {
 				t.Fatal(err)
 			}

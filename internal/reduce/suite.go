@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"regexp"
 	"strings"
@@ -23,8 +22,8 @@ import (
 //	expect.2   what it says of the result of that
 //
 // The options of e2fsck and the lines that are left out are those of run_e2fsck
-// and filter.sed there.
-func WriteSuite(ctx context.Context, folder, name string, img image.Image) (err error) {
+// and filter.sed there. Of the options, Folder and Made count.
+func WriteSuite(ctx context.Context, folder, name string, img image.Image, opt Options) (err error) {
 	if err := os.Mkdir(folder, 0o755); err != nil {
 		return err
 	}
@@ -39,7 +38,7 @@ func WriteSuite(ctx context.Context, folder, name string, img image.Image) (err 
 	if err := writeGzip(filepath.Join(folder, "image.gz"), img); err != nil {
 		return err
 	}
-	f, err := newFile("", newDisk(img))
+	f, err := newFile(opt.Folder, newDisk(img), opt.Made)
 	if err != nil {
 		return err
 	}
@@ -75,14 +74,14 @@ var unsteady = regexp.MustCompile(`(?m)^e2fsck \d\.\d.*\n|^.*(automatically chec
 
 // runSuite runs e2fsck as the suite does.
 func runSuite(ctx context.Context, path string) (string, error) {
-	cmd := exec.CommandContext(ctx, "e2fsck", "-yf", "-N", "test_filesys", path)
-	out := &bounded{}
-	cmd.Stdout, cmd.Stderr = out, out
-	err := cmd.Run()
-	if exit := (*exec.ExitError)(nil); err != nil && !errors.As(err, &exit) {
+	v, err := Judge{Command: []string{"e2fsck", "-yf", "-N", "test_filesys", "{}"}}.run(ctx, path)
+	switch {
+	case err != nil:
 		return "", err
+	case v.Late || v.Signal != "":
+		return "", fmt.Errorf("%w: e2fsck -yf %v", ErrCommand, v)
 	}
-	text := fmt.Sprintf("%sExit status is %d\n", out, cmd.ProcessState.ExitCode())
+	text := fmt.Sprintf("%sExit status is %d\n", v.Output, v.Exit)
 	text = strings.ReplaceAll(unsteady.ReplaceAllString(text, ""), "\r", "")
 	return strings.ReplaceAll(text, path, "test.img"), nil
 }
