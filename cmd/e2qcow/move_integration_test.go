@@ -148,7 +148,7 @@ func TestMoveKilled(t *testing.T) {
 			}
 			kills++
 		}
-		if r := tool.Run(t, args...); r.Exit != 0 || !strings.Contains(r.Stderr, "the move is done; the journal ") {
+		if r := tool.Run(t, args...); r.Exit != 0 || !strings.Contains(r.Stderr, "says that this move is done: nothing was moved") {
 			t.Errorf("move %d, again: exit %d\n%s", i, r.Exit, r.Stderr)
 		}
 		got := filepath.Join(dir, "got.img")
