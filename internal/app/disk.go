@@ -230,7 +230,7 @@ func (s *Session) OpenChanges(ctx context.Context, name string, in *Input, overw
 	if in.Guest != nil {
 		c.format = "qcow2"
 	}
-	if in.Normal != nil || in.Src.IsPipe() || in.Disk().Size()%512 != 0 {
+	if in.Normal != nil || in.Src.IsPipe() || in.Src.IsSpooled() || in.Disk().Size()%512 != 0 {
 		return nil, fmt.Errorf("%s %w", in.Src.Name(), errNoBacking)
 	}
 	if target.IsStdout(name) {
@@ -251,7 +251,7 @@ func (s *Session) OpenChanges(ctx context.Context, name string, in *Input, overw
 		c.backing = "./" + c.backing // no protocol to qemu
 	}
 	c.beside = filepath.IsLocal(c.backing)
-	if c.to, err = target.Open(ctx, name, target.Options{Source: in.Region, Format: target.QCOW2, Overwrite: overwrite}); err != nil {
+	if c.to, err = target.Open(ctx, name, target.Options{Source: in.Region, Format: target.Undo, Overwrite: overwrite}); err != nil {
 		return nil, err
 	}
 	if c.to.Kind() != target.File {

@@ -81,7 +81,7 @@ func New(folder string, disk Disk, opt Options) (*Mount, error) {
 
 // checkFolder refuses what is no empty folder: its files would be hidden.
 func checkFolder(folder string) error {
-	list, err := os.Open(folder)
+	list, err := os.OpenFile(folder, os.O_RDONLY|unix.O_DIRECTORY|unix.O_NONBLOCK, 0) // a FIFO would be waited for
 	if err != nil {
 		return err
 	}

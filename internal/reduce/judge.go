@@ -158,6 +158,12 @@ func (j Judge) run(ctx context.Context, path string) (Verdict, error) {
 	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) }
 	cmd.WaitDelay = time.Second
 	err := cmd.Run()
+	if cmd.Process != nil {
+		_ = syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) // what the command has left behind
+	}
+	if errors.Is(err, exec.ErrWaitDelay) {
+		err = nil // the command has ended, with 0; what it has left behind held its output open
+	}
 	v := Verdict{Output: out.String()}
 	var exit *exec.ExitError
 	switch {

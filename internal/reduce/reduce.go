@@ -154,8 +154,17 @@ func (r *reducer) close() {
 
 // learn finds out what the command says of the disk, and that it says the same
 // each time.
-func (r *reducer) learn(ctx context.Context) error {
-	var err error
+func (r *reducer) learn(ctx context.Context) (err error) {
+	if !r.until.IsZero() {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithDeadlineCause(ctx, r.until, errEnough)
+		defer cancel()
+		defer func() {
+			if errors.Is(err, errEnough) {
+				err = fmt.Errorf("%w: it did not end within the limit of %v", ErrCommand, r.opt.Limit)
+			}
+		}()
+	}
 	start := time.Now()
 	if r.want, err = r.opt.Judge.run(ctx, r.files[0].path()); err != nil {
 		return err

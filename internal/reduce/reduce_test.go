@@ -134,6 +134,19 @@ func TestRefused(t *testing.T) {
 	}
 }
 
+// TestLeftBehind has a command leave a process behind: that ends with the command.
+func TestLeftBehind(t *testing.T) {
+	name := t.TempDir() + "/still-there"
+	v, err := Judge{Command: []string{"sh", "-c", "(sleep 3; touch " + name + ") & echo said; exit 0"}}.run(t.Context(), "disk")
+	if err != nil || v.Exit != 0 || v.Output != "said\n" {
+		t.Errorf("%+v, %v", v, err)
+	}
+	time.Sleep(2500 * time.Millisecond)
+	if _, err := os.Stat(name); err == nil {
+		t.Error("what it has left behind goes on")
+	}
+}
+
 // TestKeep has the output change but for what has to match.
 func TestKeep(t *testing.T) {
 	judge := Judge{Command: []string{"sh", "-c", `tr -d '\0' < {} | wc -c; grep -c pattern {}`}, Keep: []*regexp.Regexp{regexp.MustCompile(`(?m)^1$`)}}
@@ -157,9 +170,9 @@ func TestInterrupted(t *testing.T) {
 	if err != nil || !res.Ended || best == 0 || res.Blocks != best {
 		t.Errorf("%+v, %v; the best result has %d pages", res, err, best)
 	}
-	res, err = Run(t.Context(), noisy(100), Options{Judge: Judge{Command: command("plain")}, Folder: t.TempDir(), Limit: time.Nanosecond})
-	if err != nil || !res.Ended {
-		t.Errorf("%+v, %v", res, err)
+	slow := Judge{Command: []string{"sh", "-c", "sleep 100"}}
+	if _, err := Run(t.Context(), noisy(10), Options{Judge: slow, Folder: t.TempDir(), Limit: 100 * time.Millisecond}); !errors.Is(err, ErrCommand) {
+		t.Errorf("a command that takes longer than the limit: %v", err)
 	}
 }
 

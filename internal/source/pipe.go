@@ -16,6 +16,10 @@ import (
 // its last, once.
 func (s *Source) IsPipe() bool { return s.pipe != nil }
 
+// IsSpooled reports whether the source was a pipe, or compressed, and is kept in
+// memory and a temporary file now: its name does not lead to what is read.
+func (s *Source) IsSpooled() bool { return s.spool != nil }
+
 // Read reads a pipe as io.Reader does.
 func (s *Source) Read(p []byte) (int, error) {
 	if s.pipe == nil {
