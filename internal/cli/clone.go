@@ -40,26 +40,12 @@ func (o *cloneOptions) run(ctx context.Context, t *Tool) error {
 	done := app.Done{Started: time.Now(), Output: "raw", Files: true}
 	shown := t.Progress(o.progress)
 	defer shown.Finish()
-	in, bad, err := o.open(ctx, t, app.Quiet{Forced: o.force, Freeze: o.freeze}, shown)
+	b, err := o.begin(ctx, t, app.Quiet{Forced: o.force, Freeze: o.freeze}, o.search, o.check, shown)
 	if err != nil {
 		return err
 	}
+	in, part, search := b.in, b.part, b.search
 	defer in.Close()
-	asItIs := in.Normal != nil || in.Guest != nil && !o.search.Place.Inside() && !in.IsForeignFilesystem()
-	if err := o.checkInput(in, asItIs); err != nil {
-		return err
-	}
-	t.SayForeignMap(o.badMap, bad, in)
-	part, err := in.Part(o.search.Place)
-	if err != nil {
-		return err
-	}
-	search := o.search.Avoiding(part.Ranges(bad))
-	if !asItIs {
-		if err := t.CheckSplit(part, search.Scan.Bad, !o.force); err != nil {
-			return err
-		}
-	}
 	out, err := o.openOutput(ctx, t, in, part, "")
 	if err != nil {
 		return err
@@ -70,7 +56,7 @@ func (o *cloneOptions) run(ctx context.Context, t *Tool) error {
 	work := func(ctx context.Context, frozen *freeze.Frozen) error {
 		part := part.Watched(frozen)
 		img := part.Disk
-		if !asItIs {
+		if !b.asItIs {
 			// As large as the filesystem, so the clone fits wherever the
 			// filesystem fits.
 			if img, done.Scan, err = imageOf(ctx, in, part, search, nil, true, shown); err != nil {
@@ -98,4 +84,9 @@ func (o *cloneOptions) run(ctx context.Context, t *Tool) error {
 		t.SayScrambled(in, nil, true)
 	}
 	return cmp.Or(beside, found)
+}
+
+// check reports whether the disk in an image is copied as it is.
+func (o *cloneOptions) check(in *app.Input) (asItIs bool, err error) {
+	return in.Normal != nil || in.Guest != nil && !o.search.Place.Inside() && !in.IsForeignFilesystem(), nil
 }

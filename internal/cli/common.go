@@ -204,8 +204,7 @@ func parsePlace(c *cli.Context) (app.Place, error) {
 	return p, err
 }
 
-// parseOffset returns the value of a flag in bytes, nil the implied value not
-// given.
+// parseOffset returns the value of a flag in bytes, nil if it is not given.
 func parseOffset(c *cli.Context, name string) (*int64, error) {
 	n, err := sizeOf(c, name, 0, math.MaxInt64)
 	if err == nil && n%placeUnit != 0 {

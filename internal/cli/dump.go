@@ -94,26 +94,12 @@ func (o *dumpOptions) run(ctx context.Context, t *Tool) error {
 	done := app.Done{Started: time.Now(), Output: "qcow2", Salt: o.scramble.SaltText(), Files: o.search.Scan.Files}
 	shown := t.Progress(o.progress)
 	defer shown.Finish()
-	in, bad, err := o.open(ctx, t, app.Quiet{Forced: o.force, Freeze: o.freeze}, shown)
+	b, err := o.begin(ctx, t, app.Quiet{Forced: o.force, Freeze: o.freeze}, o.search, o.check, shown)
 	if err != nil {
 		return err
 	}
+	in, part, search := b.in, b.part, b.search
 	defer in.Close()
-	asItIs := o.whole || in.Normal != nil
-	if err := o.check(in, asItIs); err != nil {
-		return err
-	}
-	t.SayForeignMap(o.badMap, bad, in)
-	part, err := in.Part(o.search.Place)
-	if err != nil {
-		return err
-	}
-	search := o.search.Avoiding(part.Ranges(bad))
-	if !asItIs {
-		if err := t.CheckSplit(part, search.Scan.Bad, search.Scan.Files && !o.force); err != nil {
-			return err
-		}
-	}
 	out, err := o.openOutput(ctx, t, in)
 	if err != nil {
 		return err
@@ -125,7 +111,7 @@ func (o *dumpOptions) run(ctx context.Context, t *Tool) error {
 	work := func(ctx context.Context, frozen *freeze.Frozen) error {
 		part := part.Watched(frozen)
 		img := part.Disk
-		if !asItIs {
+		if !b.asItIs {
 			if img, done.Scan, err = imageOf(ctx, in, part, search, scrambler, endsWithFilesystem(search, part), shown); err != nil {
 				return err
 			}
@@ -172,15 +158,13 @@ func (o *dumpOptions) run(ctx context.Context, t *Tool) error {
 	return cmp.Or(beside, found)
 }
 
-// check refuses options that do not apply to the source.
-func (o *dumpOptions) check(in *app.Input, asItIs bool) error {
+// check reports whether the disk is copied as it is, and refuses options that do
+// not apply to the source.
+func (o *dumpOptions) check(in *app.Input) (asItIs bool, err error) {
 	if o.whole && in.Guest == nil {
-		return app.Usagef("option --%s needs a qcow2 image, but %s is none", flagWhole, in.Src.Name())
+		return false, app.Usagef("option --%s needs a qcow2 image, but %s is none", flagWhole, in.Src.Name())
 	}
-	if err := o.checkInput(in, asItIs); err != nil {
-		return err
-	}
-	return checkScrambled(in, o.scramble)
+	return o.whole || in.Normal != nil, checkScrambled(in, o.scramble)
 }
 
 // openOutput opens the target and the files beside it.
@@ -196,8 +180,8 @@ func (o *dumpOptions) openOutput(ctx context.Context, t *Tool, in *app.Input) (*
 	return o.openBeside(ctx, t.Output(to, o.dryRun, "the same command"), in, o.names)
 }
 
-// blockSize returns the unit of the runs of the image in bytes, 0 the implied
-// value not known.
+// blockSize returns the unit of the runs of the image in bytes, 0 if it is not
+// known.
 func (o *dumpOptions) blockSize(in *app.Input, res *scan.Result) int {
 	if n := blockSize(in, res); n != 0 || o.qcow2.Compression != qcow2.Uncompressed {
 		return n

@@ -57,22 +57,13 @@ func (o *normalOptions) run(ctx context.Context, t *Tool) error {
 	done := app.Done{Started: time.Now(), Output: "e2image"}
 	shown := t.Progress(o.progress)
 	defer shown.Finish()
-	in, bad, err := o.open(ctx, t, app.Quiet{Forced: o.force, Freeze: o.freeze, Mounted: true}, shown)
+	isNormal := func(in *app.Input) (bool, error) { return in.Normal != nil, nil }
+	b, err := o.begin(ctx, t, app.Quiet{Forced: o.force, Freeze: o.freeze, Mounted: true}, o.search, isNormal, shown)
 	if err != nil {
 		return err
 	}
+	in, part, search := b.in, b.part, b.search
 	defer in.Close()
-	if err := o.checkInput(in, in.Normal != nil); err != nil {
-		return err
-	}
-	t.SayForeignMap(o.badMap, bad, in)
-	part := in.Whole()
-	search := o.search.Avoiding(bad)
-	if in.Normal == nil {
-		if err := t.CheckSplit(part, bad, false); err != nil {
-			return err
-		}
-	}
 	to, err := target.Open(ctx, o.target, target.Options{Source: in.Region, Format: target.Normal, Overwrite: o.overwrite})
 	if err != nil {
 		return err
@@ -86,7 +77,7 @@ func (o *normalOptions) run(ctx context.Context, t *Tool) error {
 	work := func(ctx context.Context, frozen *freeze.Frozen) error {
 		part := part.Watched(frozen)
 		img := part.Disk
-		if in.Normal == nil {
+		if !b.asItIs {
 			if img, done.Scan, err = imageOf(ctx, in, part, search, nil, false, shown); err != nil {
 				return err
 			}

@@ -38,26 +38,12 @@ func (o *restoreOptions) run(ctx context.Context, t *Tool) error {
 	done := app.Done{Started: time.Now(), Output: "raw", Salt: o.scramble.SaltText()}
 	shown := t.Progress(o.progress)
 	defer shown.Finish()
-	in, bad, err := o.open(ctx, t, app.Quiet{Forced: o.force, Freeze: o.freeze}, shown)
+	b, err := o.begin(ctx, t, app.Quiet{Forced: o.force, Freeze: o.freeze}, o.search, o.check, shown)
 	if err != nil {
 		return err
 	}
+	in, part, search := b.in, b.part, b.search
 	defer in.Close()
-	asItIs := in.Normal != nil || in.Guest != nil && !o.search.Place.Inside() && !o.scramble.On()
-	if err := cmp.Or(o.checkInput(in, asItIs), checkScrambled(in, o.scramble)); err != nil {
-		return err
-	}
-	t.SayForeignMap(o.badMap, bad, in)
-	part, err := in.Part(o.search.Place)
-	if err != nil {
-		return err
-	}
-	search := o.search.Avoiding(part.Ranges(bad))
-	if !asItIs {
-		if err := t.CheckSplit(part, search.Scan.Bad, false); err != nil {
-			return err
-		}
-	}
 	out, err := o.openOutput(ctx, t, in, part, o.names)
 	if err != nil {
 		return err
@@ -69,7 +55,7 @@ func (o *restoreOptions) run(ctx context.Context, t *Tool) error {
 	work := func(ctx context.Context, frozen *freeze.Frozen) error {
 		part := part.Watched(frozen)
 		img := part.Disk
-		if !asItIs {
+		if !b.asItIs {
 			if img, done.Scan, err = imageOf(ctx, in, part, search, scrambler, o.to != nil || endsWithFilesystem(search, part), shown); err != nil {
 				return err
 			}
@@ -98,4 +84,11 @@ func (o *restoreOptions) run(ctx context.Context, t *Tool) error {
 		t.SayPrivate(done.Scan, search.Scan)
 	}
 	return cmp.Or(beside, found)
+}
+
+// check reports whether the disk in an image is copied as it is, and refuses to
+// scramble a normal image.
+func (o *restoreOptions) check(in *app.Input) (asItIs bool, err error) {
+	asItIs = in.Normal != nil || in.Guest != nil && !o.search.Place.Inside() && !o.scramble.On()
+	return asItIs, checkScrambled(in, o.scramble)
 }

@@ -17,6 +17,51 @@ import (
 	"e2qcow/scan"
 )
 
+// Steps that the runs of several modes share, in their order.
+
+// A beginning is the source of a mode, open and checked.
+type beginning struct {
+	in     *app.Input
+	part   *app.Part  // in which the filesystem lies
+	search app.Search // of the filesystem; it does not read what is known to be bad
+	asItIs bool       // the disk is copied, and no filesystem is looked for
+}
+
+// begin opens the source, and refuses options that do not apply to it. check
+// reports whether the disk is copied as it is, or why the options do not apply.
+// The input is to be closed if there is no error.
+func (o *common) begin(ctx context.Context, t *Tool, q app.Quiet, search app.Search, check func(*app.Input) (asItIs bool, err error), shown *progress.Reporter) (*beginning, error) {
+	in, bad, err := o.open(ctx, t, q, shown)
+	if err != nil {
+		return nil, err
+	}
+	b := &beginning{in: in}
+	if err := o.look(t, b, bad, search, check); err != nil {
+		in.Close()
+		return nil, err
+	}
+	return b, nil
+}
+
+// look fills in what the open source shows.
+func (o *common) look(t *Tool, b *beginning, bad []scan.Range, search app.Search, check func(*app.Input) (bool, error)) (err error) {
+	if b.asItIs, err = check(b.in); err != nil {
+		return err
+	}
+	if err := o.checkInput(b.in, b.asItIs); err != nil {
+		return err
+	}
+	t.SayForeignMap(o.badMap, bad, b.in)
+	if b.part, err = b.in.Part(search.Place); err != nil {
+		return err
+	}
+	b.search = search.Avoiding(b.part.Ranges(bad))
+	if b.asItIs {
+		return nil
+	}
+	return t.CheckSplit(b.part, b.search.Scan.Bad, search.Scan.Files && !o.force)
+}
+
 // kindOf returns the name of the format of an image.
 func kindOf(in *app.Input) string {
 	if in.Normal != nil {
@@ -40,8 +85,8 @@ func endsWithFilesystem(search app.Search, part *app.Part) bool {
 	return search.Scan.Files || search.Place.Offset != nil && part.End == 0
 }
 
-// blockSize returns the unit of the runs of an image in bytes, 0 the implied
-// value not known.
+// blockSize returns the unit of the runs of an image in bytes, 0 if it is not
+// known.
 func blockSize(in *app.Input, res *scan.Result) int {
 	if res != nil {
 		return int(res.BlockSize())
