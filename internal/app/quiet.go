@@ -1,9 +1,11 @@
 package app
 
 import (
+	"context"
 	"fmt"
 
 	"e2qcow/internal/advise"
+	"e2qcow/internal/progress"
 	"e2qcow/internal/storage"
 	"e2qcow/internal/target"
 )
@@ -58,4 +60,17 @@ func (s *Session) CheckQuiet(in *Input, q Quiet) error {
 		return fmt.Errorf("%s %w (%v)", in.Src.Name(), why, u)
 	}
 	return nil
+}
+
+// OpenQuiet opens a source, and refuses one that may change while it is read.
+func (s *Session) OpenQuiet(ctx context.Context, o Source, q Quiet, shown *progress.Reporter) (*Input, error) {
+	in, err := s.Open(ctx, o, shown)
+	if err != nil {
+		return nil, err
+	}
+	if err := s.CheckQuiet(in, q); err != nil {
+		in.Close()
+		return nil, err
+	}
+	return in, nil
 }

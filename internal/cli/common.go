@@ -139,6 +139,17 @@ var scanFlags = []string{flagSuperblock, flagBlockSize, flagBackups, flagJournal
 
 // parseSearch parses how to find the filesystem, and which metadata to take.
 func parseSearch(c *cli.Context) (app.Search, error) {
+	o, err := parseScan(c)
+	if err == nil {
+		o.Scan.Journal, err = choice(c, flagJournal, map[string]scan.JournalMode{
+			"whole": scan.JournalWhole, "live": scan.JournalLive, "none": scan.JournalNone,
+		})
+	}
+	return o, err
+}
+
+// parseScan is parseSearch without the journal, which a move keeps whole.
+func parseScan(c *cli.Context) (app.Search, error) {
 	o := app.Search{
 		Scan:      scan.Options{Files: c.Bool(flagAllData), XattrValues: c.Bool(flagXattrValues), Retries: 1},
 		Force:     c.Bool(flagForce),
@@ -172,13 +183,6 @@ func parseSearch(c *cli.Context) (app.Search, error) {
 	threads, err := number(c, flagThreads, 1, maxThreads)
 	o.Scan.Threads = int(threads)
 	return o, err
-}
-
-// parseJournal parses which part of the journal to take.
-func parseJournal(c *cli.Context) (scan.JournalMode, error) {
-	return choice(c, flagJournal, map[string]scan.JournalMode{
-		"whole": scan.JournalWhole, "live": scan.JournalLive, "none": scan.JournalNone,
-	})
 }
 
 // maxRetries bounds the work for a dying disk.

@@ -114,13 +114,10 @@ func (o *diffOptions) run(ctx context.Context, t *Tool) error {
 		err    error
 	)
 	for i, src := range o.sources {
-		if inputs[i], err = t.Open(ctx, src, shown); err != nil {
+		if inputs[i], err = t.OpenQuiet(ctx, src, app.Quiet{Forced: o.force}, shown); err != nil {
 			return err
 		}
 		defer inputs[i].Close()
-		if err := t.CheckQuiet(inputs[i], app.Quiet{Forced: o.force}); err != nil {
-			return err
-		}
 		if src.Backing && inputs[i].Guest == nil && i == 1 && inputs[0].Guest == nil {
 			return app.Usagef("option --%s needs a qcow2 image, but neither operand is one", flagBacking)
 		}

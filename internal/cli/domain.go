@@ -122,14 +122,11 @@ func (o *domainOptions) run(ctx context.Context, t *Tool) error {
 	if err != nil {
 		return err
 	}
-	in, err := t.Open(ctx, o.source, shown)
+	in, err := t.OpenQuiet(ctx, o.source, app.Quiet{Forced: o.source.Force}, shown)
 	if err != nil {
 		return err
 	}
 	defer in.Close()
-	if err := t.CheckQuiet(in, app.Quiet{Forced: o.source.Force}); err != nil {
-		return err
-	}
 	t.SayForeignMap(o.badMap, bad, in)
 	part, err := in.Part(o.search.Place)
 	if err != nil {

@@ -45,9 +45,6 @@ func parseDump(c *cli.Context, asE2image bool) (*dumpOptions, error) {
 	if o.search, err = parseSearch(c); err != nil {
 		return nil, err
 	}
-	if o.search.Scan.Journal, err = parseJournal(c); err != nil {
-		return nil, err
-	}
 	if o.whole && o.scanFlag != "" {
 		return nil, app.Usagef("option --%s applies to a filesystem, but --%s copies the disk and looks for none", o.scanFlag, flagWhole)
 	}

@@ -61,9 +61,6 @@ func parseInstall(c *cli.Context, asE2image bool) (*installOptions, error) {
 	if o.search, err = parseSearch(c); err != nil {
 		return nil, err
 	}
-	if o.search.Scan.Journal, err = parseJournal(c); err != nil {
-		return nil, err
-	}
 	// Attribute values in the image are installed too.
 	o.search.Scan.XattrValues, o.search.Writes = true, true
 	_, _, err = parseScramble(c, o.threads)

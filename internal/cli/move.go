@@ -74,7 +74,7 @@ func parseMove(c *cli.Context, asE2image bool) (*moveOptions, error) {
 		return nil, err
 	}
 	o.overwrite = o.overwrite || asE2image
-	if o.search, err = parseSearch(c); err != nil {
+	if o.search, err = parseScan(c); err != nil {
 		return nil, err
 	}
 	o.search.Scan.Journal, o.search.Scan.ZeroedTables = scan.JournalWhole, true

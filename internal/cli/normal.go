@@ -43,9 +43,6 @@ func parseNormal(c *cli.Context, asE2image bool) (*normalOptions, error) {
 	if o.search, err = parseSearch(c); err != nil {
 		return nil, err
 	}
-	if o.search.Scan.Journal, err = parseJournal(c); err != nil {
-		return nil, err
-	}
 	o.search.Scan.TablesOnly = true
 	_, _, err = parseScramble(c, o.threads)
 	return o, err

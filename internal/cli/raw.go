@@ -37,9 +37,6 @@ func parseRaw(c *cli.Context, asE2image bool) (o rawOptions, err error) {
 	if o.search, err = parseSearch(c); err != nil {
 		return o, err
 	}
-	if o.search.Scan.Journal, err = parseJournal(c); err != nil {
-		return o, err
-	}
 	o.to, err = parseOffset(c, flagTargetOffset)
 	return o, err
 }

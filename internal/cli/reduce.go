@@ -156,14 +156,11 @@ func (o *reduceOptions) run(ctx context.Context, t *Tool) error {
 	start := time.Now()
 	shown := t.Progress(false)
 	defer shown.Finish()
-	in, err := t.Open(ctx, o.source, shown)
+	in, err := t.OpenQuiet(ctx, o.source, app.Quiet{Forced: o.source.Force}, shown)
 	if err != nil {
 		return err
 	}
 	defer in.Close()
-	if err := t.CheckQuiet(in, app.Quiet{Forced: o.source.Force}); err != nil {
-		return err
-	}
 	img, err := o.disk(ctx, in, shown)
 	if err != nil {
 		return err
