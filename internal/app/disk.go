@@ -7,38 +7,41 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"path/filepath"
-	"strings"
 	"sync/atomic"
 
 	"golang.org/x/sys/unix"
 
 	"e2qcow/image"
-	"e2qcow/internal/advise"
 	"e2qcow/internal/cache"
 	"e2qcow/internal/fuse"
 	"e2qcow/internal/overlay"
-	"e2qcow/internal/target"
-	"e2qcow/qcow2"
 )
 
 // A Disk is a writable part of an image. An overlay of the whole image keeps
 // the bytes that are written; the source never changes.
 type Disk struct {
-	image.Image // the part as it is now
-
+	part  image.Image // as it is now
 	over  *overlay.Overlay
 	start int64 // of the part
 	ended atomic.Bool
 }
 
-var _ fuse.Disk = (*Disk)(nil)
+var _ image.Image = (*Disk)(nil)
 
 // NewDisk returns the size bytes from start of whole as a disk without changes.
 func NewDisk(whole image.Image, start, size int64, opt overlay.Options) *Disk {
 	over := overlay.New(whole, opt)
-	return &Disk{Image: image.Section(over, start, size), over: over, start: start}
+	return &Disk{part: image.Section(over, start, size), over: over, start: start}
 }
+
+// Size returns the size of the disk in bytes.
+func (d *Disk) Size() int64 { return d.part.Size() }
+
+// ReadAt reads as io.ReaderAt does.
+func (d *Disk) ReadAt(b []byte, off int64) (int, error) { return d.part.ReadAt(b, off) }
+
+// NextRun returns the next run as image.Image says.
+func (d *Disk) NextRun(off int64) (start, end int64, err error) { return d.part.NextRun(off) }
 
 // Close drops all changes.
 func (d *Disk) Close() { d.over.Close() }
@@ -83,7 +86,7 @@ func (d *Disk) Clear(off, n int64) error {
 
 // NextData returns the next run that may hold bytes other than zero.
 func (d *Disk) NextData(off int64) (start, end int64, err error) {
-	return image.Data(d.Image).NextRun(off)
+	return image.Data(d.part).NextRun(off)
 }
 
 // NextChange returns the next run that was changed; io.EOF where there is none.
@@ -182,125 +185,38 @@ func nextEither(f *os.File, d *Disk, off int64) (int64, error) {
 	return next, err
 }
 
-// A served disk fails when it is ended.
-type served struct{ *Disk }
+// A served disk is the file, and fails when it is ended.
+type served struct{ d *Disk }
 
+// Size returns the size of the disk in bytes.
+func (s served) Size() int64 { return s.d.Size() }
+
+// NextData returns the next run that may hold bytes other than zero.
+func (s served) NextData(off int64) (start, end int64, err error) { return s.d.NextData(off) }
+
+// Room is that of the disk.
+func (s served) Room() (free, all int64) { return s.d.Room() }
+
+// ReadAt reads as io.ReaderAt does.
 func (s served) ReadAt(b []byte, off int64) (int, error) {
-	if s.ended.Load() {
+	if s.d.ended.Load() {
 		return 0, unix.EIO
 	}
-	return s.Disk.ReadAt(b, off)
+	return s.d.ReadAt(b, off)
 }
 
+// WriteAt writes as io.WriterAt does.
 func (s served) WriteAt(b []byte, off int64) (int, error) {
-	if s.ended.Load() {
+	if s.d.ended.Load() {
 		return 0, unix.EIO
 	}
-	return s.Disk.WriteAt(b, off)
+	return s.d.WriteAt(b, off)
 }
 
+// Clear makes bytes zero.
 func (s served) Clear(off, n int64) error {
-	if s.ended.Load() {
+	if s.d.ended.Load() {
 		return unix.EIO
 	}
-	return s.Disk.Clear(off, n)
-}
-
-// A Changes is a future qcow2 file whose backing file is the source.
-type Changes struct {
-	to      *target.Target
-	backing string // the name of the source in the file
-	format  string
-	beside  bool // the source lies in the folder of the file, or below
-}
-
-// changesCluster is the cluster size of a file of changes. With this size, qemu
-// opens the L1 table of the largest disk that ext4 allows.
-const changesCluster = 64 << 10
-
-var errNoBacking = advise.New("cannot be the backing file of a qcow2 image", "leave --changes out, or make a qcow2 image of it first")
-
-// OpenChanges opens the file for the changes of the disk in in; it returns nil
-// if name is "". No file appears before Write.
-func (s *Session) OpenChanges(ctx context.Context, name string, in *Input, overwrite bool) (*Changes, error) {
-	if name == "" {
-		return nil, nil
-	}
-	c := &Changes{format: "raw"}
-	if in.Guest != nil {
-		c.format = "qcow2"
-	}
-	if in.Normal != nil || in.Src.IsPipe() || in.Src.IsSpooled() || in.Disk().Size()%512 != 0 {
-		return nil, fmt.Errorf("%s %w", in.Src.Name(), errNoBacking)
-	}
-	if target.IsStdout(name) {
-		return nil, Usagef("option --changes needs a file: what stands behind its changes is named relative to it")
-	}
-	dir, err := realPath(filepath.Dir(name))
-	if err != nil {
-		return nil, err
-	}
-	source, err := realPath(in.Src.Name())
-	if err != nil {
-		return nil, err
-	}
-	if c.backing, err = filepath.Rel(dir, source); err != nil {
-		return nil, err
-	}
-	if strings.Contains(c.backing, ":") {
-		c.backing = "./" + c.backing // no protocol to qemu
-	}
-	c.beside = filepath.IsLocal(c.backing)
-	if c.to, err = target.Open(ctx, name, target.Options{Source: in.Region, Format: target.Undo, Overwrite: overwrite}); err != nil {
-		return nil, err
-	}
-	if c.to.Kind() != target.File {
-		c.to.Close()
-		return nil, Usagef("option --changes needs a file; %s is none", name)
-	}
-	s.Guard(c.to.Close)
-	return c, nil
-}
-
-func realPath(name string) (string, error) {
-	abs, err := filepath.Abs(name)
-	if err != nil {
-		return "", err
-	}
-	return filepath.EvalSymlinks(abs)
-}
-
-// Write writes the changes of d, and makes the file appear. It returns a
-// message about the file.
-func (c *Changes) Write(ctx context.Context, d *Disk, in *Input) (note string, err error) {
-	made, _ := in.Made()
-	_, err = qcow2.WriteFile(ctx, c.to, d.over.Changes(changesCluster), qcow2.WriteOptions{
-		ClusterSize:   changesCluster,
-		Version:       3,
-		MarkZeros:     true,
-		BackingFile:   c.backing,
-		BackingFormat: c.format,
-		Info: func() qcow2.Info {
-			made.Tool = Tool()
-			return made
-		},
-	})
-	if err != nil {
-		return "", err
-	}
-	if err := c.to.Commit(); err != nil {
-		return "", err
-	}
-	note = fmt.Sprintf("changes are in %s, over %s", c.to.Name(), c.backing)
-	if !c.beside {
-		note += "; for e2qcow --backing the image has to be in the folder of the changes, or below"
-	}
-	return note, nil
-}
-
-// Close gives up a file that was not written. A nil Changes has none.
-func (c *Changes) Close() {
-	if c != nil {
-		c.to.Close()
-	}
+	return s.d.Clear(off, n)
 }

@@ -2,7 +2,6 @@ package app
 
 import (
 	"context"
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
@@ -17,17 +16,6 @@ import (
 	"e2qcow/internal/spool"
 	"e2qcow/internal/storage"
 	"e2qcow/qcow2"
-)
-
-// A Format is the format of a source.
-type Format uint8
-
-// The formats of sources.
-const (
-	FormatAny    Format = iota // the format that the first bytes show
-	FormatRaw                  // a disk, byte for byte
-	FormatQCOW2                // a qcow2 image of a disk
-	FormatNormal               // a normal image of e2image
 )
 
 // A Source says what to read, and how.
@@ -62,16 +50,6 @@ func (s *Session) Open(ctx context.Context, o Source, shown *progress.Reporter) 
 		return nil, err
 	}
 	in := &Input{Src: src, Region: src.Region()}
-	if o.Format != FormatRaw {
-		kind, err := src.Decompress(o.Force)
-		if err != nil {
-			src.Close()
-			return nil, err
-		}
-		if kind != "" {
-			in.notes = append(in.notes, kind+" data: what is in it is read")
-		}
-	}
 	if err := src.SetDirect(o.Direct); err != nil {
 		s.Say("%v; the source is read through the page cache", err)
 	}
@@ -213,7 +191,18 @@ func SuperblockAt(disk io.ReaderAt) *ext.Superblock {
 
 // examine finds the format of the source, and opens the image in it.
 func (s *Session) examine(ctx context.Context, in *Input, o Source, shown *progress.Reporter) error {
-	f, err := in.format(o.Format)
+	head, err := in.Src.Head(HeadSize)
+	if err == nil && o.Format != FormatRaw {
+		kind, failed := in.Src.Decompress(head, o.Force)
+		if failed != nil {
+			return failed
+		}
+		if kind != "" {
+			in.notes = append(in.notes, kind+" data: what is in it is read")
+			head, err = in.Src.Head(HeadSize)
+		}
+	}
+	f, err := in.format(o.Format, head, err)
 	if err != nil {
 		return err
 	}
@@ -234,9 +223,8 @@ func (s *Session) examine(ctx context.Context, in *Input, o Source, shown *progr
 }
 
 // format returns asked, or else the format that the first bytes of the source
-// show.
-func (in *Input) format(asked Format) (Format, error) {
-	head, err := in.Src.Head(HeadSize)
+// show. err is why no more of these could be read.
+func (in *Input) format(asked Format, head []byte, err error) (Format, error) {
 	f := asked
 	switch {
 	case err != nil && (in.Src.IsPipe() || f == FormatQCOW2 || f == FormatNormal || hasMagic(head) || e2i.Is(head)):
@@ -322,37 +310,4 @@ func (e *endSeen) Read(p []byte) (int, error) {
 	n, err := e.r.Read(p)
 	e.end = e.end || errors.Is(err, io.EOF)
 	return n, err
-}
-
-// HeadSize is the number of bytes that show the format of a source.
-const HeadSize = ext.SuperblockOffset + ext.SuperblockSize
-
-// The source may be an image or a disk.
-var (
-	errAmbiguous = advise.New("begins like a qcow2 image, but also contains an ext superblock",
-		"say which it is with --source-format=raw or --source-format=qcow2")
-	errAmbiguousNormal = advise.New("begins like a normal image of e2image, but also contains an ext superblock of its own",
-		"say which it is with --source-format=raw or --source-format=e2image")
-)
-
-// FormatOf returns the format that the first bytes of a source show. Somebody
-// who can write to a disk can make it look like a qcow2 image, and somebody who
-// sends an image can make it look like a filesystem: such a source is an error.
-func FormatOf(head []byte) (Format, error) {
-	disk := len(head) == HeadSize && ext.IsSuperblock(head[ext.SuperblockOffset:])
-	switch {
-	case hasMagic(head) && disk:
-		return FormatAny, errAmbiguous
-	case hasMagic(head):
-		return FormatQCOW2, nil
-	case e2i.Is(head) && disk && !e2i.OwnsSuperblock(head):
-		return FormatAny, errAmbiguousNormal
-	case e2i.Is(head):
-		return FormatNormal, nil
-	}
-	return FormatRaw, nil
-}
-
-func hasMagic(head []byte) bool {
-	return len(head) >= 4 && binary.BigEndian.Uint32(head) == 'Q'<<24|'F'<<16|'I'<<8|0xfb
 }

@@ -36,18 +36,20 @@ func openImage(c *cli.Context, command string) (*source.Source, error) {
 	if errors.Is(err, source.ErrDirectory) || errors.Is(err, source.ErrKind) || errors.Is(err, source.ErrEmpty) {
 		return nil, &imageError{err}
 	}
-	if err == nil {
-		if _, err = src.Decompress(false); err != nil {
-			src.Close()
-			return nil, err
-		}
+	if err != nil {
+		return nil, err
+	}
+	if head, failed := src.Head(app.HeadSize); failed == nil { // else reading it meets the error again
+		_, err = src.Decompress(head, false)
 	}
 	if err == nil && src.IsPipe() {
-		if err = src.Spool(c.Context, spool.Options{}, nil); err != nil {
-			src.Close()
-		}
+		err = src.Spool(c.Context, spool.Options{}, nil)
 	}
-	return src, err
+	if err != nil {
+		src.Close()
+		return nil, err
+	}
+	return src, nil
 }
 
 // An imageError says that an operand cannot contain an image: a folder, a

@@ -40,17 +40,12 @@ const maxWindow = 128 << 20
 var ErrBomb = errors.New("grows suspiciously much when it is decompressed")
 
 // Decompress has a file or a pipe that is compressed as a whole read as the data
-// in it: from then on the source is a pipe. It returns the name of the format, ""
-// where the source is not compressed. With force there is no bound on how long the
+// in it: from then on the source is a pipe. head is how the source begins. It
+// returns the name of the format, "" where the source is not compressed. With force there is no bound on how long the
 // data are; else reading fails with ErrBomb.
-func (s *Source) Decompress(force bool) (string, error) {
+func (s *Source) Decompress(head []byte, force bool) (string, error) {
 	if s.device {
 		return "", nil
-	}
-	const most = 6 // bytes of magic
-	head, err := s.Head(most)
-	if err != nil {
-		return "", nil //nolint:nilerr // whoever reads the source meets the error again
 	}
 	for _, c := range compressions {
 		if !bytes.HasPrefix(head, []byte(c.magic)) {
