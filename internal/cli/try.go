@@ -18,6 +18,7 @@ import (
 
 	"e2qcow/internal/advise"
 	"e2qcow/internal/app"
+	"e2qcow/internal/cmdline"
 	"e2qcow/internal/fuse"
 	"e2qcow/internal/progress"
 	"e2qcow/internal/raw"
@@ -58,9 +59,6 @@ type tryOptions struct {
 	json    string   // the file; "" for none
 	all     bool
 }
-
-// diskMark stands for the path of the disk in a command.
-const diskMark = "{}"
 
 func parseTry(c *cli.Context) (*tryOptions, error) {
 	args := c.Args().Slice()
@@ -178,7 +176,7 @@ func (o *tryOptions) execute(disk string, signals <-chan os.Signal) (status, err
 		// its own must not wait for a disk that this process serves.
 		words = []string{"/bin/sh", "-c", `cd "$1" && exec "$0"`, cmp.Or(os.Getenv("SHELL"), "/bin/sh"), filepath.Dir(disk)}
 	} else {
-		words = insert(words, disk)
+		words = cmdline.Insert(words, disk)
 	}
 	cmd := exec.Command(words[0], words[1:]...)
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = os.Stdin, os.Stdout, os.Stderr
@@ -197,20 +195,6 @@ func (o *tryOptions) execute(disk string, signals <-chan os.Signal) (status, err
 			return endOf(cmd.ProcessState), ignoreExit(err)
 		}
 	}
-}
-
-// insert puts the path of the disk where the command says, or at its end.
-func insert(words []string, disk string) []string {
-	list := slices.Clone(words)
-	found := false
-	for i, w := range list {
-		found = found || strings.Contains(w, diskMark)
-		list[i] = strings.ReplaceAll(w, diskMark, disk)
-	}
-	if !found {
-		list = append(list, disk)
-	}
-	return list
 }
 
 // inForeground reports whether Ctrl-C on the terminal reaches the command by

@@ -13,6 +13,8 @@ import (
 	"strings"
 	"syscall"
 	"time"
+
+	"e2qcow/internal/cmdline"
 )
 
 // A Judge says on which disks a command still says what it said at first.
@@ -142,15 +144,7 @@ func mask(output, path string) map[string]bool {
 func (j Judge) run(ctx context.Context, path string) (Verdict, error) {
 	ctx, cancel := context.WithTimeout(ctx, j.time())
 	defer cancel()
-	args, given := slices.Clone(j.Command), false
-	for i, a := range args {
-		if strings.Contains(a, "{}") {
-			args[i], given = strings.ReplaceAll(a, "{}", path), true
-		}
-	}
-	if !given {
-		args = append(args, path)
-	}
+	args := cmdline.Insert(j.Command, path)
 	cmd := exec.CommandContext(ctx, args[0], args[1:]...)
 	out := &bounded{}
 	cmd.Stdout, cmd.Stderr = out, out
