@@ -7,6 +7,7 @@ import (
 	"slices"
 
 	"e2qcow/image"
+	"e2qcow/internal/ranges"
 	"e2qcow/internal/zero"
 )
 
@@ -86,7 +87,7 @@ type snapshot struct {
 	base  image.Image
 	size  int64
 	pages map[int64][]byte
-	runs  [][2]int64 // bytes
+	runs  []ranges.Range[int64] // bytes
 }
 
 // image returns the disk as it is now.
@@ -119,15 +120,8 @@ func (d *disk) image() *snapshot {
 		}
 	}
 	slices.Sort(numbers)
-	for _, n := range slices.Compact(numbers) {
-		if last := len(s.runs) - 1; last >= 0 && s.runs[last][1] == n*page {
-			s.runs[last][1] += page
-		} else {
-			s.runs = append(s.runs, [2]int64{n * page, (n + 1) * page})
-		}
-	}
-	if last := len(s.runs) - 1; last >= 0 {
-		s.runs[last][1] = min(s.runs[last][1], s.size)
+	for _, n := range numbers {
+		s.runs = ranges.Append(s.runs, n*page, min((n+1)*page, s.size))
 	}
 	return s
 }
@@ -136,7 +130,7 @@ func (d *disk) image() *snapshot {
 func (s *snapshot) blocks() int {
 	n := int64(0)
 	for _, r := range s.runs {
-		n += (r[1] - r[0] + page - 1) / page
+		n += (r.End - r.Start + page - 1) / page
 	}
 	return int(n)
 }
@@ -146,16 +140,11 @@ func (s *snapshot) Size() int64 { return s.size }
 
 // NextRun returns the next run as image.Image says.
 func (s *snapshot) NextRun(off int64) (start, end int64, err error) {
-	i, _ := slices.BinarySearchFunc(s.runs, off, func(r [2]int64, off int64) int {
-		if r[1] <= off {
-			return -1
-		}
-		return 1
-	})
+	i := ranges.Find(s.runs, off)
 	if i == len(s.runs) {
 		return 0, 0, io.EOF
 	}
-	return max(s.runs[i][0], off), s.runs[i][1], nil
+	return max(s.runs[i].Start, off), s.runs[i].End, nil
 }
 
 // ReadAt reads as io.ReaderAt does.

@@ -2,8 +2,10 @@ package reduce
 
 import (
 	"bytes"
+	"math/bits"
 
 	"e2qcow/ext"
+	"e2qcow/internal/ranges"
 	"e2qcow/internal/zero"
 )
 
@@ -42,6 +44,14 @@ func (f *filesystem) edit() *edit {
 	}
 }
 
+// remember enters whether the checksum of a structure was right when the edit first
+// met the structure.
+func remember[K comparable](met map[K]bool, k K, right func() bool) {
+	if _, seen := met[k]; !seen {
+		met[k] = right()
+	}
+}
+
 // block returns a block, to be changed.
 func (e *edit) block(n uint64) []byte {
 	if b, ok := e.blocks[n]; ok {
@@ -71,9 +81,7 @@ func (e *edit) descSlice(group uint32) []byte {
 // desc returns the descriptor of a group, to be changed.
 func (e *edit) desc(group uint32) []byte {
 	d := e.descSlice(group)
-	if _, seen := e.descRight[group]; !seen {
-		e.descRight[group] = e.f.sb.HasDescChecksums() && e.f.sb.DescChecksumOK(group, ext.GroupDesc(d))
-	}
+	remember(e.descRight, group, func() bool { return e.f.sb.HasDescChecksums() && e.f.sb.DescChecksumOK(group, ext.GroupDesc(d)) })
 	return d
 }
 
@@ -85,9 +93,7 @@ func (e *edit) blockBitmap(group uint32) []byte {
 		return nil
 	}
 	b := e.block(d.BlockBitmap())[:e.f.geo.ClustersPerGroup()/8]
-	if _, seen := e.blockBitmaps[group]; !seen {
-		e.blockBitmaps[group] = e.f.csum && ext.VerifyBlockBitmap(e.f.seed, b, d)
-	}
+	remember(e.blockBitmaps, group, func() bool { return e.f.csum && ext.VerifyBlockBitmap(e.f.seed, b, d) })
 	return b
 }
 
@@ -137,9 +143,7 @@ func (e *edit) inodeBitmap(group uint32) []byte {
 		return nil
 	}
 	b := e.block(d.InodeBitmap())[:e.f.geo.InodesPerGroup/8]
-	if _, seen := e.inodeBitmaps[group]; !seen {
-		e.inodeBitmaps[group] = e.f.csum && ext.VerifyInodeBitmap(e.f.seed, b, d)
-	}
+	remember(e.inodeBitmaps, group, func() bool { return e.f.csum && ext.VerifyInodeBitmap(e.f.seed, b, d) })
 	return b
 }
 
@@ -151,9 +155,7 @@ func (e *edit) inode(ino uint32) ext.Inode {
 	}
 	bs := int64(e.f.geo.BlockSize)
 	b := e.block(uint64(off / bs))[off%bs:][:e.f.geo.InodeSize]
-	if _, seen := e.inodes[ino]; !seen {
-		e.inodes[ino] = e.f.csum && ext.VerifyInode(e.f.seed, ino, b)
-	}
+	remember(e.inodes, ino, func() bool { return e.f.csum && ext.VerifyInode(e.f.seed, ino, b) })
 	return ext.Inode(b)
 }
 
@@ -180,9 +182,7 @@ func (e *edit) extentBlock(n *node, block uint64) []byte {
 // xattrBlock returns an attribute block, to be changed.
 func (e *edit) xattrBlock(block uint64) []byte {
 	b := e.block(block)
-	if _, seen := e.xattrs[block]; !seen {
-		e.xattrs[block] = e.f.csum && ext.VerifyXattrBlock(e.f.seed, block, b)
-	}
+	remember(e.xattrs, block, func() bool { return e.f.csum && ext.VerifyXattrBlock(e.f.seed, block, b) })
 	return b
 }
 
@@ -214,27 +214,56 @@ func (e *edit) addFreeBlocks(n int64) {
 	}
 }
 
-// free frees blocks: their bits, and the counts of what was in use. Blocks that
-// keep reports true for stay.
-func (e *edit) free(start, count uint64, keep func(uint64) bool) {
-	for block := start; block < start+count; block++ {
-		if !e.f.geo.ValidBlock(block) || keep(block) {
-			continue
-		}
-		group, bit := e.f.cluster(block)
-		bitmap := e.blockBitmap(group)
-		switch {
-		case bitmap == nil && e.isUninit(group) && block < e.f.geo.GroupFirstBlock(group)+e.f.geo.GroupHead(group):
-			// A bitmap that is not there counts the copies of superblock and
-			// descriptors, with what is kept for these to grow.
-		case bitmap == nil || int(bit/8) >= len(bitmap) || bitmap[bit/8]&(1<<(bit%8)) == 0:
-			continue
-		default:
-			bitmap[bit/8] &^= 1 << (bit % 8)
-		}
-		add(e.desc(group), bgFreeBlocksLo, bgFreeBlocksHi, 1)
-		e.addFreeBlocks(1)
+// free frees the bits of blocks, and counts those that were in use. The blocks of
+// kept, which ascends, stay.
+func (e *edit) free(start, count uint64, kept []ranges.Range[uint64]) {
+	g := e.f.geo
+	if start > g.BlocksCount || count > g.BlocksCount {
+		return
 	}
+	at, end := max(start, uint64(g.FirstDataBlock)), min(start+count, g.BlocksCount)
+	for i := ranges.Find(kept, at); at < end; {
+		if i < len(kept) && kept[i].Start <= at {
+			at = kept[i].End
+			i++
+			continue
+		}
+		group := g.GroupOf(at)
+		to := min(end, g.GroupFirstBlock(group)+uint64(g.BlocksPerGroup))
+		if i < len(kept) {
+			to = min(to, kept[i].Start)
+		}
+		if n := e.freeIn(group, at, to); n > 0 {
+			add(e.desc(group), bgFreeBlocksLo, bgFreeBlocksHi, n)
+			e.addFreeBlocks(n)
+		}
+		at = to
+	}
+}
+
+// freeIn clears the bits of the blocks from start to end of a group, and returns
+// how many clusters were in use. A bitmap that is not there counts the copies of
+// superblock and descriptors, with what is kept for these to grow.
+func (e *edit) freeIn(group uint32, start, end uint64) (n int64) {
+	first := e.f.geo.GroupFirstBlock(group)
+	bitmap := e.blockBitmap(group)
+	if bitmap == nil {
+		if end = min(end, first+e.f.geo.GroupHead(group)); !e.isUninit(group) || start >= end {
+			return 0
+		}
+		return int64((end-1-first)/e.f.ratio-(start-first)/e.f.ratio) + 1
+	}
+	bit, last := (start-first)/e.f.ratio, min((end-1-first)/e.f.ratio, uint64(len(bitmap))*8-1)
+	for bit <= last {
+		mask := byte(0xFF) << (bit % 8)
+		if bit/8 == last/8 {
+			mask &= 0xFF >> (7 - last%8)
+		}
+		n += int64(bits.OnesCount8(bitmap[bit/8] & mask))
+		bitmap[bit/8] &^= mask
+		bit = bit/8*8 + 8
+	}
+	return n
 }
 
 // freeInode frees the bit of an inode, and counts that.

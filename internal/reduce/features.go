@@ -43,7 +43,7 @@ func (e *edit) dropReserved(t *tree, ino uint32) {
 		return
 	}
 	for _, r := range n.runs {
-		e.free(r.start, r.count, t.isShared)
+		e.free(r.start, r.count, t.shared)
 	}
 	if ino >= t.first {
 		e.freeInode(n)
@@ -113,7 +113,7 @@ func dropMMP(f *filesystem, t *tree) *change {
 	}
 	e := f.edit()
 	sb := e.super()
-	e.free(f.sb.MmpBlock(), 1, t.isShared)
+	e.free(f.sb.MmpBlock(), 1, t.shared)
 	clear(sb[sbMMPBlock : sbMMPBlock+8])
 	off(sb, sbIncompat, incompatMMP)
 	return e.change()

@@ -75,8 +75,8 @@ func (f *file) restore() error {
 	img := f.d.image()
 	b := make([]byte, 256<<10)
 	for _, r := range img.runs {
-		for at := r[0]; at < r[1]; at += int64(len(b)) {
-			n, err := img.ReadAt(b[:min(int64(len(b)), r[1]-at)], at)
+		for at := r.Start; at < r.End; at += int64(len(b)) {
+			n, err := img.ReadAt(b[:min(int64(len(b)), r.End-at)], at)
 			if err != nil && !errors.Is(err, io.EOF) {
 				return err
 			}

@@ -15,7 +15,7 @@ func truncateFiles(ctx context.Context, r *reducer) error {
 		in := e.inode(n.ino)
 		for _, r := range n.runs {
 			if r.start != n.xattr {
-				e.free(r.start, r.count, t.isShared)
+				e.free(r.start, r.count, t.shared)
 			}
 		}
 		block := in.IBlock()
@@ -54,7 +54,7 @@ func dropAttributes(ctx context.Context, r *reducer) error {
 		if t.isShared(n.xattr) {
 			e.dropReferences(n.xattr, 1)
 		} else {
-			e.free(n.xattr, 1, t.isShared)
+			e.free(n.xattr, 1, t.shared)
 			clear(e.block(n.xattr))
 		}
 		le.PutUint32(in[inACLLo:], 0)

@@ -59,7 +59,6 @@ func (f *filesystem) groupsInUse(t *tree) uint32 {
 func (f *filesystem) cut(groups uint32) *change {
 	g := f.geo
 	e := f.edit()
-	none := func(uint64) bool { return false }
 	end := g.GroupFirstBlock(groups)
 	freeBlocks, freeInodes, freed := int64(0), int64(0), uint64(0)
 	for group := groups; group < g.GroupCount; group++ {
@@ -72,7 +71,7 @@ func (f *filesystem) cut(groups uint32) *change {
 			if g.ValidBlock(r.start) && r.start < end && freed < end {
 				n := min(r.count, end-r.start)
 				freed += n
-				e.free(r.start, n, none)
+				e.free(r.start, n, nil)
 			}
 		}
 	}
@@ -85,7 +84,7 @@ func (f *filesystem) cut(groups uint32) *change {
 		}
 		if linear := g.LinearDescBlocks(); linear > kept && freed < 2*end {
 			freed += uint64(linear - kept)
-			e.free(g.SuperBlock(group)+1+uint64(kept), uint64(linear-kept), none)
+			e.free(g.SuperBlock(group)+1+uint64(kept), uint64(linear-kept), nil)
 		}
 	}
 	sb := e.super()

@@ -166,7 +166,7 @@ func (f *filesystem) remove(t *tree, gone map[uint32]bool) *change {
 			xattrs[n.xattr]++
 		}
 		for _, r := range n.runs {
-			e.free(r.start, r.count, t.isShared)
+			e.free(r.start, r.count, t.shared)
 		}
 		e.freeInode(n)
 		clear(e.inode(n.ino))

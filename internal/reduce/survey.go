@@ -1,11 +1,14 @@
 package reduce
 
 import (
+	"cmp"
 	"errors"
 	"io"
 	"slices"
 
 	"e2qcow/ext"
+	"e2qcow/image"
+	"e2qcow/internal/ranges"
 	"e2qcow/internal/zero"
 )
 
@@ -40,7 +43,7 @@ type tree struct {
 	nodes  []*node // by number
 	byIno  map[uint32]*node
 	parent map[uint32]uint32
-	shared []run // blocks that are claimed more than once
+	shared []ranges.Range[uint64] // blocks that are claimed more than once
 
 	first   uint32          // inode that a user may have made
 	special map[uint32]bool // inodes that the superblock names
@@ -94,7 +97,7 @@ func (f *filesystem) survey() (*tree, error) {
 
 // eachInode calls do with each inode that is not zero.
 func (f *filesystem) eachInode(do func(ino uint32, b []byte) error) error {
-	snap := f.d.image()
+	data := image.Data(f.d.base) // what is changed was there before
 	size := int64(f.geo.InodeSize)
 	buf := make([]byte, 256*size)
 	for group := range f.geo.GroupCount {
@@ -104,7 +107,7 @@ func (f *filesystem) eachInode(do func(ino uint32, b []byte) error) error {
 		}
 		end := start + int64(f.geo.InodesPerGroup)*size
 		for off := start; off < end; {
-			from, to, err := snap.NextRun(off)
+			from, to, err := data.NextRun(off)
 			if err != nil || from >= end {
 				break
 			}
@@ -168,7 +171,7 @@ func (f *filesystem) readEntries(n *node) error {
 }
 
 // sharedBlocks returns the blocks that two claim.
-func (f *filesystem) sharedBlocks(t *tree) []run {
+func (f *filesystem) sharedBlocks(t *tree) []ranges.Range[uint64] {
 	var all []run
 	g := f.geo
 	add := func(start, count uint64) {
@@ -188,20 +191,12 @@ func (f *filesystem) sharedBlocks(t *tree) []run {
 	for _, n := range t.nodes {
 		all = append(all, n.runs...)
 	}
-	slices.SortFunc(all, func(a, b run) int {
-		switch {
-		case a.start < b.start:
-			return -1
-		case a.start > b.start:
-			return 1
-		}
-		return 0
-	})
-	var shared []run
+	slices.SortFunc(all, func(a, b run) int { return cmp.Compare(a.start, b.start) })
+	var shared []ranges.Range[uint64]
 	end := uint64(0)
 	for _, r := range all {
 		if r.start < end {
-			shared = append(shared, run{start: r.start, count: min(end, r.start+r.count) - r.start})
+			shared = ranges.Append(shared, r.start, min(end, r.start+r.count))
 		}
 		end = max(end, r.start+r.count)
 	}
@@ -210,14 +205,6 @@ func (f *filesystem) sharedBlocks(t *tree) []run {
 
 // isShared reports whether more than one claims the block.
 func (t *tree) isShared(block uint64) bool {
-	i, _ := slices.BinarySearchFunc(t.shared, block, func(r run, block uint64) int {
-		switch {
-		case r.start+r.count <= block:
-			return -1
-		case r.start > block:
-			return 1
-		}
-		return 0
-	})
-	return i < len(t.shared) && t.shared[i].start <= block && block < t.shared[i].start+t.shared[i].count
+	i := ranges.Find(t.shared, block)
+	return i < len(t.shared) && t.shared[i].Start <= block
 }

@@ -16,7 +16,7 @@ func zeroBlocks(ctx context.Context, r *reducer) error {
 	}
 	var list []int64 // numbers of pieces
 	for _, run := range r.disk.image().runs {
-		for n := run[0] / size; n*size < run[1]; n++ {
+		for n := run.Start / size; n*size < run.End; n++ {
 			if !descs[n] && (len(list) == 0 || list[len(list)-1] != n) {
 				list = append(list, n)
 			}
