@@ -99,7 +99,8 @@ func (s *scrubber) inode(d *drawer, ino uint32, in ext.Inode) {
 	block := in.IBlock()
 	copy(block, old.IBlock())
 	var inline func([]byte) // scrubs the value of system.data
-	switch s.use(old) {
+	use := s.use(old)
+	switch use {
 	case useTree:
 		s.treeRoot(d, old, block, how)
 	case useTarget:
@@ -121,9 +122,9 @@ func (s *scrubber) inode(d *drawer, ino uint32, in ext.Inode) {
 			clear(block)
 		}
 	case useDevice, useNothing:
-		s.special(d, ino, old, block, how)
+		s.special(d, ino, old, block, use, how)
 	}
-	if area := old.InBodyXattrs(); area != nil && s.use(old) != useFreed && in.ExtraSize() == old.ExtraSize() {
+	if area := old.InBodyXattrs(); area != nil && use != useFreed && in.ExtraSize() == old.ExtraSize() {
 		copy(in[len(in)-len(area):], area)
 		s.inodeXattrs(d, in, s.values, inline)
 	}
@@ -147,7 +148,7 @@ const (
 // special scrubs the i_block of a file that has no blocks. e2fsck takes such an
 // inode for a directory if the first block that it numbers looks like one: then
 // the numbers stay.
-func (s *scrubber) special(d *drawer, ino uint32, old ext.Inode, block []byte, how standing) {
+func (s *scrubber) special(d *drawer, ino uint32, old ext.Inode, block []byte, is blockUse, how standing) {
 	if ino == badBlocksInode {
 		s.pointers(d, block, how == genuine)
 		return
@@ -159,7 +160,7 @@ func (s *scrubber) special(d *drawer, ino uint32, old ext.Inode, block []byte, h
 	}
 	clear(block)
 	rest := old.IBlock()[4*deviceNumbers:]
-	if s.use(old) == useDevice && how != garbage {
+	if is == useDevice && how != garbage {
 		copy(block, old.IBlock()[:4*deviceNumbers])
 	}
 	if old.Flags()&immutable != 0 && !allZero(rest[8:]) {
