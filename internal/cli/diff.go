@@ -56,7 +56,6 @@ type diffOptions struct {
 	all      bool // nothing is cut, nothing folded
 	contents bool
 	json     bool
-	force    bool
 	progress bool
 }
 
@@ -74,7 +73,6 @@ func parseDiff(c *cli.Context) (*diffOptions, error) {
 		all:      c.Bool(flagAll),
 		contents: c.Bool(flagContents),
 		json:     c.Bool(flagJSON),
-		force:    c.Bool(flagForce),
 		progress: c.Bool(flagProgress),
 	}
 	var err error
@@ -114,7 +112,7 @@ func (o *diffOptions) run(ctx context.Context, t *Tool) error {
 		err    error
 	)
 	for i, src := range o.sources {
-		if inputs[i], err = t.OpenQuiet(ctx, src, app.Quiet{Forced: o.force}, shown); err != nil {
+		if inputs[i], err = t.OpenQuiet(ctx, src, app.Quiet{Forced: src.Force}, shown); err != nil {
 			return err
 		}
 		defer inputs[i].Close()

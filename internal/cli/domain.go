@@ -101,7 +101,7 @@ func parseDomain(c *cli.Context) (*domainOptions, error) {
 	if o.search, err = parseSearch(c); err != nil {
 		return nil, err
 	}
-	o.search.Writes = false
+	o.search.Writes = false // over nothing, also with -a
 	o.source.Threads = o.search.Scan.Threads
 	return o, nil
 }

@@ -63,7 +63,7 @@ const (
 	JSON                 // replaces neither a file of another format nor a device
 	Normal               // of e2image; does not replace a file of another format
 	Undo                 // a file; does not replace any file: it may be the only copy
-	Names                // old and new names; like Undo, but also to a stream
+	Names                // text that nothing else has, as old and new names; like Undo, but also to a stream
 )
 
 // Options say what may be opened.
