@@ -11,12 +11,6 @@ import (
 	"e2qcow/internal/app"
 )
 
-// packedFlag is a flag whose value may be left out.
-type packedFlag struct{ cli.StringFlag }
-
-func (*packedFlag) ImpliedValue() string { return "zlib" }
-func (*packedFlag) Values() []string     { return []string{"zlib", "zstd"} }
-
 // e2imageFlags are the options of e2image, and some of the long kind.
 func e2imageFlags() []cli.Flag {
 	list := []cli.Flag{
@@ -24,7 +18,7 @@ func e2imageFlags() []cli.Flag {
 		&cli.StringFlag{Name: "superblock", Aliases: []string{"b"}},
 		&cli.StringFlag{Name: "source-offset", Aliases: []string{"o"}},
 		&cli.StringFlag{Name: "target-offset", Aliases: []string{"O"}},
-		&packedFlag{cli.StringFlag{Name: "compress", Aliases: []string{"z"}}},
+		&impliedFlag{StringFlag: cli.StringFlag{Name: "compress", Aliases: []string{"z"}}, value: "zlib", words: []string{"zlib", "zstd"}},
 	}
 	for name, short := range map[string]string{
 		"all": "a", "compare": "c", "force": "f", "install": "I", "dry-run": "n",
