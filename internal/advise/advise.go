@@ -22,6 +22,7 @@ import (
 	"e2qcow/internal/freeze"
 	"e2qcow/internal/move"
 	"e2qcow/internal/signature"
+	"e2qcow/internal/simg"
 	"e2qcow/internal/source"
 	"e2qcow/internal/spool"
 	"e2qcow/internal/storage"
@@ -56,6 +57,7 @@ func On(err error) string {
 		unread      *scan.ReadError
 		corrupt     *qcow2.CorruptError
 		normal      *e2i.CorruptError
+		sparse      *simg.CorruptError
 		unsupported *qcow2.UnsupportedError
 		spooled     *spool.Error
 		changed     *move.ChangedError
@@ -65,7 +67,7 @@ func On(err error) string {
 		return known.Advice()
 	case errors.As(err, &unread):
 		return "if there is a copy of the superblock elsewhere, name its block with -b and the block size with -B"
-	case errors.As(err, &corrupt) || errors.As(err, &normal):
+	case errors.As(err, &corrupt) || errors.As(err, &normal) || errors.As(err, &sparse):
 		return "the image is damaged or incomplete; get it again"
 	case errors.As(err, &spooled):
 		return "name another folder with --spool-dir or TMPDIR"
@@ -118,6 +120,8 @@ var onLibraries = []struct {
 	{[]error{storage.ErrLocked}, "wait until the other program ends"},
 	{[]error{folder.ErrKind, folder.ErrExposed}, "name a regular file that belongs to you and that only you can write to"},
 	{[]error{target.ErrOffset}, "name a file or a device"},
+	{[]error{simg.ErrVersion, simg.ErrTooMany}, "convert it with simg2img first"},
+	{[]error{simg.ErrNotSparse}, "leave --source-format out to have the format told by the content"},
 	{[]error{source.ErrCut}, "get the file again"},
 	{[]error{source.ErrBomb}, "decompress it first, or read it all the same with -f"},
 	{[]error{source.ErrTerminal}, "read the image from a pipe or a file"},
@@ -153,7 +157,7 @@ var onContents = map[string]string{
 	"a VHD image":              "convert it with qemu-img first",
 	"a QED image":              "convert it with qemu-img first",
 	"a Parallels image":        "convert it with qemu-img first",
-	"an Android sparse image":  "convert it with simg2img first",
+	signature.Sparse:           "without --source-format=raw the disk in it is read; where a raw disk is needed, convert it with simg2img first",
 	"a partclone image":        "restore it with partclone.restore first",
 	"an EWF (E01) image":       "mount it with ewfmount first",
 	signature.QCOW2:            "restore it with -r first",

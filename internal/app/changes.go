@@ -35,7 +35,7 @@ func (s *Session) OpenChanges(ctx context.Context, name string, in *Input, overw
 	if in.Guest != nil {
 		c.format = "qcow2"
 	}
-	if in.Normal != nil || in.Src.IsPipe() || in.Src.IsSpooled() || in.Disk().Size()%512 != 0 {
+	if in.Normal != nil || in.Sparse != nil || in.Src.IsPipe() || in.Src.IsSpooled() || in.Disk().Size()%512 != 0 {
 		return nil, fmt.Errorf("%s %w", in.Src.Name(), errNoBacking)
 	}
 	if target.IsStdout(name) {

@@ -35,6 +35,7 @@ type Input struct {
 	Src    *source.Source
 	Guest  *Guest         // nil where the source is no qcow2 image
 	Normal *e2i.Image     // nil where the source is no normal image
+	Sparse *Sparse        // nil where the source is no Android sparse image
 	Region storage.Region // of the source and its backing files
 
 	backing []*source.Source // open backing files
@@ -80,9 +81,17 @@ func OpenDisk(ctx context.Context, name string) (*Input, error) {
 var errContradicts = advise.New("the tables of the image contradict each other",
 	"get the image again; if this is the only copy, -f reads it, but the bytes may be wrong")
 
-// verify compares the tables of the qcow2 images with their refcounts. A
-// contradiction is an error; with force it is only a message.
+// verify compares the tables of the qcow2 images with their refcounts, and a
+// sparse image with its checksums. A contradiction is an error; with force it is
+// only a message.
 func (in *Input) verify(ctx context.Context, force bool) error {
+	if in.Sparse != nil {
+		err := in.Sparse.Verify(ctx)
+		if err == nil || !force || ctx.Err() != nil {
+			return err
+		}
+		in.notes = append(in.notes, errors.Unwrap(err).Error()) // a note is printed behind the name
+	}
 	for _, o := range in.opened {
 		err := o.img.Verify(ctx)
 		if err == nil {
@@ -136,6 +145,8 @@ func (in *Input) Disk() image.Image {
 		return in.Guest
 	case in.Normal != nil:
 		return in.Normal
+	case in.Sparse != nil:
+		return in.Sparse
 	}
 	return in.Src
 }
@@ -227,7 +238,7 @@ func (s *Session) examine(ctx context.Context, in *Input, o Source, shown *progr
 func (in *Input) format(asked Format, head []byte, err error) (Format, error) {
 	f := asked
 	switch {
-	case err != nil && (in.Src.IsPipe() || f == FormatQCOW2 || f == FormatNormal || hasMagic(head) || e2i.Is(head)):
+	case err != nil && (in.Src.IsPipe() || f != FormatAny && f != FormatRaw || isImage(head)):
 		return f, err
 	case err != nil && f == FormatAny:
 		// A dying disk: the scan reads what can be read.
@@ -254,6 +265,8 @@ func (in *Input) open(ctx context.Context, f Format, o Source) error {
 		}
 	case FormatQCOW2:
 		return in.openQCOW2(ctx, o)
+	case FormatSparse:
+		return in.openSparse(ctx)
 	}
 	return nil
 }

@@ -2,6 +2,7 @@ package cli
 
 import (
 	"bufio"
+	"errors"
 	"fmt"
 
 	"github.com/urfave/cli/v2"
@@ -9,14 +10,16 @@ import (
 	"e2qcow/internal/advise"
 	"e2qcow/internal/app"
 	"e2qcow/internal/progress"
+	"e2qcow/internal/simg"
+	"e2qcow/internal/source"
 	"e2qcow/qcow2"
 )
 
 const checkHelp = `Usage: e2qcow check IMAGE [--json]
 Check the tables and refcounts of a qcow2 image, that every compressed cluster
-can be decompressed, and that every other is whole. Exits with 0 if all is well,
-1 if the image cannot be checked, 2 if it is damaged, 3 if only space in it is
-lost.
+can be decompressed, and that every other is whole; or the chunks of an Android
+sparse image, and its checksums. Exits with 0 if all is well, 1 if the image
+cannot be checked, 2 if it is damaged, 3 if only space in it is lost.
 
 `
 
@@ -48,6 +51,9 @@ func (t *Tool) check(c *cli.Context) error {
 		return err
 	}
 	defer src.Close()
+	if head, err := src.Head(app.HeadSize); err == nil && simg.Is(head) {
+		return t.checkSparse(c, src)
+	}
 	shown := t.Progress(false)
 	defer shown.Finish()
 	r, err := qcow2.Check(c.Context, src, src.Size(), shown.Phase("check", progress.Tables))
@@ -59,6 +65,39 @@ func (t *Tool) check(c *cli.Context) error {
 		err = app.EncodeJSON(t.Stdout, checkOf(src.Name(), r))
 	} else {
 		err = t.printCheck(src.Name(), src.Size(), r)
+	}
+	if err == nil && r.Status() != 0 {
+		return exitStatus(r.Status())
+	}
+	return err
+}
+
+// checkSparse checks an Android sparse image.
+func (t *Tool) checkSparse(c *cli.Context, src *source.Source) error {
+	sums := "it has no checksum"
+	img, err := app.OpenSparse(c.Context, src)
+	if err == nil {
+		err = img.Verify(c.Context)
+		if img.HasChecksum() {
+			sums = "its checksum is right"
+		}
+	}
+	var corrupt *simg.CorruptError
+	if err != nil && !errors.As(err, &corrupt) {
+		return err
+	}
+	r := &qcow2.Report{}
+	if corrupt != nil {
+		r.Corruptions = 1
+		r.Findings = []qcow2.Finding{{Severity: qcow2.Corruption, What: corrupt.Error(), Offset: corrupt.Offset, Guest: -1}}
+	}
+	switch {
+	case c.Bool(flagJSON):
+		err = app.EncodeJSON(t.Stdout, checkOf(src.Name(), r))
+	case corrupt != nil:
+		_, err = fmt.Fprintf(t.Stdout, "%s: damaged\n%s\n", advise.Printable(src.Name()), advise.Printable(corrupt.Error()))
+	default:
+		_, err = fmt.Fprintf(t.Stdout, "%s: no errors; chunks: %s; %s\n", advise.Printable(src.Name()), advise.Comma(uint64(img.Chunks())), sums)
 	}
 	if err == nil && r.Status() != 0 {
 		return exitStatus(r.Status())

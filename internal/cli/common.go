@@ -98,7 +98,7 @@ func parseSource(c *cli.Context, name string) (app.Source, error) {
 		return app.Source{}, err
 	}
 	o := app.Source{Name: name, Backing: c.Bool(flagBacking), Force: c.Bool(flagForce), Spool: spool.Options{Dir: c.String(flagSpoolDir)}}
-	if o.Format, err = choice(c, flagSourceFormat, map[string]app.Format{"raw": app.FormatRaw, "qcow2": app.FormatQCOW2, "e2image": app.FormatNormal}); err != nil {
+	if o.Format, err = choice(c, flagSourceFormat, map[string]app.Format{"raw": app.FormatRaw, "qcow2": app.FormatQCOW2, "e2image": app.FormatNormal, "sparse": app.FormatSparse}); err != nil {
 		return o, err
 	}
 	for _, name := range []string{flagWhole, flagBacking} {
@@ -249,8 +249,8 @@ func (o *common) checkInput(in *app.Input, asItIs bool) error {
 		return app.Usagef("option --%s needs a qcow2 image, but %s is none", flagBacking, name)
 	case asItIs && o.scanFlag != "":
 		return app.Usagef("option --%s applies to a filesystem, but %s is %s and is copied as it is", o.scanFlag, name, kindOf(in))
-	case o.badMap != "" && in.Guest != nil:
-		return app.Usagef("option --%s needs the rescued disk, but %s is a qcow2 image, which has other offsets", flagBadMap, name)
+	case o.badMap != "" && (in.Guest != nil || in.Sparse != nil):
+		return app.Usagef("option --%s needs the rescued disk, but %s is %s, which has other offsets", flagBadMap, name, kindOf(in))
 	}
 	return nil
 }

@@ -41,7 +41,7 @@ func diffFlags() []cli.Flag {
 		&cli.StringFlag{Name: flagOffset, Aliases: []string{"o"}, Usage: "the filesystems begin `OFF` into both: 1M, 2048s"},
 		&cli.StringFlag{Name: flagPartition, Usage: "the filesystems are on partition `N` of both"},
 		&cli.BoolFlag{Name: flagBacking, Usage: "open backing files in the folders of the images"},
-		&cli.StringFlag{Name: flagSourceFormat, Usage: "`raw|qcow2|e2image`"},
+		&cli.StringFlag{Name: flagSourceFormat, Usage: "`raw|qcow2|e2image|sparse`"},
 		&cli.BoolFlag{Name: flagForce, Aliases: []string{"f"}, Usage: "go on though a device is in use"},
 		&cli.BoolFlag{Name: flagProgress, Aliases: []string{"p"}, Usage: "show progress though stderr is no terminal"},
 		&cli.StringFlag{Name: flagThreads, Usage: "`N`"},

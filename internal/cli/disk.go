@@ -40,7 +40,7 @@ func diskFlags() []cli.Flag {
 			words:      []string{scrambleUsual, "strict"},
 		},
 		&cli.BoolFlag{Name: flagBacking},
-		&cli.StringFlag{Name: flagSourceFormat, Usage: "`raw|qcow2|e2image`"},
+		&cli.StringFlag{Name: flagSourceFormat, Usage: "`raw|qcow2|e2image|sparse`"},
 		&cli.StringFlag{Name: flagSpoolDir, Usage: "`DIR`"},
 		&cli.BoolFlag{Name: flagOverwrite},
 		&cli.StringFlag{Name: flagThreads, Usage: "`N`"},
@@ -208,7 +208,7 @@ func (d *openDisk) mount(t *Tool, folder string, readOnly bool) (*fuse.Mount, er
 		switch {
 		case d.in.Guest != nil:
 			format = "qcow2"
-		case d.in.Normal != nil:
+		case d.in.Normal != nil || d.in.Sparse != nil || d.in.Src.IsSpooled():
 			format = ""
 		}
 		err = &fuseError{err, name, format}

@@ -89,7 +89,7 @@ func flags() []cli.Flag {
 		&cli.StringFlag{Name: flagUndo, Usage: "`FILE`"},
 		&cli.BoolFlag{Name: flagOnlyAllocated},
 		&cli.BoolFlag{Name: flagBacking},
-		&cli.StringFlag{Name: flagSourceFormat, Usage: "`raw|qcow2|e2image`"},
+		&cli.StringFlag{Name: flagSourceFormat, Usage: "`raw|qcow2|e2image|sparse`"},
 		&cli.StringFlag{Name: flagSpoolDir, Usage: "`DIR`"},
 		&cli.StringFlag{Name: flagReadRetries, Usage: "`N`"},
 		&cli.StringFlag{Name: flagBadMap, Usage: "`FILE`"},

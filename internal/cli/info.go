@@ -28,9 +28,10 @@ type jsonInfo struct {
 	Image       string `json:"image"`
 	FileSize    int64  `json:"file_size"`
 	VirtualSize int64  `json:"virtual_size"`
-	Format      string `json:"format"` // qcow2, e2image or raw
+	Format      string `json:"format"` // qcow2, e2image, sparse or raw
 	*jsonQCOW2
 	*jsonNormal
+	*jsonSparse
 	Scrambled  bool             `json:"scrambled"`
 	Filesystem *app.Description `json:"filesystem,omitempty"`
 	Partitions []app.Partition  `json:"partitions,omitempty"`
@@ -69,6 +70,13 @@ type jsonNormal struct {
 	Time       time.Time `json:"time,omitzero"`
 }
 
+// What there is of an Android sparse image only.
+type jsonSparse struct {
+	Unit     int64  `json:"chunk_block_size"` // bytes
+	Chunks   uint32 `json:"chunks"`
+	Checksum bool   `json:"checksum"` // it has one, which info does not compare
+}
+
 // info prints a description of an image, a device or a file.
 func (t *Tool) info(c *cli.Context) error {
 	src, err := openImage(c, "info")
@@ -90,6 +98,8 @@ func (t *Tool) info(c *cli.Context) error {
 		err = i.normal(src)
 	case app.FormatRaw:
 		err = i.raw(src)
+	case app.FormatSparse:
+		err = i.sparse(c.Context, src)
 	default:
 		err = i.qcow2(c.Context, src)
 	}
@@ -113,6 +123,18 @@ func (i *jsonInfo) normal(src *source.Source) error {
 	i.jsonNormal = &jsonNormal{from.Hostname, from.DeviceName, from.Time}
 	i.Filesystem = app.Describe(img, img.Superblock())
 	return nil
+}
+
+// sparse describes an Android sparse image and the disk in it.
+func (i *jsonInfo) sparse(ctx context.Context, src *source.Source) error {
+	img, err := app.OpenSparse(ctx, src)
+	if err != nil {
+		return err
+	}
+	i.Format, i.VirtualSize = "sparse", img.Size()
+	i.jsonSparse = &jsonSparse{img.BlockSize(), img.Chunks(), img.HasChecksum()}
+	_, err = i.look(img, 0)
+	return err
 }
 
 // raw describes a disk. A file with unknown contents is not a disk.

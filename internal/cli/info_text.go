@@ -49,6 +49,12 @@ func (i *jsonInfo) print(out io.Writer) error {
 			line("mode", "%q", app.Scrambled)
 		}
 	}
+	if s := i.jsonSparse; s != nil {
+		line("format", "%s, %s in blocks of %s", signature.Sparse, advise.Count(uint64(s.Chunks), "chunk"), advise.Size(uint64(s.Unit), 1))
+		if s.Checksum {
+			line("checksum", "yes; e2qcow check compares it")
+		}
+	}
 	switch f := i.Filesystem; {
 	case f != nil:
 		printFilesystem(f, line)

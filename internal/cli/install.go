@@ -138,7 +138,7 @@ func checkNoImage(to *target.Target) error {
 	switch found, _, err := signature.Find(to, to.Size()); {
 	case err != nil:
 		return err
-	case found.Name == signature.QCOW2 || found.Name == signature.Normal:
+	case found.Name == signature.QCOW2 || found.Name == signature.Normal || found.Name == signature.Sparse:
 		return fmt.Errorf("%s %w, %s", to.Name(), errTargetIsImage, found.Name)
 	}
 	return nil

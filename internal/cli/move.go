@@ -207,7 +207,7 @@ func (o *moveOptions) look(ctx context.Context, t *Tool, shown *progress.Reporte
 }
 
 func (o *moveOptions) lookAt(ctx context.Context, t *Tool, in *app.Input, shown *progress.Reporter) (*app.Part, *scan.Result, error) {
-	if in.Guest != nil || in.Normal != nil {
+	if in.Guest != nil || in.Normal != nil || in.Sparse != nil || in.Src.IsSpooled() {
 		return nil, nil, fmt.Errorf("%s %w", o.source.Name, errMoveImage)
 	}
 	if err := t.CheckQuiet(in, app.Quiet{Forced: o.force && o.dryRun, Unused: true}); err != nil {

@@ -67,6 +67,9 @@ func kindOf(in *app.Input) string {
 	if in.Normal != nil {
 		return signature.Normal
 	}
+	if in.Sparse != nil {
+		return signature.Sparse
+	}
 	return signature.QCOW2
 }
 

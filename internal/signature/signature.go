@@ -29,6 +29,7 @@ const (
 // The names of what is decided by.
 const (
 	PartitionTable = "a partition table"
+	Sparse         = "an Android sparse image"
 	Ext            = "an ext2, ext3 or ext4 filesystem"
 	Split          = "a part of a filesystem that is being moved" // as internal/move marks it
 )
@@ -100,7 +101,7 @@ var formats = []magic{
 	{0, "QED\x00", "a QED image"},
 	{0, "WithoutFreeSpace", "a Parallels image"},
 	{0, "WithouFreSpacExt", "a Parallels image"},
-	{0, "\x3a\xff\x26\xed", "an Android sparse image"},
+	{0, "\x3a\xff\x26\xed", Sparse},
 	{0, "partclone-image", "a partclone image"},
 	{0, "EVF\x09\x0d\x0a\xff\x00", "an EWF (E01) image"},
 	{64, "\x7f\x10\xda\xbe", "a VDI image"},
