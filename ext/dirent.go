@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/binary"
 	"fmt"
+	"iter"
 )
 
 // A directory block is a chain of entries (struct ext4_dir_entry_2), each
@@ -285,6 +286,21 @@ func InlineDirectory(iblock []byte) (parent uint32, chain []byte, ok bool) {
 		return 0, nil, false
 	}
 	return binary.LittleEndian.Uint32(iblock), iblock[inlineParentLen:inlineDataSize], true
+}
+
+// InlineChains yields the chains of entries of a directory that is held in its
+// inode.
+func (i Inode) InlineChains() iter.Seq[[]byte] {
+	return func(yield func([]byte) bool) {
+		if _, chain, ok := InlineDirectory(i.IBlock()); ok && !yield(chain) {
+			return
+		}
+		for r := NewInodeXattrReader(i); r.Next(); {
+			if value, ok := r.Value(); r.Entry().IsInlineData() && ok && !yield(value) {
+				return
+			}
+		}
+	}
 }
 
 // LooksLikeInlineDirectory reports whether inline data of size bytes, the

@@ -89,6 +89,10 @@ type Options struct {
 	// superblock, before or after journal replay. It may be nil.
 	Visit func(sb *ext.Superblock, geo *ext.Geometry) Visitor
 
+	// Reread keeps what is necessary to read inodes again after the scan, by
+	// Readings. A Visitor implies it.
+	Reread bool
+
 	// Progress is told how many of all block groups have been scanned. It is
 	// called from one goroutine at a time, and may be nil.
 	Progress func(done, total int64)

@@ -112,7 +112,7 @@ func (s *scanner) retire() {
 	s.visited = [roles][contents]blockSet{}
 	s.pending, s.suspects, s.asked = nil, nil, nil
 	s.held, s.located, s.swept = blockSet{}, blockSet{}, blockSet{}
-	if s.opt.Visit == nil {
+	if s.opt.Visit == nil && !s.opt.Reread {
 		s.tables, s.groups = nil, 0
 	}
 }

@@ -14,6 +14,8 @@ func TestUnreadIsNotDamaged(t *testing.T) {
 	for _, c := range []testfs.Spec{
 		{Size: 2 << 20, Mke2fs: "-b 1024 -t ext4 -O ^has_journal,inline_data -g 512 -N 128 -I 256"},
 		{Size: 3 << 20, Mke2fs: "-b 1024 -t ext3 -J size=1 -g 1024 -N 96"},
+		{Size: 6 << 20, Mke2fs: "-b 1024 -t ext4 -O quota,orphan_file,meta_bg,^resize_inode,metadata_csum_seed,mmp -J size=1 -g 2048 -N 96"},
+		{Size: 8 << 20, Mke2fs: "-b 1024 -t ext4 -O bigalloc,^has_journal -C 4096 -N 96"},
 	} {
 		t.Run(c.Mke2fs, func(t *testing.T) {
 			data := makeImage(t, c, tree(t, []byte("file data ")))

@@ -58,9 +58,9 @@ type Reading struct {
 	scanner *scanner
 }
 
-// tableRuns yields the inode tables of a reading, in order of groups.
-// Tables that lie together, as with flex_bg, come as one.
-func (r *Reading) tableRuns() iter.Seq[TableRun] {
+// Tables yields the inode tables of a reading, in order of groups. Tables that
+// lie together, as with flex_bg, come as one.
+func (r *Reading) Tables() iter.Seq[TableRun] {
 	return func(yield func(TableRun) bool) {
 		geo := r.Geometry
 		var run TableRun
@@ -99,6 +99,12 @@ func (r *Reading) ReadBlock(n uint64, p []byte) {
 	r.scanner.dev.read(p, int64(n)*int64(len(p)))
 }
 
+// ReadBlocks fills p, whole blocks, from block n under the reading. Unreadable
+// bytes are zero.
+func (r *Reading) ReadBlocks(n uint64, p []byte) {
+	r.scanner.dev.read(p, int64(n)*int64(r.Geometry.BlockSize))
+}
+
 // DescBlock returns block i of the group descriptor table that the reading
 // uses.
 func (r *Reading) DescBlock(i uint32) uint64 { return r.Geometry.DescBlock(r.scanner.descGroup, i) }
@@ -124,8 +130,8 @@ func (r *Reading) MapClaims(in ext.Inode, nodes int) []ext.Extent {
 func (r *Reading) Journal() FileMap { return r.scanner.journalFile }
 
 // Readings returns the ways in which the filesystem has been read. Inodes can
-// be read again after a scan with a Visitor only: without, nothing is kept that
-// says where they are.
+// be read again after a scan with a Visitor or with Options.Reread only: without,
+// nothing is kept that says where they are.
 func (r *Result) Readings() []Reading { return r.readings }
 
 // keep remembers a scanner for Readings.
@@ -145,7 +151,7 @@ func compareTables(a, b TableRun) int { return cmp.Compare(a.Start, b.Start) }
 func (r *Result) TableRuns() []TableRun {
 	var list []TableRun
 	for i := range r.readings {
-		list = slices.AppendSeq(list, r.readings[i].tableRuns())
+		list = slices.AppendSeq(list, r.readings[i].Tables())
 	}
 	slices.SortStableFunc(list, compareTables)
 	return slices.CompactFunc(list, func(a, b TableRun) bool { return a == b })

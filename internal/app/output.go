@@ -15,6 +15,7 @@ type Output struct {
 	Target *target.Target // nil where a dry run would write to standard output
 	Record Beside         // of --json
 	Names  Beside         // of --scramble-map
+	Lost   Beside         // of --lost-files
 
 	s      *Session
 	dryRun bool
@@ -56,9 +57,13 @@ func (o *Output) Close() {
 	if o.Target != nil {
 		o.Target.Close()
 	}
-	o.Record.Close()
-	o.Names.Close()
+	for _, b := range o.beside() {
+		b.Close()
+	}
 }
+
+// beside returns the files beside the target, in the order in which they appear.
+func (o *Output) beside() []Beside { return []Beside{o.Record, o.Names, o.Lost} }
 
 // A Beside is a file that belongs to a target and appears when it is complete,
 // or a stream. The zero Beside stands for no file.
@@ -77,17 +82,34 @@ func (o *Output) OpenRecord(ctx context.Context, name string, in *Input) (err er
 
 // OpenNames opens the file for old and new names; no file if name is "".
 func (o *Output) OpenNames(ctx context.Context, name string, in *Input, overwrite bool) (err error) {
+	o.Names, err = o.openList(ctx, "scramble-map", name, in, overwrite)
+	return err
+}
+
+// OpenLost opens the file for the list of files that are hit; no file if name is
+// "".
+func (o *Output) OpenLost(ctx context.Context, name string, in *Input, overwrite bool) (err error) {
+	o.Lost, err = o.openList(ctx, "lost-files", name, in, overwrite)
+	return err
+}
+
+// openList opens a file of names that an option names; no file if name is "".
+func (o *Output) openList(ctx context.Context, option, name string, in *Input, overwrite bool) (Beside, error) {
 	if name == "" {
-		return nil
+		return Beside{}, nil
 	}
-	if o.Names, err = o.openBeside(ctx, "scramble-map", name, in, target.Options{Format: target.Names, Overwrite: overwrite}); err != nil {
-		return err
+	b, err := o.openBeside(ctx, option, name, in, target.Options{Format: target.Names, Overwrite: overwrite})
+	if err != nil {
+		return b, err
 	}
-	o.s.Guard(o.Names.Close)
-	if o.Record.to != nil && o.Names.to.Is(o.Record.to) {
-		return Usagef("option --scramble-map: %s is also the file of --json", o.Names.to.Name())
+	for _, other := range o.beside() {
+		if other.Is(b.to) {
+			b.Close()
+			return Beside{}, Usagef("option --%s: %s is also the file of another option", option, b.to.Name())
+		}
 	}
-	return nil
+	o.s.Guard(b.Close)
+	return b, nil
 }
 
 // openBeside opens the file that an option names. It is neither the source nor
@@ -139,7 +161,7 @@ func (o *Output) Writings() []Writing {
 	} else {
 		list = append(list, Writing{o.Target.Name(), o.Target.On})
 	}
-	for _, b := range []Beside{o.Record, o.Names} {
+	for _, b := range o.beside() {
 		if b.to != nil {
 			list = append(list, Writing{b.to.Name(), b.to.On})
 		}
@@ -165,7 +187,7 @@ func (o *Output) Commit() error {
 		return err
 	}
 	if o.Target == nil || o.dryRun {
-		return cmp.Or(o.Record.Commit(), o.Names.Commit())
+		return cmp.Or(o.Record.Commit(), o.Names.Commit(), o.Lost.Commit())
 	}
 	if err := o.Target.Settle(); err != nil {
 		return err
@@ -175,7 +197,7 @@ func (o *Output) Commit() error {
 		return err
 	}
 	o.s.Release()
-	for _, beside := range []Beside{o.Record, o.Names} {
+	for _, beside := range o.beside() {
 		if e := beside.Commit(); e != nil {
 			err = cmp.Or(err, fmt.Errorf("a file beside it failed: %s: %w", beside.to.Name(), e))
 		}

@@ -12,6 +12,7 @@ import (
 
 	"e2qcow/ext"
 	"e2qcow/scan"
+	"e2qcow/scan/lost"
 )
 
 // What --json writes. Names are never changed or given another meaning; new
@@ -36,6 +37,7 @@ type jsonRecord struct {
 	Metadata   *jsonMetadata   `json:"metadata,omitempty"`
 	Problems   *jsonProblems   `json:"problems,omitempty"`
 	Unreadable *jsonUnreadable `json:"unreadable,omitempty"`
+	Lost       *jsonLostFiles  `json:"lost_files,omitempty"` // with --lost-files
 }
 
 // A Filesystem is what --json says of a filesystem.
@@ -99,6 +101,7 @@ type Done struct {
 	Same       *int64 // blocks that the target held already; nil where they are not counted
 	Files      bool   // the contents of files are in the image
 	Scan       *scan.Result
+	Lost       *lost.Report // the files that are hit; nil if they were not searched
 }
 
 // Content returns the kind of contents of an image of in, as the record of an
@@ -154,6 +157,7 @@ func (d Done) record() jsonRecord {
 		Offset:    d.Offset,
 		Written:   d.Written,
 		Same:      d.Same,
+		Lost:      lostOf(d.Lost, d.Mode != Scrambled),
 	}
 	if d.Scan != nil {
 		r.Metadata = metadataOf(d.Scan)

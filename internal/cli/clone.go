@@ -66,6 +66,9 @@ func (o *cloneOptions) run(ctx context.Context, t *Tool) error {
 		if runs, err = o.write(ctx, t, in, part, out.Target, img, &done, shown, frozen); err != nil {
 			return err
 		}
+		if done.Lost, err = o.lost.Find(ctx, done.Scan, search); err != nil {
+			return err
+		}
 		return cmp.Or(in.Damage(), context.Cause(ctx))
 	}
 	if err := o.do(ctx, t, in, out, false, work); err != nil {
@@ -79,6 +82,7 @@ func (o *cloneOptions) run(ctx context.Context, t *Tool) error {
 	}
 
 	found := t.SayFound(in, done.Scan)
+	t.SayLost(o.lost, done.Lost, o.badMap != "" || search.Scan.Files)
 	o.sayRaw(t, part, out, done)
 	if !o.quiet && !o.dryRun {
 		t.SayScrambled(in, nil, true)

@@ -30,6 +30,7 @@ type common struct {
 	threads   int
 	json      string // the file; "" for none
 	badMap    string // "" for none
+	lost      app.LostFiles
 	scanFlag  string // a given option that applies to the scan; "" if there is none
 }
 
@@ -71,6 +72,7 @@ func parseCommon(c *cli.Context, sourceName, targetName string, asE2image bool) 
 		dryRun:    c.Bool(flagDryRun),
 		json:      c.String(flagJSON),
 		badMap:    c.String(flagBadMap),
+		lost:      app.LostFiles{Name: c.String(flagLostFiles), NUL: c.Bool(flagNull)},
 	}
 	if o.source, err = parseSource(c, sourceName); err != nil {
 		return o, err
@@ -120,13 +122,19 @@ func parseSource(c *cli.Context, name string) (app.Source, error) {
 
 // checkNames refuses empty names, and one name for two files.
 func checkNames(c *cli.Context, o common) error {
-	for _, name := range []string{flagJSON, flagBadMap, flagSpoolDir, flagUndo} {
+	for _, name := range []string{flagJSON, flagBadMap, flagLostFiles, flagSpoolDir, flagUndo} {
 		if c.IsSet(name) && c.String(name) == "" {
 			return app.Usagef("option --%s needs a name", name)
 		}
 	}
 	if o.json != "" && target.IsStdout(o.json) && target.IsStdout(o.target) && !o.dryRun {
 		return app.Usagef("option --%s: the image goes to standard output already", flagJSON)
+	}
+	if target.IsStdout(o.lost.Name) && (target.IsStdout(o.target) || target.IsStdout(o.json) || o.dryRun) {
+		return app.Usagef("option --%s: something else goes to standard output already", flagLostFiles)
+	}
+	if o.lost.NUL && !o.lost.On() {
+		return app.Usagef("option -0 goes with --%s", flagLostFiles)
 	}
 	return nil
 }
@@ -135,7 +143,7 @@ func checkNames(c *cli.Context, o common) error {
 const maxThreads = 1024
 
 // scanFlags do not apply to an image that is copied as it is.
-var scanFlags = []string{flagSuperblock, flagBlockSize, flagBackups, flagJournal, flagXattrValues, flagReadRetries, flagBadMap, flagOffset, flagPartition}
+var scanFlags = []string{flagSuperblock, flagBlockSize, flagBackups, flagJournal, flagXattrValues, flagReadRetries, flagBadMap, flagLostFiles, flagOffset, flagPartition}
 
 // parseSearch parses how to find the filesystem, and which metadata to take.
 func parseSearch(c *cli.Context) (app.Search, error) {

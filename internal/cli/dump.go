@@ -116,7 +116,9 @@ func (o *dumpOptions) run(ctx context.Context, t *Tool) error {
 		opt := o.qcow2
 		opt.BlockSize = o.blockSize(in, done.Scan)
 		opt.Info = func() qcow2.Info {
-			_ = frozen.Thaw() // all is read; WhileFrozen calls Thaw again and checks its error
+			if !o.lost.On() {
+				_ = frozen.Thaw() // all is read; WhileFrozen calls Thaw again and checks its error
+			}
 			return o.info(in, done.Scan)
 		}
 		opt.Dense = out.Target != nil && out.Target.Kind() == target.Device
@@ -135,6 +137,9 @@ func (o *dumpOptions) run(ctx context.Context, t *Tool) error {
 		if err := scrambler.Finish(ctx, out.Names); err != nil {
 			return err
 		}
+		if done.Lost, err = o.lost.Find(ctx, done.Scan, search); err != nil {
+			return err
+		}
 		return cmp.Or(in.Damage(), context.Cause(ctx))
 	}
 	if err := o.do(ctx, t, in, out, true, work); err != nil {
@@ -148,6 +153,7 @@ func (o *dumpOptions) run(ctx context.Context, t *Tool) error {
 	}
 
 	found := t.SayFound(in, done.Scan)
+	t.SayLost(o.lost, done.Lost, o.badMap != "" || search.Scan.Files)
 	o.say(t, part, out, done)
 	if !o.quiet && !o.dryRun && !t.SayScrambled(in, scrambler, false) && done.Scan != nil {
 		t.SayPrivate(done.Scan, search.Scan)

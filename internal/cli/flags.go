@@ -38,6 +38,8 @@ const (
 	flagXattrValues   = "xattr-values"
 	flagReadRetries   = "read-retries"
 	flagBadMap        = "bad-map"
+	flagLostFiles     = "lost-files"
+	flagNull          = "null"
 	flagOnlyAllocated = "only-allocated"
 	flagOverwrite     = "overwrite"
 	flagJSON          = "json"
@@ -93,6 +95,8 @@ func flags() []cli.Flag {
 		&cli.StringFlag{Name: flagSpoolDir, Usage: "`DIR`"},
 		&cli.StringFlag{Name: flagReadRetries, Usage: "`N`"},
 		&cli.StringFlag{Name: flagBadMap, Usage: "`FILE`"},
+		&cli.StringFlag{Name: flagLostFiles, Usage: "`FILE`"},
+		&cli.BoolFlag{Name: flagNull, Aliases: []string{"0"}},
 		&cli.StringFlag{Name: flagThreads, Usage: "`N`"},
 		&cli.StringFlag{Name: flagDirect, Usage: "`auto|on|off`"},
 		&cli.BoolFlag{Name: flagVersion, Aliases: []string{"V"}},

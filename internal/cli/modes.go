@@ -73,6 +73,8 @@ var limitedFlags = []struct {
 	{flagOnlyAllocated, []mode{toRaw}},
 	{flagAllData, []mode{toQCOW2, toRaw}},
 	{flagXattrValues, []mode{toQCOW2, toRaw}},
+	{flagLostFiles, []mode{toQCOW2, toRaw}},
+	{flagNull, []mode{toQCOW2, toRaw}},
 	{flagScramble, []mode{toQCOW2, toRaw}}, // a normal image has no directories, so it cannot be scrambled
 	{flagDryRun, []mode{toQCOW2, toRaw, install}},
 	{flagOffset, []mode{toQCOW2, toRaw}},

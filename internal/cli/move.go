@@ -64,7 +64,7 @@ func parseMove(c *cli.Context, asE2image bool) (*moveOptions, error) {
 	case o.journal == "whole" || o.journal == "live" || o.journal == "none":
 		return nil, app.Usagef("option --%s names a file when a filesystem is moved; for a file called %q, write ./%s", flagJournal, o.journal, o.journal)
 	}
-	for _, name := range []string{flagOnlyAllocated, flagFreeze, flagBadMap} {
+	for _, name := range []string{flagOnlyAllocated, flagFreeze, flagBadMap, flagLostFiles} {
 		if c.IsSet(name) {
 			return nil, app.Usagef("option --%s does not go with a move", name)
 		}

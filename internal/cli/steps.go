@@ -56,6 +56,7 @@ func (o *common) look(t *Tool, b *beginning, bad []scan.Range, search app.Search
 		return err
 	}
 	b.search = search.Avoiding(b.part.Ranges(bad))
+	b.search.Scan.Reread = o.lost.On()
 	if b.asItIs {
 		return nil
 	}
@@ -102,6 +103,9 @@ func (o *common) openBeside(ctx context.Context, out *app.Output, in *app.Input,
 	err := out.OpenRecord(ctx, o.json, in)
 	if err == nil {
 		err = out.OpenNames(ctx, names, in, o.overwrite)
+	}
+	if err == nil {
+		err = out.OpenLost(ctx, o.lost.Name, in, o.overwrite)
 	}
 	if err != nil {
 		out.Close()
@@ -161,7 +165,7 @@ func imageOf(ctx context.Context, in *app.Input, part *app.Part, search app.Sear
 // end. beside is an error of a file beside a complete target; err means that
 // there is no target.
 func (o *common) settle(in *app.Input, out *app.Output, done app.Done, runs iter.Seq2[app.Run, error], shown *progress.Reporter) (beside, err error) {
-	if err := out.WriteRecord(done, runs); err != nil {
+	if err := cmp.Or(out.WriteRecord(done, runs), out.WriteLost(o.lost, done.Lost)); err != nil {
 		return nil, err
 	}
 	err = out.Commit()

@@ -134,18 +134,3 @@ func (x *indexer) Attributes(uint64, []byte) {}
 func (x *indexer) Pointers(uint64)           {}
 
 func isDot(name []byte) bool { return string(name) == "." || string(name) == ".." }
-
-// inlineChains yields the chains of entries of a directory that stands in its
-// inode.
-func inlineChains(in ext.Inode) func(yield func([]byte) bool) {
-	return func(yield func([]byte) bool) {
-		if _, chain, ok := ext.InlineDirectory(in.IBlock()); ok && !yield(chain) {
-			return
-		}
-		for r := ext.NewInodeXattrReader(in); r.Next(); {
-			if value, ok := r.Value(); r.Entry().IsInlineData() && ok && !yield(value) {
-				return
-			}
-		}
-	}
-}

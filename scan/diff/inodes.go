@@ -95,7 +95,7 @@ func (c *comparison) inode(ino uint32, a, b ext.Inode) {
 				if parent, _, ok := ext.InlineDirectory(in.IBlock()); ok {
 					c.countEntry(i, ino, dirEntry{"..", parent, dirType})
 				}
-				for chain := range inlineChains(in) {
+				for chain := range in.InlineChains() {
 					c.entries(i, ino, chain)
 				}
 			}

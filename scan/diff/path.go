@@ -3,42 +3,13 @@ package diff
 import (
 	"maps"
 	"slices"
-	"strconv"
-	"unicode"
-	"unicode/utf8"
 
 	"e2qcow/ext"
 	"e2qcow/scan"
 )
 
-// A Name is a name or a path as it stands on the disk: any bytes.
-type Name string
-
-// String returns the name with what is not printable escaped, and backslashes
-// doubled, as in a string of Go: it says which bytes the name has.
-func (n Name) String() string {
-	q := make([]byte, 0, len(n))
-	for i := 0; i < len(n); {
-		r, size := utf8.DecodeRuneInString(string(n[i:]))
-		switch {
-		case r == utf8.RuneError && size == 1:
-			const digits = "0123456789abcdef"
-			q = append(q, '\\', 'x', digits[n[i]>>4], digits[n[i]&15])
-		case r == '\\':
-			q = append(q, '\\', '\\')
-		case r == '"' || unicode.IsPrint(r):
-			q = append(q, n[i:i+size]...)
-		default:
-			e := strconv.QuoteRuneToASCII(r)
-			q = append(q, e[1:len(e)-1]...)
-		}
-		i += size
-	}
-	return string(q)
-}
-
-// MarshalText returns what String does.
-func (n Name) MarshalText() ([]byte, error) { return []byte(n.String()), nil }
+// A Name is a name or a path as it stands on the disk.
+type Name = scan.Name
 
 const (
 	maxDepth = 256  // of a path
@@ -109,7 +80,7 @@ func (s *side) findNames(files []uint32, links map[uint32]link) (dirs []uint32) 
 		return len(wanted) > 0
 	}
 	for _, o := range s.index.inline.list {
-		for chain := range inlineChains(s.inode(o.ino)) {
+		for chain := range s.inode(o.ino).InlineChains() {
 			if !find(o.ino, chain) {
 				return dirs
 			}
@@ -248,7 +219,7 @@ func (s *side) names(dir uint32, f func(*ext.Dirent) bool) {
 		return true
 	}
 	if len(s.index.inline.blocks(dir)) > 0 {
-		for b := range inlineChains(s.inode(dir)) {
+		for b := range s.inode(dir).InlineChains() {
 			if !chain(b) {
 				return
 			}
