@@ -75,7 +75,7 @@ func flags() []cli.Flag {
 		&cli.StringFlag{Name: flagTargetOffset, Aliases: []string{"O"}, Usage: "with -r, write in place, `OFF` into the target"},
 		&cli.BoolFlag{Name: flagForce, Aliases: []string{"f"}, Usage: "go on despite use, size or UUID (-I), damage (move)"},
 		&cli.BoolFlag{Name: flagFreeze, Usage: "freeze a mounted filesystem while it is read"},
-		&cli.BoolFlag{Name: flagProgress, Aliases: []string{"p"}, Usage: "show progress though stderr is no terminal"},
+		&cli.BoolFlag{Name: flagProgress, Aliases: []string{"p"}},
 		&cli.StringFlag{Name: flagSuperblock, Aliases: []string{"b"}, Usage: "believe the superblock in `BLOCK`"},
 		&cli.StringFlag{Name: flagBlockSize, Aliases: []string{"B"}, Usage: "take blocks to be of `BYTES`"},
 		&cli.StringFlag{Name: flagJournal, Usage: "`whole|live|none`"},
