@@ -21,7 +21,6 @@ import (
 	"e2qcow/internal/folder"
 	"e2qcow/internal/freeze"
 	"e2qcow/internal/move"
-	"e2qcow/internal/signature"
 	"e2qcow/internal/simg"
 	"e2qcow/internal/source"
 	"e2qcow/internal/spool"
@@ -134,33 +133,4 @@ var onLibraries = []struct {
 	{[]error{unix.EPIPE}, "the program that reads the pipe ended too early"},
 	{[]error{io.ErrUnexpectedEOF}, "the file is damaged or incomplete; get it again"},
 	{[]error{fs.ErrPermission}, "check the permissions, or run as root"},
-}
-
-// OnContent says what to do where something else than an ext filesystem was
-// found, "" where nothing is known. The name is that of package signature.
-func OnContent(name string) string { return onContents[name] }
-
-var onContents = map[string]string{
-	signature.PartitionTable:   "name a partition of it with --partition",
-	"a LUKS container":         "open it with cryptsetup, and name the device that cryptsetup makes",
-	"an LVM physical volume":   "name a logical volume of it",
-	"a member of a RAID array": "name the array",
-	"gzip data":                "decompress it first",
-	"xz data":                  "decompress it first",
-	"zstd data":                "decompress it first",
-	"bzip2 data":               "decompress it first",
-	"a zip archive":            "extract it first",
-	"a tar archive":            "extract it first",
-	"a VMDK image":             "convert it with qemu-img first",
-	"a VHDX image":             "convert it with qemu-img first",
-	"a VDI image":              "convert it with qemu-img first",
-	"a VHD image":              "convert it with qemu-img first",
-	"a QED image":              "convert it with qemu-img first",
-	"a Parallels image":        "convert it with qemu-img first",
-	signature.Sparse:           "without --source-format=raw the disk in it is read; where a raw disk is needed, convert it with simg2img first",
-	"a partclone image":        "restore it with partclone.restore first",
-	"an EWF (E01) image":       "mount it with ewfmount first",
-	signature.QCOW2:            "restore it with -r first",
-	signature.Split:            "finish the move first: run -ra with the journal of the move",
-	signature.Normal:           "leave --source-format=raw out to read it as one",
 }

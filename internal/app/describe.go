@@ -8,6 +8,7 @@ import (
 
 	"e2qcow/ext"
 	"e2qcow/image"
+	"e2qcow/internal/advise"
 	"e2qcow/internal/partition"
 	"e2qcow/internal/signature"
 )
@@ -151,7 +152,9 @@ func journalOf(disk io.ReaderAt, sb *ext.Superblock) *Journal {
 type Holding struct {
 	Description *Description
 	Partitions  []Partition
+	Sectors     string // that the partition table counts other sectors than the device has, else ""
 	Name        string // of what there is in place of a filesystem, "" for nothing known
+	Hint        string // what to do about it, "" for nothing known
 	Disk        bool   // it is what a disk or a partition holds, not a file of another kind
 }
 
@@ -161,6 +164,7 @@ type Partition struct {
 	Offset  int64  `json:"offset"` // bytes
 	Size    int64  `json:"size"`   // bytes
 	Content string `json:"content,omitempty"`
+	Hint    string `json:"hint,omitempty"` // what to do with such contents
 }
 
 // Look finds out what a disk holds.
@@ -169,21 +173,23 @@ func Look(disk image.Image, sectorSize int64) (Holding, error) {
 		return Holding{Description: Describe(disk, sb), Disk: true}, nil
 	}
 	found, _, err := signature.Find(disk, disk.Size())
-	c := Holding{Name: found.Name, Disk: found.Filesystem || found.Name == signature.PartitionTable}
+	c := Holding{Name: found.Name, Disk: found.Filesystem || found.Name == signature.FixedVHD}
 	if err != nil || found.Name != signature.PartitionTable {
+		c.Hint = advise.OnContent(found, 0)
 		return c, err
 	}
-	table, _, err := readPartitions(disk, sectorSize)
+	table, err := readPartitions(disk, sectorSize)
 	if err != nil && !errors.Is(err, partition.ErrDamaged) {
 		return c, nil // that there is a table is all that is known
 	}
+	c.Sectors = otherSectors(table, sectorSize)
 	for _, p := range table.Partitions {
 		part := Partition{Number: p.Number, Offset: p.Start, Size: p.Size}
 		if sb := SuperblockAt(io.NewSectionReader(disk, p.Start, p.Size)); sb != nil {
 			f := FilesystemOf(sb)
 			part.Content = f.Type
-		} else if found, ok, err := signature.Find(io.NewSectionReader(disk, p.Start, p.Size), p.Size); ok && err == nil {
-			part.Content = found.Name
+		} else if found, ok := contentOf(disk, p); ok {
+			part.Content, part.Hint = found.Name, advise.OnContent(found, p.Start)
 		}
 		c.Partitions = append(c.Partitions, part)
 	}

@@ -70,7 +70,7 @@ func (o Search) Explain(p *Part, err error) error {
 // notExt returns an error that says what p contains in place of a filesystem.
 func (o Search) notExt(p *Part, found signature.Signature) error {
 	size := p.Disk.Size()
-	e := &NotExtError{Name: p.Name, found: found, superblock: o.Scan.Superblock, short: size < ext.SuperblockOffset+ext.SuperblockSize}
+	e := &NotExtError{Name: p.Name, start: p.Start, found: found, superblock: o.Scan.Superblock, short: size < ext.SuperblockOffset+ext.SuperblockSize}
 	if found.Name == signature.Ext {
 		e.backup = firstBackup(p.Disk)
 	}
@@ -92,9 +92,9 @@ func (o Search) otherwise(p *Part, block uint64, blockSize uint32) error {
 	if err != nil || !ok || found.Name == signature.Ext {
 		return nil //nolint:nilerr // what cannot be read explains nothing
 	}
-	e := &NotExtError{Name: p.Name, found: found, copyBlock: block, copySize: blockSize}
+	e := &NotExtError{Name: p.Name, start: p.Start, found: found, copyBlock: block, copySize: blockSize}
 	if found.Name == signature.PartitionTable && !o.Place.Inside() {
-		table, _, err := readPartitions(p.Disk, p.SectorSize)
+		table, err := readPartitions(p.Disk, p.SectorSize)
 		if err != nil || !anyKnown(p.Disk, table) {
 			return nil //nolint:nilerr // a table that leads nowhere is no better
 		}
@@ -103,9 +103,34 @@ func (o Search) otherwise(p *Part, block uint64, blockSize uint32) error {
 	return e
 }
 
+// CheckContent says what a disk looks like that is to be served, but holds no ext
+// filesystem, and what to do about it. It refuses a file of a format that is not
+// a disk, unless asRaw says that the file is one.
+func (s *Session) CheckContent(in *Input, p *Part, asRaw bool) error {
+	if SuperblockAt(p.Disk) != nil {
+		return nil
+	}
+	found, ok, err := signature.Find(p.Disk, p.Disk.Size())
+	hint := advise.OnContent(found, p.Start)
+	switch {
+	case err != nil, !ok, found.Name == signature.Ext, found.Name == signature.PartitionTable:
+		return nil //nolint:nilerr // what cannot be read explains nothing
+	case found.Filesystem || found.Name == signature.FixedVHD || p.Disk != image.Image(in.Src):
+		s.Say("%s looks like %s; %s", p.Name, found.Name, hint)
+		return nil
+	case asRaw:
+		return nil
+	}
+	return fmt.Errorf("%s %w: it looks like %s; %s; or take it for a disk with --source-format=raw", p.Name, errNoDisk, found.Name, hint)
+}
+
+// errNoDisk says that a file is of a format that is not a disk.
+var errNoDisk = errors.New("is not a disk")
+
 // A NotExtError says what a source contains in place of a filesystem.
 type NotExtError struct {
 	Name       string // of the part that was searched
+	start      int64  // of the part in the source
 	found      signature.Signature
 	superblock uint64 // the block that -b names, or 0
 	size       int64  // of the part that was searched, if that block lies behind its end; else 0
@@ -153,7 +178,7 @@ func (e *NotExtError) Advice() string {
 	var list []string
 	if e.partitions != "" {
 		list = append(list, e.partitions)
-	} else if text := advise.OnContent(e.found.Name); text != "" {
+	} else if text := advise.OnContent(e.found, e.start); text != "" {
 		list = append(list, text)
 	}
 	if e.copyBlock != 0 {

@@ -48,7 +48,7 @@ func (in *Input) Part(at Place) (*Part, error) {
 		return whole, nil
 	}
 	p := &Part{Name: whole.Name, SectorSize: whole.SectorSize}
-	table, _, err := readPartitions(whole.Disk, whole.SectorSize)
+	table, err := readPartitions(whole.Disk, whole.SectorSize)
 	list := table.Partitions
 	if at.Partition != 0 {
 		i := slices.IndexFunc(list, func(p partition.Partition) bool { return p.Number == at.Partition })
@@ -60,6 +60,9 @@ func (in *Input) Part(at Place) (*Part, error) {
 		}
 		p.Start, p.End = list[i].Start, list[i].Start+list[i].Size
 		p.Name = fmt.Sprintf("partition %d of %s", at.Partition, whole.Name)
+		if other := otherSectors(table, whole.SectorSize); other != "" {
+			p.Name += " (" + other + ")"
+		}
 	} else {
 		p.Start = *at.Offset
 		if i := slices.IndexFunc(list, func(l partition.Partition) bool { return l.Start == p.Start }); i >= 0 && p.Start > 0 {

@@ -1,6 +1,7 @@
 package app
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
@@ -10,40 +11,54 @@ import (
 	"github.com/dustin/go-humanize"
 
 	"e2qcow/image"
+	"e2qcow/internal/advise"
 	"e2qcow/internal/partition"
 	"e2qcow/internal/signature"
 )
 
+// usualSector is the size of the sectors of a disk that is no device, in bytes.
+const usualSector = 512
+
 // readPartitions reads the partition table of a disk whose sectors have
-// sectorSize bytes (0 for 512). The table of a disk that was copied from
-// another device may count sectors of another size. So if the partitions
-// contain nothing known, but do with sectors of 4096 bytes, or of 512, that
-// size is used. readPartitions also returns the size of the sectors.
-func readPartitions(disk image.Image, sectorSize int64) (partition.Table, int64, error) {
-	const usual, large = 512, 4096
-	if sectorSize == 0 {
-		sectorSize = usual
-	}
+// sectorSize bytes (0 for 512). The table of a disk that was copied from another
+// device, or that was in another case, may count sectors of another size. So if
+// the partitions contain nothing known, but do with sectors of 4096 bytes, or of
+// 512, that size is used: it is in the table.
+func readPartitions(disk image.Image, sectorSize int64) (partition.Table, error) {
+	const large = 4096
+	sectorSize = cmp.Or(sectorSize, usualSector)
 	table, err := partition.Read(disk, disk.Size(), sectorSize)
 	if errors.Is(err, partition.ErrNone) || anyKnown(disk, table) {
-		return table, sectorSize, err
+		return table, err
 	}
-	other := int64(large)
-	if sectorSize == large {
-		other = usual
+	for _, other := range []int64{usualSector, large} {
+		if other == table.Sector {
+			continue
+		}
+		if second, secondErr := partition.Read(disk, disk.Size(), other); anyKnown(disk, second) {
+			return second, secondErr
+		}
 	}
-	second, secondErr := partition.Read(disk, disk.Size(), other)
-	if anyKnown(disk, second) {
-		return second, other, secondErr
+	return table, err
+}
+
+// otherSectors says what sectors a table counts that are not those of the device,
+// "" if it counts these.
+func otherSectors(table partition.Table, sectorSize int64) string {
+	switch {
+	case table.Sector == cmp.Or(sectorSize, usualSector):
+		return ""
+	case sectorSize == 0:
+		return fmt.Sprintf("the table counts sectors of %d bytes", table.Sector)
 	}
-	return table, sectorSize, err
+	return fmt.Sprintf("the table counts sectors of %d bytes, the device has %d", table.Sector, sectorSize)
 }
 
 // anyKnown reports whether a partition contains known data.
 func anyKnown(disk image.Image, table partition.Table) bool {
 	return slices.ContainsFunc(table.Partitions, func(p partition.Partition) bool {
-		found, ok, err := signature.Find(io.NewSectionReader(disk, p.Start, p.Size), p.Size)
-		return ok && err == nil && (found.Name != signature.Ext || holdsExt(disk, p))
+		_, other := contentOf(disk, p)
+		return other || holdsExt(disk, p)
 	})
 }
 
@@ -54,32 +69,48 @@ func holdsExt(disk image.Image, p partition.Partition) bool {
 	return sb != nil && sb.Group() == 0
 }
 
-// extPartitions returns text that lists the partitions with an ext filesystem;
-// "" if there is no table.
+// extPartitions returns text that lists the partitions with an ext filesystem, or
+// else what there is in them and what to do; "" if there is no table.
 func extPartitions(disk image.Image, sectorSize int64) string {
-	if sectorSize == 0 {
-		sectorSize = 512
-	}
-	table, sectors, err := readPartitions(disk, sectorSize)
+	table, err := readPartitions(disk, sectorSize)
 	if errors.Is(err, partition.ErrNone) {
 		return ""
 	}
-	const most = 16
-	var found []string
+	const most, mostOthers = 16, 4
+	var found, others []string
 	for _, p := range table.Partitions {
-		if len(found) < most && holdsExt(disk, p) {
-			found = append(found, fmt.Sprintf("%d (%s at byte %d)", p.Number, humanize.IBytes(uint64(p.Size)), p.Start))
+		if holdsExt(disk, p) {
+			if len(found) < most {
+				found = append(found, fmt.Sprintf("%d (%s at byte %d)", p.Number, humanize.IBytes(uint64(p.Size)), p.Start))
+			}
+			continue
+		}
+		if s, ok := contentOf(disk, p); ok && len(others) < mostOthers {
+			text := fmt.Sprintf("partition %d looks like %s", p.Number, s.Name)
+			if hint := advise.OnContent(s, p.Start); hint != "" {
+				text += ": " + hint
+			}
+			others = append(others, text)
 		}
 	}
 	text := "none of its partitions holds one"
-	if len(found) > 0 {
+	switch {
+	case len(found) > 0:
 		text = "partitions that hold one, for --partition: " + strings.Join(found, ", ")
+	case len(others) > 0:
+		text += "; " + strings.Join(others, "; ")
 	}
-	if sectors != sectorSize {
-		text += fmt.Sprintf(" (the table counts sectors of %d bytes)", sectors)
+	if other := otherSectors(table, sectorSize); other != "" {
+		text += " (" + other + ")"
 	}
 	if err != nil {
 		text += fmt.Sprintf(" (%v)", err)
 	}
 	return text
+}
+
+// contentOf returns what a partition holds, if that is no ext filesystem.
+func contentOf(disk image.Image, p partition.Partition) (signature.Signature, bool) {
+	s, ok, err := signature.Find(io.NewSectionReader(disk, p.Start, p.Size), p.Size)
+	return s, ok && err == nil && s.Name != signature.Ext
 }

@@ -125,6 +125,9 @@ func (o *diskOptions) openIn(ctx context.Context, t *Tool, in *app.Input, shown 
 	if err != nil {
 		return nil, err
 	}
+	if err := t.CheckContent(in, part, o.source.Format == app.FormatRaw); err != nil {
+		return nil, err
+	}
 	whole, start := in.Cached(), part.Start
 	d := &openDisk{in: in, before: image.Section(whole, start, part.Disk.Size())}
 	if o.scramble.On() {

@@ -35,7 +35,9 @@ type jsonInfo struct {
 	Scrambled  bool             `json:"scrambled"`
 	Filesystem *app.Description `json:"filesystem,omitempty"`
 	Partitions []app.Partition  `json:"partitions,omitempty"`
+	Sectors    string           `json:"sectors,omitempty"` // the table counts other sectors than the device has
 	Content    string           `json:"content,omitempty"` // the contents in place of a filesystem
+	Hint       string           `json:"hint,omitempty"`    // what to do with such contents
 }
 
 // What there is of a qcow2 image only.
@@ -221,7 +223,8 @@ func (i *jsonInfo) complete(ctx context.Context, img *qcow2.Image) error {
 // look finds out what the disk contains, and whether disks have such contents.
 func (i *jsonInfo) look(disk image.Image, sectorSize int64) (isDisk bool, err error) {
 	found, err := app.Look(disk, sectorSize)
-	i.Filesystem, i.Partitions, i.Content = found.Description, found.Partitions, found.Name
+	i.Filesystem, i.Partitions, i.Sectors = found.Description, found.Partitions, found.Sectors
+	i.Content, i.Hint = found.Name, found.Hint
 	var corrupt *qcow2.CorruptError
 	if i.jsonQCOW2 != nil && errors.As(err, &corrupt) {
 		i.Complete, i.Incomplete = false, corrupt.Error()

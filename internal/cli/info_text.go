@@ -60,6 +60,12 @@ func (i *jsonInfo) print(out io.Writer) error {
 		printFilesystem(f, line)
 	case i.Content != "":
 		line("content", "%s", i.Content)
+		if i.Hint != "" {
+			line("hint", "%s", i.Hint)
+		}
+		if i.Sectors != "" {
+			line("sectors", "%s", i.Sectors)
+		}
 	case i.BackingFile == "" && i.Unsupported == "":
 		line("content", "nothing known")
 	}
@@ -259,5 +265,8 @@ func printPartitions(list []app.Partition, line liner) {
 			content = "nothing known"
 		}
 		line(fmt.Sprintf("partition %d", p.Number), "%s at byte %d, %s", advise.Size(uint64(p.Size), 1), p.Offset, content)
+		if p.Hint != "" {
+			line("", "%s", p.Hint)
+		}
 	}
 }

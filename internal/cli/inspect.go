@@ -70,13 +70,12 @@ func notImage(src *source.Source, err error) error {
 		return fmt.Errorf("%s: %w", src.Name(), err)
 	}
 	err = fmt.Errorf("%s: %w; it looks like %s", src.Name(), err, found.Name)
+	hint := advise.OnContent(found, 0)
 	switch {
 	case found.Name == signature.Normal:
-		return err
-	case found.Filesystem && found.Name != signature.Split:
-		return fmt.Errorf("%w; name an image of it", err)
-	case advise.OnContent(found.Name) != "":
-		return fmt.Errorf("%w; %s", err, advise.OnContent(found.Name))
+		hint = "e2qcow info describes it"
+	case found.Name == signature.Ext || found.Name == signature.PartitionTable || hint == "":
+		hint = "name an image of it"
 	}
-	return err
+	return fmt.Errorf("%w; %s", err, hint)
 }

@@ -34,6 +34,7 @@ import (
 type Table struct {
 	Partitions []Partition
 	Areas      []Area // they may overlap
+	Sector     int64  // bytes of the sectors that the table counts
 }
 
 // A Partition is a part of a disk.
@@ -70,16 +71,17 @@ const (
 )
 
 // Read returns the partition table of a disk of size bytes whose logical
-// sectors, which MBRs count in, have sectorSize bytes; 0 stands for 512. A GPT
-// tells by its place what it counts in. Of a table that is damaged it returns,
-// beside ErrDamaged, what it could make out.
+// sectors have sectorSize bytes; 0 stands for 512. An MBR is taken to count in
+// these. A GPT tells by its place what it counts in; of several, that in sectors
+// of sectorSize bytes counts. Of a table that is damaged it returns, beside
+// ErrDamaged, what it could make out.
 func Read(r io.ReaderAt, size, sectorSize int64) (Table, error) {
 	d := disk{r: r, size: size, sector: sectorSize}
 	if d.sector == 0 {
 		d.sector = minSector
 	}
 	list, err := d.partitions()
-	return Table{list, d.areas}, err
+	return Table{list, d.areas, d.sector}, err
 }
 
 // partitions returns the partitions of the disk.
@@ -240,11 +242,12 @@ func (d *disk) chain(extended mbrEntry, number int) ([]Partition, error) {
 // that is damaged, at its end.
 func (d *disk) gpt() ([]Partition, error) {
 	none := ErrNone
-	for sector := int64(minSector); sector <= maxSector; sector *= 2 {
+	for _, sector := range []int64{d.sector, 512, 1024, 2048, 4096} {
 		g := disk{r: d.r, size: d.size, sector: sector}
 		list, err := g.copies()
 		d.areas = append(d.areas, g.areas...)
 		if err == nil {
+			d.sector = sector
 			return list, nil
 		}
 		if !errors.Is(err, ErrNone) {

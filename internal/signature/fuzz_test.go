@@ -9,9 +9,8 @@ import (
 // FuzzFind has every input recognised the same way each time, by a name that is
 // in the tables, without a read behind what is there.
 func FuzzFind(f *testing.F) {
-	names := []string{PartitionTable, QCOW2, Normal, "a ZFS pool", "a member of a RAID array"}
-	for _, m := range slices.Concat(filesystems, formats) {
-		names = append(names, m.name)
+	names := Names()
+	for _, m := range slices.Concat(filesystems, formats, ends) {
 		b := make([]byte, m.off+int64(len(m.bytes)))
 		copy(b[m.off:], m.bytes)
 		f.Add(b)
@@ -33,6 +32,9 @@ func FuzzFind(f *testing.F) {
 		}
 		if again, _, _ := Find(bytes.NewReader(b), size); again != s {
 			t.Fatalf("%+v, then %+v", s, again)
+		}
+		if s.Data < 0 || s.Data >= size {
+			t.Fatalf("%s: data at byte %d", s.Name, s.Data)
 		}
 		if n := s.Extent(bytes.NewReader(b)); n < 0 {
 			t.Fatalf("%s: %d bytes", s.Name, n)
