@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"slices"
 
 	"github.com/dustin/go-humanize"
@@ -27,14 +28,14 @@ type LostFiles struct {
 // On reports whether there is a list.
 func (l LostFiles) On() bool { return l.Name != "" }
 
-// Find returns the files of a scan that unreadable places hit: those that the
-// scan and its view came to, and those that the search did not read. It returns
-// nil if no list was requested.
-func (l LostFiles) Find(ctx context.Context, res *scan.Result, search Search) (*lost.Report, error) {
+// Find returns the files on p that unreadable places hit: those that the scan and
+// its view came to, those that the search did not read, and what lies behind the
+// end of p. It returns nil if no list was requested.
+func (l LostFiles) Find(ctx context.Context, p *Part, res *scan.Result, search Search) (*lost.Report, error) {
 	if !l.On() || res == nil {
 		return nil, nil
 	}
-	list := ranges.Join(slices.Concat(search.Scan.Bad, res.Unreadable()))
+	list := ranges.Join(slices.Concat(search.Scan.Bad, res.Unreadable(), []scan.Range{{Start: p.Disk.Size(), End: math.MaxInt64}}))
 	r, err := lost.Find(ctx, res, list)
 	if errors.Is(err, lost.ErrNoTables) {
 		return nil, errNoTables

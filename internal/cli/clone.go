@@ -66,7 +66,7 @@ func (o *cloneOptions) run(ctx context.Context, t *Tool) error {
 		if runs, err = o.write(ctx, t, in, part, out.Target, img, &done, shown, frozen); err != nil {
 			return err
 		}
-		if done.Lost, err = o.lost.Find(ctx, done.Scan, search); err != nil {
+		if done.Lost, err = o.lost.Find(ctx, part, done.Scan, search); err != nil {
 			return err
 		}
 		return cmp.Or(in.Damage(), context.Cause(ctx))

@@ -66,7 +66,7 @@ func (o *restoreOptions) run(ctx context.Context, t *Tool) error {
 		if err := scrambler.Finish(ctx, out.Names); err != nil {
 			return err
 		}
-		if done.Lost, err = o.lost.Find(ctx, done.Scan, search); err != nil {
+		if done.Lost, err = o.lost.Find(ctx, part, done.Scan, search); err != nil {
 			return err
 		}
 		return cmp.Or(in.Damage(), context.Cause(ctx))
