@@ -242,7 +242,10 @@ func (d *disk) chain(extended mbrEntry, number int) ([]Partition, error) {
 // that is damaged, at its end.
 func (d *disk) gpt() ([]Partition, error) {
 	none := ErrNone
-	for _, sector := range []int64{d.sector, 512, 1024, 2048, 4096} {
+	for i, sector := range []int64{d.sector, 512, 1024, 2048, 4096} {
+		if i > 0 && sector == d.sector {
+			continue
+		}
 		g := disk{r: d.r, size: d.size, sector: sector}
 		list, err := g.copies()
 		d.areas = append(d.areas, g.areas...)
