@@ -1,20 +1,20 @@
 package qcow2
 
 import (
-	"errors"
 	"fmt"
 
-	"github.com/klauspost/compress/flate"
 	"github.com/klauspost/compress/zstd"
+
+	"e2qcow/internal/deflate"
 )
 
-// deflateWindow is the window that qemu writes, and some readers have.
-const deflateWindow = 4 << 10
+// compressSlack is how many bytes behind its output a compressor may write.
+const compressSlack = deflate.Slack
 
 // A compressor compresses clusters. It is used by one goroutine.
 type compressor interface {
-	// compress appends the compressed form of src to dst, which has enough
-	// capacity, and reports whether that form is shorter than src.
+	// compress appends the compressed form of src to dst, which has capacity for
+	// src and compressSlack, and reports whether that form is shorter than src.
 	compress(dst, src []byte) ([]byte, bool)
 }
 
@@ -24,11 +24,7 @@ func newCompressor(c Compression, level int, clusterSize int64) (compressor, err
 	case Uncompressed:
 		return nil, nil
 	case Zlib:
-		w, err := flate.NewWriterWindow(nil, deflateWindow)
-		if err != nil {
-			return nil, err
-		}
-		return &deflater{w: w}, nil
+		return new(deflater), nil
 	case Zstd:
 		opts := []zstd.EOption{
 			zstd.WithEncoderConcurrency(1),
@@ -45,38 +41,13 @@ func newCompressor(c Compression, level int, clusterSize int64) (compressor, err
 	return nil, fmt.Errorf("%v cannot be written", c)
 }
 
-// A deflater compresses to raw deflate.
+// A deflater compresses to raw deflate, with the window that qemu writes.
 type deflater struct {
-	w   *flate.Writer
-	out limitedBuffer
+	e deflate.Encoder
 }
 
 func (d *deflater) compress(dst, src []byte) ([]byte, bool) {
-	d.out = limitedBuffer{b: dst, limit: len(dst) + len(src) - 1}
-	d.w.Reset(&d.out)
-	if _, err := d.w.Write(src); err != nil {
-		return dst, false
-	}
-	if err := d.w.Close(); err != nil {
-		return dst, false
-	}
-	return d.out.b, true
-}
-
-// A limitedBuffer takes bytes up to a length, then fails.
-type limitedBuffer struct {
-	b     []byte
-	limit int
-}
-
-var errFull = errors.New("no room for compressed data")
-
-func (l *limitedBuffer) Write(p []byte) (int, error) {
-	if len(l.b)+len(p) > l.limit {
-		return 0, errFull
-	}
-	l.b = append(l.b, p...)
-	return len(p), nil
+	return d.e.Append(dst, src, len(src)-1)
 }
 
 // A zstdCompressor compresses to zstd frames.

@@ -39,7 +39,7 @@ func (d *dataWorker) Prepare(c *ordered.Chunk) error {
 		if err != nil {
 			return err
 		}
-		d.compressed = make([]byte, 0, c.Cap())
+		d.compressed = make([]byte, 0, c.Cap()+compressSlack)
 	}
 	unit := int(d.layout.clusterSize())
 	for _, s := range c.Spans {
