@@ -29,6 +29,8 @@ func (d data) NextRun(off int64) (start, end int64, err error) { return nextData
 
 func (d data) NextData(off int64) (start, end int64, err error) { return nextData(d.Image, off) }
 
+func (d data) NextLost(off int64) (start, end int64, err error) { return NextLost(d.Image, off) }
+
 func (d data) Advice() Advice { return AdviceOf(d.Image) }
 
 func (d data) Damage() error { return DamageOf(d.Image) }

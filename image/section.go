@@ -1,6 +1,9 @@
 package image
 
-import "io"
+import (
+	"errors"
+	"io"
+)
 
 // A section is a part of an image, an image itself.
 type section struct {
@@ -34,6 +37,9 @@ func (s *section) ReadFor(p []byte, off int64, use Use) (int, error) {
 		p = p[:s.size-off]
 	}
 	n, err := ReadFor(s.img, p, s.off+off, use)
+	if lost := (*LostError)(nil); errors.As(err, &lost) {
+		err = &LostError{Start: lost.Start - s.off, End: lost.End - s.off, Err: lost.Err}
+	}
 	if err == nil && short {
 		err = io.EOF
 	}
@@ -46,6 +52,10 @@ func (s *section) NextRun(off int64) (start, end int64, err error) {
 
 func (s *section) NextData(off int64) (start, end int64, err error) {
 	return s.next(off, func(off int64) (start, end int64, err error) { return nextData(s.img, off) })
+}
+
+func (s *section) NextLost(off int64) (start, end int64, err error) {
+	return s.next(off, func(off int64) (start, end int64, err error) { return NextLost(s.img, off) })
 }
 
 // next returns the run that find finds at or after off, cut to the section.

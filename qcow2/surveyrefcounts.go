@@ -1,0 +1,139 @@
+package qcow2
+
+import (
+	"cmp"
+	"encoding/binary"
+	"slices"
+)
+
+// A refBlock is a refcount block as the refcount table has it.
+type refBlock struct {
+	cluster uint64 // where it is
+	first   uint64 // the first cluster that it counts
+	good    bool
+}
+
+// useRefcounts compares the claims with the refcounts, as far as these can be
+// believed: damage may as well be in them. A block of refcounts in which more
+// than a quarter of the clusters in use have another refcount than they should is
+// no witness.
+func (s *survey) useRefcounts() error {
+	if err := s.claimSnapshots(); err != nil {
+		return err
+	}
+	blocks, err := s.refBlocks()
+	if err != nil {
+		return err
+	}
+	for i := range blocks {
+		if err := s.compareBlock(&blocks[i]); err != nil {
+			return err
+		}
+	}
+	h := s.m.header
+	good := slices.ContainsFunc(blocks, func(b refBlock) bool { return b.good })
+	for _, b := range blocks {
+		if !b.good {
+			s.claims.drop(b.cluster, claimRefcount)
+		}
+	}
+	if !good {
+		for i := range uint64(h.RefcountTableLength) {
+			s.claims.drop(h.RefcountTableOffset>>h.ClusterBits+i, claimRefcount)
+		}
+	}
+	return nil
+}
+
+// refBlocks returns the refcount blocks in the file, of those that count clusters
+// of the file. A cluster to which several entries lead is none.
+func (s *survey) refBlocks() ([]refBlock, error) {
+	h := s.m.header
+	size := uint64(h.ClusterSize())
+	per := h.refcountsPerBlock()
+	clusters := (uint64(s.m.fileSize) + size - 1) / size
+	n := min(uint64(h.RefcountTableLength)*size/8, (clusters+per-1)/per)
+	if err := s.count(int64(n) * 8); err != nil {
+		return nil, err
+	}
+	for i := range (n*8 + size - 1) / size {
+		s.claims.set(h.RefcountTableOffset>>h.ClusterBits+i, claimRefcount)
+	}
+	b := make([]byte, n*8)
+	_, _ = s.tables.ReadAt(b, int64(h.RefcountTableOffset))
+	var list []refBlock
+	for i := range n {
+		off := binary.BigEndian.Uint64(b[i*8:])
+		if off == 0 || off%size != 0 || off >= uint64(s.m.fileSize) || s.claims.of(off>>h.ClusterBits)&claimFixed != 0 {
+			continue
+		}
+		list = append(list, refBlock{cluster: off >> h.ClusterBits, first: i * per})
+	}
+	slices.SortFunc(list, func(a, b refBlock) int { return cmp.Compare(a.cluster, b.cluster) })
+	var unique []refBlock
+	for i, block := range list {
+		if i > 0 && list[i-1].cluster == block.cluster || i+1 < len(list) && list[i+1].cluster == block.cluster {
+			continue
+		}
+		unique = append(unique, block)
+	}
+	for _, block := range unique {
+		s.claims.set(block.cluster, claimRefcount)
+	}
+	return unique, nil
+}
+
+// compareBlock compares the claims on the clusters of a block with its refcounts.
+func (s *survey) compareBlock(block *refBlock) error {
+	h := s.m.header
+	size := h.ClusterSize()
+	off := int64(block.cluster << h.ClusterBits)
+	if s.m.runs.hole(off, min(size, s.m.fileSize-off)) {
+		return s.count(0)
+	}
+	if err := s.count(size); err != nil {
+		return err
+	}
+	_, _ = s.tables.ReadAt(s.buf, off)
+	clusters := (s.m.fileSize + size - 1) / size
+	n := min(h.refcountsPerBlock(), uint64(clusters)-block.first)
+	used, wrong, leaks := uint64(0), uint64(0), int64(0)
+	for i := range n {
+		refcount := readRefcount(s.buf, i, h.RefcountBits)
+		v := s.claims.of(block.first + i)
+		want := references(v)
+		if want == 0 {
+			if refcount > 0 && v&claimSnapshot == 0 {
+				leaks++
+			}
+			continue
+		}
+		if v&claimRefcount != 0 && want > 1 {
+			continue // that is to be found out
+		}
+		used++
+		if refcount < want || refcount > want && v&claimPacked == 0 && refcount-want > uint64(h.Snapshots) {
+			wrong++
+		}
+	}
+	if wrong*4 > used || used == 0 || s.tables.bad(off, size) {
+		return nil
+	}
+	block.good = true
+	s.leaks += leaks
+	for i := range n {
+		v := s.claims.of(block.first + i)
+		want := references(v)
+		if want == 0 {
+			continue
+		}
+		refcount := readRefcount(s.buf, i, h.RefcountBits)
+		switch {
+		case refcount == 0, refcount <= want && v&claimSnapshot != 0 && v&claimPacked == 0:
+			s.claims.set(block.first+i, claimFree)
+		case refcount >= want && h.Snapshots == 0: // else some of it may be for snapshots
+			s.claims.set(block.first+i, claimAllowed)
+		}
+	}
+	return nil
+}
