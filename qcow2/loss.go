@@ -34,6 +34,11 @@ type Loss struct {
 	Ranges   []Range // of the disk; ascending and disjoint
 	Kinds    [lossKinds]LossCount
 	Findings []Finding // why; the first MaxFindings
+
+	// Astray is how many clusters of the file are in use while nothing leads to
+	// them, beyond those of lost tables and clusters, if these are many: they were
+	// a part of the disk that now reads as zero, and nobody knows which.
+	Astray int64
 }
 
 // Bytes returns how many bytes of the disk are lost.

@@ -29,6 +29,7 @@ type survey struct {
 	packed   []int64            // where compressed clusters begin in the file
 	twice    map[int64]struct{} // offsets where more than one compressed cluster begins
 	leaks    int64              // clusters that are in use according to refcounts, and nothing claims
+	used     int64              // clusters that are claimed, of those that refcounts can be believed of
 	plain    int64              // L2 entries that claim a cluster
 	repeated int64              // of these, beyond the first of a cluster
 	read     int64              // bytes of tables
@@ -92,6 +93,7 @@ func (s *survey) run(d *head) error {
 		}
 	}
 	s.loss.join()
+	s.findAstray()
 	return s.inflated()
 }
 
@@ -523,6 +525,18 @@ func (s *survey) doubtPacked(e l2Entry) (LossKind, string) {
 		}
 	}
 	return 0, ""
+}
+
+// findAstray counts the clusters that nothing leads to. Programs that do not end
+// well leave some; many are a sign of tables that were overwritten with zeros.
+func (s *survey) findAstray() {
+	explained := s.loss.Kinds[LostTable].Count
+	for _, n := range s.loss.Kinds {
+		explained += (n.Bytes + s.m.header.ClusterSize() - 1) >> s.m.header.ClusterBits
+	}
+	if s.leaks > explained && s.leaks*4 > s.used {
+		s.loss.Astray = s.leaks - explained
+	}
 }
 
 // inflated returns an error if the disk has much more data than the file: then

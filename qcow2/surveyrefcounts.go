@@ -121,6 +121,7 @@ func (s *survey) compareBlock(block *refBlock) error {
 	}
 	block.good = true
 	s.leaks += leaks
+	s.used += int64(used)
 	for i := range n {
 		v := s.claims.of(block.first + i)
 		want := references(v)

@@ -99,9 +99,12 @@ func (d *device) ask(p []byte, off int64, use image.Use) (int, error) {
 	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if err == nil {
+	switch {
+	case err == nil:
 		d.barren = 0
-	} else {
+	case lostTo(err, off+int64(n)) > 0: // nothing was tried in vain
+		d.fail(off+int64(n), err)
+	default:
 		now := time.Now()
 		if start.Before(d.ended) {
 			start = d.ended
@@ -175,6 +178,14 @@ func (d *device) readGood(p []byte, off int64, use image.Use) {
 		if err == nil {
 			return
 		}
+		if end := lostTo(err, off+int64(n)); end > 0 {
+			p, off = p[n:], off+int64(n)
+			n := min(end-off, int64(len(p)))
+			clear(p[:n])
+			d.lose(off, off+n)
+			p, off = p[n:], off+n
+			continue
+		}
 		use = image.Once
 		// What came before the failure is good up to a sector's border.
 		good := max(int64(n)-(off+int64(n))%sector, 0)
@@ -196,6 +207,15 @@ func (d *device) readGood(p []byte, off int64, use image.Use) {
 		d.readGood(p[:half], off, use)
 		p, off = p[half:], off+half
 	}
+}
+
+// lostTo returns the end of the range that a failed read found to be lost, and
+// that at lies in; 0 if the error does not say.
+func lostTo(err error, at int64) int64 {
+	if lost := (*image.LostError)(nil); errors.As(err, &lost) && lost.Start <= at && at < lost.End {
+		return lost.End
+	}
+	return 0
 }
 
 // giveUp reports whether failed reads are no longer split.

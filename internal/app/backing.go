@@ -43,7 +43,7 @@ func openFolder(name string) (*os.Root, error) {
 // backingOpener returns a function that opens the backing file of an image. The
 // image lies in dir below folder, and is number depth in the chain behind the
 // source.
-func (in *Input) backingOpener(ctx context.Context, folder *os.Root, dir string, depth int) func(name, format string) (image.Image, error) {
+func (in *Input) backingOpener(ctx context.Context, folder *os.Root, dir string, depth int, salvage bool) func(name, format string) (image.Image, error) {
 	return func(name, format string) (image.Image, error) {
 		if depth > maxBacking {
 			return nil, errBackingDeep
@@ -62,14 +62,17 @@ func (in *Input) backingOpener(ctx context.Context, folder *os.Root, dir string,
 		if err != nil || !qcow {
 			return src, err
 		}
+		if salvage {
+			return in.openSalvagedBacking(ctx, name, src, folder, filepath.Dir(path), depth+1)
+		}
 		img, err := qcow2.Open(ctx, src, src.Size(), qcow2.OpenOptions{
 			Unverified: true, // Input.verify does it
-			Backing:    in.backingOpener(ctx, folder, filepath.Dir(path), depth+1),
+			Backing:    in.backingOpener(ctx, folder, filepath.Dir(path), depth+1, false),
 		})
 		if err != nil {
 			return nil, err
 		}
-		in.opened = append(in.opened, openedImage{fmt.Sprintf("backing file %q", name), img})
+		in.opened = append(in.opened, openedImage{fmt.Sprintf("backing file %q", name), img, src})
 		if made, ok := infoOf(img.Header()); ok {
 			in.behind = append(in.behind, made)
 		}

@@ -156,6 +156,9 @@ func (i watched) Size() int64 { return i.img.Size() }
 // NextRun returns the next run as image.Image says.
 func (i watched) NextRun(off int64) (start, end int64, err error) { return i.img.NextRun(off) }
 
+// NextLost returns the next lost range as image.LossFinder says.
+func (i watched) NextLost(off int64) (start, end int64, err error) { return image.NextLost(i.img, off) }
+
 // ReadAt reads as io.ReaderAt does.
 func (i watched) ReadAt(p []byte, off int64) (int, error) {
 	n, err := i.img.ReadAt(p, off)

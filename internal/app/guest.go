@@ -7,15 +7,23 @@ import (
 	"math"
 
 	"e2qcow/ext"
+	"e2qcow/image"
 	"e2qcow/qcow2"
 )
 
 // A Guest is the disk in a qcow2 image. Its errors name the source.
 type Guest struct {
-	img    *qcow2.Image
+	img    guestDisk
 	stream *qcow2.Stream // the same image if it comes through a pipe, otherwise nil
 	name   string        // of the source
 	behind []qcow2.Info  // the records of its backing files
+}
+
+// A guestDisk is a *qcow2.Image, or a *qcow2.Salvage of a damaged one.
+type guestDisk interface {
+	image.Image
+	image.DataFinder
+	Header() *qcow2.Header
 }
 
 // Header returns the header of the image.
@@ -43,7 +51,10 @@ func (g *Guest) NextData(off int64) (start, end int64, err error) {
 }
 
 // Damage returns the first contradiction found while the image was read.
-func (g *Guest) Damage() error { return g.named(g.img.Damage()) }
+func (g *Guest) Damage() error { return g.named(image.DamageOf(g.img)) }
+
+// NextLost returns the next lost range as image.LossFinder says.
+func (g *Guest) NextLost(off int64) (start, end int64, err error) { return image.NextLost(g.img, off) }
 
 // named returns err with the name of the source.
 func (g *Guest) named(err error) error {

@@ -24,6 +24,7 @@ type Source struct {
 	Format  Format
 	Backing bool // the backing files of a qcow2 image are opened
 	Stream  bool // a qcow2 image that comes through a pipe is read once, in order
+	Salvage bool // of a damaged qcow2 image all is read that can be
 	Force   bool // an image whose tables contradict each other is read anyway
 	Direct  source.DirectMode
 	Spool   spool.Options // of pipes
@@ -79,7 +80,7 @@ func OpenDisk(ctx context.Context, name string) (*Input, error) {
 
 // errContradicts says that the tables of an image are not reliable.
 var errContradicts = advise.New("the tables of the image contradict each other",
-	"get the image again; if this is the only copy, -f reads it, but the bytes may be wrong")
+	"get the image again; if this is the only copy, --salvage reads what can be read of it")
 
 // verify compares the tables of the qcow2 images with their refcounts, and a
 // sparse image with its checksums. A contradiction is an error; with force it is
@@ -99,6 +100,9 @@ func (in *Input) verify(ctx context.Context, force bool) error {
 		}
 		if corrupt := (*qcow2.CorruptError)(nil); errors.As(err, &corrupt) {
 			err = fmt.Errorf("%w: %w", errContradicts, err)
+			if o.src != nil && !force {
+				err = damaged(ctx, err, o.src)
+			}
 		}
 		err = fmt.Errorf("%s: %w", o.name, err)
 		if !force || ctx.Err() != nil {
@@ -113,6 +117,7 @@ func (in *Input) verify(ctx context.Context, force bool) error {
 type openedImage struct {
 	name string
 	img  *qcow2.Image
+	src  *source.Source // nil if the image comes through a pipe
 }
 
 // Close closes the source and its backing files.
@@ -223,7 +228,7 @@ func (s *Session) examine(ctx context.Context, in *Input, o Source, shown *progr
 	if o.Backing {
 		return Usagef("option --backing needs the folder of the source, but %s has none", in.Src.Name())
 	}
-	if f == FormatQCOW2 && o.Stream {
+	if f == FormatQCOW2 && o.Stream && !o.Salvage {
 		return in.openStream(ctx, o)
 	}
 	s.Say("%s is first read to its end, into memory and a temporary file in %s", in.Src.Name(), o.Spool.Folder())
@@ -272,6 +277,9 @@ func (in *Input) open(ctx context.Context, f Format, o Source) error {
 }
 
 func (in *Input) openQCOW2(ctx context.Context, o Source) error {
+	if o.Salvage {
+		return in.openSalvage(ctx, o)
+	}
 	name := in.Src.Name()
 	opt := qcow2.OpenOptions{Unverified: true} // Input.verify does it
 	if o.Backing {
@@ -280,14 +288,14 @@ func (in *Input) openQCOW2(ctx context.Context, o Source) error {
 			return err
 		}
 		defer folder.Close()
-		opt.Backing = in.backingOpener(ctx, folder, ".", 1)
+		opt.Backing = in.backingOpener(ctx, folder, ".", 1, false)
 	}
 	img, err := qcow2.Open(ctx, in.Src, in.Src.Size(), opt)
 	if err != nil {
-		return fmt.Errorf("%s: %w", name, err)
+		return fmt.Errorf("%s: %w", name, damaged(ctx, err, in.Src))
 	}
 	in.notes = append(in.notes, img.Notes()...)
-	in.opened = append(in.opened, openedImage{name, img})
+	in.opened = append(in.opened, openedImage{name, img, in.Src})
 	in.Guest = &Guest{img: img, name: name, behind: in.behind}
 	return nil
 }
@@ -308,7 +316,7 @@ func (in *Input) openStream(ctx context.Context, o Source) error {
 			"its tables do not stand before its data", o.Spool.Folder()))
 	}
 	in.notes = append(in.notes, img.Notes()...)
-	in.opened = append(in.opened, openedImage{in.Src.Name(), img.Image})
+	in.opened = append(in.opened, openedImage{in.Src.Name(), img.Image, nil})
 	in.Guest = &Guest{img: img.Image, stream: img, name: in.Src.Name()}
 	return nil
 }

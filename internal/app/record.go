@@ -101,6 +101,7 @@ type Done struct {
 	Same       *int64 // blocks that the target held already; nil where they are not counted
 	Files      bool   // the contents of files are in the image
 	Scan       *scan.Result
+	Rescue     *scan.Rescue // of a damaged image that was copied as it is; else nil
 	Lost       *lost.Report // the files that are hit; nil if they were not searched
 }
 
@@ -158,6 +159,9 @@ func (d Done) record() jsonRecord {
 		Written:   d.Written,
 		Same:      d.Same,
 		Lost:      lostOf(d.Lost, d.Mode != Scrambled),
+	}
+	if d.Rescue != nil {
+		r.Unreadable = unreadableOf(d.Rescue.Unreadable())
 	}
 	if d.Scan != nil {
 		r.Metadata = metadataOf(d.Scan)

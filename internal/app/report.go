@@ -18,6 +18,16 @@ import (
 // be read. The report has listed that metadata.
 var ErrUnreadable = errors.New("some metadata could not be read")
 
+// SayRescued reports what could not be read of a disk that was copied as it is,
+// nil if no damaged image was the source. It returns ErrUnreadable if something
+// could not be read.
+func (s *Session) SayRescued(r *scan.Rescue) error {
+	if r == nil {
+		return nil
+	}
+	return s.sayUnreadable(r.Unreadable(), "the disk")
+}
+
 // SayFound reports the damage that a scan found, and the metadata that could
 // not be read, now or when the source image was made. res is nil if nothing was
 // scanned. It returns ErrUnreadable if a scan lacks metadata.
@@ -25,7 +35,10 @@ func (s *Session) SayFound(in *Input, res *scan.Result) error {
 	var err error
 	if res != nil {
 		s.SayProblems(res.Problems())
-		err = s.sayUnreadable(res.Unreadable())
+		err = s.sayUnreadable(res.Unreadable(), "metadata")
+	}
+	if img := in.Salvaged(); img != nil && img.Loss().Astray > 0 {
+		err = ErrUnreadable
 	}
 	if i, ok := in.Made(); ok && i.Unreadable > 0 {
 		s.Say("%s was made with exit status 3: it lacks %s that could not be read, and they are zero in this image", in.Src.Name(), advise.Count(i.Unreadable, "block"))
@@ -133,23 +146,14 @@ func problem(p scan.Problem) string {
 const maxRanges = 8
 
 // sayUnreadable lists what could not be read and is zero in the image.
-func (s *Session) sayUnreadable(ranges []scan.Range) error {
+func (s *Session) sayUnreadable(ranges []scan.Range, what string) error {
 	if len(ranges) == 0 {
 		return nil
 	}
-	var (
-		total int64
-		list  []string
-	)
-	for i, r := range ranges {
+	total := int64(0)
+	for _, r := range ranges {
 		total += r.End - r.Start
-		if i < maxRanges {
-			list = append(list, fmt.Sprintf("%d-%d", r.Start, r.End-1))
-		}
 	}
-	if more := len(ranges) - len(list); more > 0 {
-		list = append(list, fmt.Sprintf("%d more", more))
-	}
-	s.Say("%s of metadata could not be read and are zero in the image: bytes %s", humanize.IBytes(uint64(total)), strings.Join(list, ", "))
+	s.Say("%s of %s could not be read and are zero in the image: bytes %s", humanize.IBytes(uint64(total)), what, listRanges(ranges))
 	return ErrUnreadable
 }

@@ -101,13 +101,13 @@ func TestUnreadableIsBounded(t *testing.T) {
 	for i := range int64(1000) {
 		list = append(list, scan.Range{Start: i * 8192, End: i*8192 + 4096})
 	}
-	if err := s.sayUnreadable(list); !errors.Is(err, ErrUnreadable) {
+	if err := s.sayUnreadable(list, "metadata"); !errors.Is(err, ErrUnreadable) {
 		t.Errorf("got %v", err)
 	}
 	if got := said(); !strings.HasSuffix(got, ", 57344-61439, 992 more\n") || !strings.Contains(got, " 3.9 MiB of metadata") {
 		t.Errorf("said %q", got)
 	}
-	if err := s.sayUnreadable(nil); err != nil {
+	if err := s.sayUnreadable(nil, "metadata"); err != nil {
 		t.Errorf("nothing unreadable, but %v", err)
 	}
 }

@@ -2,6 +2,7 @@ package cli
 
 import (
 	"bufio"
+	"cmp"
 	"errors"
 	"fmt"
 
@@ -15,7 +16,7 @@ import (
 	"e2qcow/qcow2"
 )
 
-const checkHelp = `Usage: e2qcow check IMAGE [--json]
+const checkHelp = `Usage: e2qcow check IMAGE [--json] [--salvage]
 Check the tables and refcounts of a qcow2 image, that every compressed cluster
 can be decompressed, and that every other is whole; or the chunks of an Android
 sparse image, and its checksums. Exits with 0 if all is well, 1 if the image
@@ -35,6 +36,8 @@ type jsonCheck struct {
 	AllocatedClusters  int64         `json:"allocated_clusters"`
 	CompressedClusters int64         `json:"compressed_clusters"`
 	Findings           []jsonFinding `json:"findings"` // the first qcow2.MaxFindings
+
+	Salvage *app.Salvageable `json:"salvage,omitempty"` // with --salvage
 }
 
 type jsonFinding struct {
@@ -57,14 +60,30 @@ func (t *Tool) check(c *cli.Context) error {
 	shown := t.Progress(false)
 	defer shown.Finish()
 	r, err := qcow2.Check(c.Context, src, src.Size(), shown.Phase("check", progress.Tables))
+	var salvage *app.Salvageable
+	if c.Bool(flagSalvage) {
+		img, failed := qcow2.OpenSalvage(c.Context, src, src.Size(), qcow2.SalvageOptions{})
+		if failed != nil {
+			return notImage(src, cmp.Or(err, failed))
+		}
+		salvage = app.SalvageableOf(img)
+	}
+	if err != nil && salvage != nil && !c.Bool(flagJSON) {
+		t.Say("%s: what can be read with --salvage: %v", src.Name(), salvage)
+	}
 	if err != nil {
 		return notImage(src, err)
 	}
 	shown.Finish()
 	if c.Bool(flagJSON) {
-		err = app.EncodeJSON(t.Stdout, checkOf(src.Name(), r))
+		j := checkOf(src.Name(), r)
+		j.Salvage = salvage
+		err = app.EncodeJSON(t.Stdout, j)
 	} else {
 		err = t.printCheck(src.Name(), src.Size(), r)
+		if err == nil && salvage != nil {
+			_, err = fmt.Fprintf(t.Stdout, "what can be read with --salvage: %v\n", salvage)
+		}
 	}
 	if err == nil && r.Status() != 0 {
 		return exitStatus(r.Status())

@@ -99,11 +99,11 @@ func parseSource(c *cli.Context, name string) (app.Source, error) {
 	if err != nil {
 		return app.Source{}, err
 	}
-	o := app.Source{Name: name, Backing: c.Bool(flagBacking), Force: c.Bool(flagForce), Spool: spool.Options{Dir: c.String(flagSpoolDir)}}
+	o := app.Source{Name: name, Backing: c.Bool(flagBacking), Salvage: c.Bool(flagSalvage), Force: c.Bool(flagForce), Spool: spool.Options{Dir: c.String(flagSpoolDir)}}
 	if o.Format, err = choice(c, flagSourceFormat, map[string]app.Format{"raw": app.FormatRaw, "qcow2": app.FormatQCOW2, "e2image": app.FormatNormal, "sparse": app.FormatSparse}); err != nil {
 		return o, err
 	}
-	for _, name := range []string{flagWhole, flagBacking} {
+	for _, name := range []string{flagWhole, flagBacking, flagSalvage} {
 		if c.Bool(name) && o.Format != app.FormatAny && o.Format != app.FormatQCOW2 {
 			return o, app.Usagef("option --%s needs a qcow2 source, but --%s says %s", name, flagSourceFormat, c.String(flagSourceFormat))
 		}
@@ -254,13 +254,20 @@ func (o *common) checkInput(in *app.Input, asItIs bool) error {
 	name := in.Src.Name()
 	switch {
 	case o.source.Backing && in.Guest == nil:
-		return app.Usagef("option --%s needs a qcow2 image, but %s is none", flagBacking, name)
+		return needsQCOW2(flagBacking, in)
+	case o.source.Salvage && in.Guest == nil:
+		return needsQCOW2(flagSalvage, in)
 	case asItIs && o.scanFlag != "":
 		return app.Usagef("option --%s applies to a filesystem, but %s is %s and is copied as it is", o.scanFlag, name, kindOf(in))
 	case o.badMap != "" && (in.Guest != nil || in.Sparse != nil):
 		return app.Usagef("option --%s needs the rescued disk, but %s is %s, which has other offsets", flagBadMap, name, kindOf(in))
 	}
 	return nil
+}
+
+// needsQCOW2 says that a flag does not go with the source.
+func needsQCOW2(flag string, in *app.Input) error {
+	return app.Usagef("option --%s needs a qcow2 image, but %s is none", flag, in.Src.Name())
 }
 
 // listing returns how a dry run lists blocks of block bytes. It lists nothing

@@ -41,6 +41,7 @@ func diffFlags() []cli.Flag {
 		&cli.StringFlag{Name: flagOffset, Aliases: []string{"o"}, Usage: "the filesystems begin `OFF` into both: 1M, 2048s"},
 		&cli.StringFlag{Name: flagPartition, Usage: "the filesystems are on partition `N` of both"},
 		&cli.BoolFlag{Name: flagBacking, Usage: "open backing files in the folders of the images"},
+		&cli.BoolFlag{Name: flagSalvage, Usage: "read what can be read of a damaged qcow2 image"},
 		&cli.StringFlag{Name: flagSourceFormat, Usage: "`raw|qcow2|e2image|sparse`"},
 		&cli.BoolFlag{Name: flagForce, Aliases: []string{"f"}, Usage: "go on though a device is in use"},
 		&cli.BoolFlag{Name: flagProgress, Aliases: []string{"p"}, Usage: "show progress though stderr is no terminal"},
@@ -118,6 +119,9 @@ func (o *diffOptions) run(ctx context.Context, t *Tool) error {
 		defer inputs[i].Close()
 		if src.Backing && inputs[i].Guest == nil && i == 1 && inputs[0].Guest == nil {
 			return app.Usagef("option --%s needs a qcow2 image, but neither operand is one", flagBacking)
+		}
+		if src.Salvage && inputs[i].Guest == nil && i == 1 && inputs[0].Guest == nil {
+			return app.Usagef("option --%s needs a qcow2 image, but neither operand is one", flagSalvage)
 		}
 		if parts[i], err = inputs[i].Part(o.search.Place); err != nil {
 			return err

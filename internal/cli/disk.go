@@ -40,6 +40,7 @@ func diskFlags() []cli.Flag {
 			words:      []string{scrambleUsual, "strict"},
 		},
 		&cli.BoolFlag{Name: flagBacking},
+		&cli.BoolFlag{Name: flagSalvage},
 		&cli.StringFlag{Name: flagSourceFormat, Usage: "`raw|qcow2|e2image|sparse`"},
 		&cli.StringFlag{Name: flagSpoolDir, Usage: "`DIR`"},
 		&cli.BoolFlag{Name: flagOverwrite},
@@ -116,7 +117,10 @@ func (o *diskOptions) openIn(ctx context.Context, t *Tool, in *app.Input, shown 
 		return nil, err
 	}
 	if o.source.Backing && in.Guest == nil {
-		return nil, app.Usagef("option --%s needs a qcow2 image, but %s is none", flagBacking, in.Src.Name())
+		return nil, needsQCOW2(flagBacking, in)
+	}
+	if o.source.Salvage && in.Guest == nil {
+		return nil, needsQCOW2(flagSalvage, in)
 	}
 	if err := checkScrambled(in, o.scramble); err != nil {
 		return nil, err

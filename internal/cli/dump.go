@@ -108,10 +108,13 @@ func (o *dumpOptions) run(ctx context.Context, t *Tool) error {
 	work := func(ctx context.Context, frozen *freeze.Frozen) error {
 		part := part.Watched(frozen)
 		img := part.Disk
-		if !b.asItIs {
-			if img, done.Scan, err = imageOf(ctx, in, part, search, scrambler, endsWithFilesystem(search, part), shown); err != nil {
-				return err
-			}
+		if b.asItIs {
+			img, done.Rescue, err = in.Rescue(ctx, part.Disk, search.Scan.Retries)
+		} else {
+			img, done.Scan, err = imageOf(ctx, in, part, search, scrambler, endsWithFilesystem(search, part), shown)
+		}
+		if err != nil {
+			return err
 		}
 		opt := o.qcow2
 		opt.BlockSize = o.blockSize(in, done.Scan)
@@ -119,14 +122,18 @@ func (o *dumpOptions) run(ctx context.Context, t *Tool) error {
 			if !o.lost.On() {
 				_ = frozen.Thaw() // all is read; WhileFrozen calls Thaw again and checks its error
 			}
-			return o.info(in, done.Scan)
+			i := o.info(in, done.Scan)
+			if done.Rescue != nil {
+				i.Unreadable += blocksOf(done.Rescue.Unreadable(), int64(opt.BlockSize))
+			}
+			return i
 		}
 		opt.Dense = out.Target != nil && out.Target.Kind() == target.Device
 		var copied app.Copied
 		if o.dryRun {
 			copied, err = o.rehearse(ctx, t, in, out.Target, img, opt, shown)
 			done.Written = &copied.Written
-			runs = runsOf(done.Scan, part.Disk, opt.BlockSize)
+			runs = runsOf(done.Scan, img, opt.BlockSize)
 		} else {
 			copied, err = o.write(ctx, in, out.Target, img, opt, shown, frozen)
 		}
@@ -152,7 +159,7 @@ func (o *dumpOptions) run(ctx context.Context, t *Tool) error {
 		return err
 	}
 
-	found := t.SayFound(in, done.Scan)
+	found := cmp.Or(t.SayRescued(done.Rescue), t.SayFound(in, done.Scan))
 	t.SayLost(o.lost, done.Lost, o.badMap != "" || search.Scan.Files)
 	o.say(t, part, out, done)
 	if !o.quiet && !o.dryRun && !t.SayScrambled(in, scrambler, false) && done.Scan != nil {

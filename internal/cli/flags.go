@@ -20,6 +20,7 @@ const (
 	flagStamp         = "stamp"
 	flagWhole         = "whole"
 	flagBacking       = "backing"
+	flagSalvage       = "salvage"
 	flagSourceFormat  = "source-format"
 	flagSpoolDir      = "spool-dir"
 	flagAllData       = "all-data"
@@ -85,6 +86,7 @@ func flags() []cli.Flag {
 		&cli.BoolFlag{Name: flagXattrValues},
 		&cli.BoolFlag{Name: flagWhole},
 		&cli.StringFlag{Name: flagLevel, Usage: "`N`"},
+		&cli.BoolFlag{Name: flagSalvage},
 		&cli.StringFlag{Name: flagQCOW2Version, Usage: "`2|3`"},
 		&cli.StringFlag{Name: flagClusterSize, Usage: "`BYTES`"},
 		&cli.BoolFlag{Name: flagStamp},

@@ -16,7 +16,7 @@ import (
 	"e2qcow/qcow2"
 )
 
-const infoHelp = `Usage: e2qcow info SOURCE [--json]
+const infoHelp = `Usage: e2qcow info SOURCE [--json] [--salvage]
 Print what an image says of itself, how it was made and whether it is complete,
 and what is known of the filesystem in it, or on a device or in a file.
 
@@ -57,6 +57,8 @@ type jsonQCOW2 struct {
 	Complete     bool          `json:"complete"`             // neither the file nor its source lacks anything
 	Incomplete   string        `json:"incomplete,omitempty"` // what is missing
 	Made         *qcow2.Info   `json:"made,omitempty"`
+
+	Salvage *app.Salvageable `json:"salvage,omitempty"` // with --salvage
 }
 
 type jsonClusters struct {
@@ -103,7 +105,11 @@ func (t *Tool) info(c *cli.Context) error {
 	case app.FormatSparse:
 		err = i.sparse(c.Context, src)
 	default:
-		err = i.qcow2(c.Context, src)
+		if c.Bool(flagSalvage) {
+			err = i.salvage(c.Context, src)
+		} else {
+			err = i.qcow2(c.Context, src)
+		}
 	}
 	switch {
 	case err != nil:
@@ -170,6 +176,30 @@ func (i *jsonInfo) qcow2(ctx context.Context, src *source.Source) error {
 	}
 	if err != nil {
 		return notImage(src, err)
+	}
+	return nil
+}
+
+// salvage describes a damaged qcow2 image, and what can be read of the disk in it.
+func (i *jsonInfo) salvage(ctx context.Context, src *source.Source) error {
+	i.Format = "qcow2"
+	img, err := qcow2.OpenSalvage(ctx, src, src.Size(), qcow2.SalvageOptions{})
+	if err != nil {
+		return notImage(src, err)
+	}
+	i.header(img.Header())
+	i.Salvage = app.SalvageableOf(img)
+	switch {
+	case img.Loss().Bytes() > 0 || img.Loss().Astray > 0:
+		i.Incomplete = "it is damaged"
+	case i.Corrupt:
+		i.Incomplete = "it is marked as corrupt"
+	case i.Made != nil && i.Made.Unreadable > 0:
+		i.Incomplete = advise.Count(i.Made.Unreadable, "block") + " could not be read"
+	}
+	i.Complete = i.Incomplete == ""
+	if _, err := i.look(img, 0); err != nil {
+		i.Content = "cannot be read" // the disk is lost there
 	}
 	return nil
 }

@@ -126,6 +126,9 @@ func (q *jsonQCOW2) print(line liner) {
 	case q.Unsupported == "" && q.BackingFile == "":
 		line("complete", "no: %s", advise.Printable(q.Incomplete))
 	}
+	if q.Salvage != nil {
+		line("salvage", "%s", q.Salvage)
+	}
 }
 
 // printFilesystem writes what there is to know of a filesystem.

@@ -18,6 +18,7 @@ import (
 func inspectFlags() []cli.Flag {
 	return []cli.Flag{
 		&cli.BoolFlag{Name: flagJSON, Usage: "print a JSON object"},
+		&cli.BoolFlag{Name: flagSalvage, Usage: "say what can be read of a damaged qcow2 image"},
 		&cli.BoolFlag{Name: flagHelp, Aliases: []string{"h"}, Usage: "print this text"},
 	}
 }

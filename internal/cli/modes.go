@@ -82,6 +82,7 @@ var limitedFlags = []struct {
 	{flagTargetOffset, []mode{toRaw}},
 	{flagCompare, []mode{toRaw}},
 	{flagFreeze, []mode{toQCOW2, toRaw, toNormal}},
+	{flagSalvage, []mode{toQCOW2, toRaw, toNormal}},
 	{flagUndo, []mode{install}},
 }
 

@@ -113,7 +113,7 @@ func (o *mountOptions) run(ctx context.Context, t *Tool) error {
 		return context.Cause(ctx)
 	}
 	d.disk.End()
-	return cmp.Or(d.keep(context.WithoutCancel(ctx), t), d.in.Damage())
+	return cmp.Or(d.keep(context.WithoutCancel(ctx), t), d.in.Damage(), t.SaySalvaged(d.in))
 }
 
 // sayUse says what will happen to the changes.

@@ -112,7 +112,7 @@ func (o *rawOptions) write(ctx context.Context, t *Tool, in *app.Input, part *ap
 		done.Written = &copied.Written
 	}
 	if o.dryRun {
-		runs = runsOf(done.Scan, part.Disk, list.Block)
+		runs = runsOf(done.Scan, img, list.Block)
 	}
 	if o.compare {
 		done.Same = &copied.Same

@@ -55,10 +55,13 @@ func (o *restoreOptions) run(ctx context.Context, t *Tool) error {
 	work := func(ctx context.Context, frozen *freeze.Frozen) error {
 		part := part.Watched(frozen)
 		img := part.Disk
-		if !b.asItIs {
-			if img, done.Scan, err = imageOf(ctx, in, part, search, scrambler, o.to != nil || endsWithFilesystem(search, part), shown); err != nil {
-				return err
-			}
+		if b.asItIs {
+			img, done.Rescue, err = in.Rescue(ctx, part.Disk, search.Scan.Retries)
+		} else {
+			img, done.Scan, err = imageOf(ctx, in, part, search, scrambler, o.to != nil || endsWithFilesystem(search, part), shown)
+		}
+		if err != nil {
+			return err
 		}
 		if runs, err = o.write(ctx, t, in, part, out.Target, img, &done, shown, frozen); err != nil {
 			return err
@@ -81,7 +84,7 @@ func (o *restoreOptions) run(ctx context.Context, t *Tool) error {
 		return err
 	}
 
-	found := t.SayFound(in, done.Scan)
+	found := cmp.Or(t.SayRescued(done.Rescue), t.SayFound(in, done.Scan))
 	t.SayLost(o.lost, done.Lost, o.badMap != "" || search.Scan.Files)
 	o.sayRaw(t, part, out, done)
 	if !o.quiet && !o.dryRun && !t.SayScrambled(in, scrambler, true) && done.Scan != nil {

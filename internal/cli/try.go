@@ -114,6 +114,7 @@ func (o *tryOptions) run(ctx context.Context, t *Tool) error {
 	if err := d.keep(context.WithoutCancel(ctx), t); err != nil {
 		return err
 	}
+	_ = t.SaySalvaged(d.in) // the exit status is that of the command
 	if err := cmp.Or(o.report(ctx, t, d, record, shown), d.in.Damage()); err != nil {
 		return err
 	}
