@@ -214,6 +214,16 @@ func (sb *Superblock) JournalBackup() (iblock [IBlockSize]byte, ok bool) {
 	return iblock, sb.d.SJnlBackupType == jnlBackupBlocks
 }
 
+// JournalSize returns how many bytes the journal has as s_jnl_blocks says it, 0
+// where that holds no copy of the journal inode.
+func (sb *Superblock) JournalSize() int64 {
+	const high, low = 15, 16 // words: i_size_high, i_size
+	if _, ok := sb.JournalBackup(); !ok || sb.d.SJnlBlocks[high]>>31 != 0 {
+		return 0
+	}
+	return int64(sb.d.SJnlBlocks[high])<<32 | int64(sb.d.SJnlBlocks[low])
+}
+
 // NeedsRecovery reports whether the journal needs a replay.
 func (sb *Superblock) NeedsRecovery() bool { return sb.HasIncompat(IncompatRecover) }
 

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 )
 
 // A Severity is the importance of a Finding for the image.
@@ -86,7 +87,8 @@ func (r *Report) Status() int {
 // image could not be checked. Memory is bounded: 64 MiB of counts, 40 MiB of
 // numbers of pages, a few clusters for each thread.
 //
-// progress, if not nil, is called with parts of the work, from one goroutine.
+// progress, if not nil, is told how many bytes of the file were looked at, or
+// found to be in use, from one goroutine.
 func Check(ctx context.Context, r io.ReaderAt, size int64, progress func(done, total int64)) (*Report, error) {
 	h, err := readHeader(r, size)
 	if err != nil {
@@ -154,6 +156,8 @@ type checker struct {
 	clusters uint64      // of the file
 	unpack   *unpackPool // nil where compressed clusters are not tried
 	progress func(done, total int64)
+	referred int64 // bytes that references lead to, in all passes
+	told     int64 // of these, when progress was told
 	report   Report
 
 	tally *tally // of Verify, for which the first corruption is enough; else nil
@@ -166,6 +170,25 @@ type checker struct {
 	refTable []uint64
 	buf      []byte // one cluster
 	blockBuf []byte // one refcount block
+}
+
+// tellEach is after how many bytes progress is told on.
+const tellEach = 1 << 20
+
+// tell counts n bytes that a reference leads to. A pass leads to each byte of the
+// file about once, and what is compressed there is decompressed meanwhile.
+func (c *checker) tell(n int64) {
+	c.referred += n
+	if c.progress == nil || c.referred-c.told < tellEach {
+		return
+	}
+	c.told = c.referred
+	passes := 1 + int64(c.clusters/(maxCountPages*countPage))
+	total := c.size
+	if c.size <= math.MaxInt64/passes {
+		total *= passes
+	}
+	c.progress(min(c.referred, total), total)
 }
 
 // find adds a finding to the report.

@@ -26,6 +26,7 @@ func (c *checker) refer(offset, n uint64, only bool, at, guest int64, what strin
 		c.corrupt(at, guest, "%s at %#x lies beyond the end of the file", what, offset)
 		return false
 	}
+	c.tell(int64(n))
 	for i := offset / cluster; i <= (offset+n-1)/cluster; i++ {
 		v := c.counts.of(i)
 		if v == nil {
@@ -206,11 +207,7 @@ func (c *checker) countL2(e l2Entry) error {
 	if c.tally != nil && c.first && e.active() {
 		c.tally.tables++
 	}
-	err := c.walkL2(off, e.guest, c.countCluster)
-	if e.active() && c.first && c.progress != nil {
-		c.progress(e.guest>>c.h.l2CoverBits()+1, int64(c.h.L1Entries))
-	}
-	return err
+	return c.walkL2(off, e.guest, c.countCluster)
 }
 
 // walkL2 calls f with each entry of an L2 table that is not zero.

@@ -143,7 +143,8 @@ type writer struct {
 	mapping mapping
 	end     int64    // of the data so far, in the file
 	shared  []uint16 // refcounts of the clusters of data, if they are not all 1
-	read    int64    // known bytes of the source so far
+	read    int64    // bytes of the source so far
+	total   int64    // bytes of the source to be read; 0 if nobody wants to know
 	data    int64    // of these, not zero
 	packed  int64    // of these, compressed
 }
@@ -194,19 +195,21 @@ func newWriter(ctx context.Context, src image.Image, opt WriteOptions) (*writer,
 // writeData puts the data through put, which is called in parallel, and learns
 // the mapping.
 func (w *writer) writeData(ctx context.Context, put func(b []byte, off int64) error) error {
-	w.progress()
 	// The layout follows the known runs, so that the bytes of the image do not
 	// depend on holes of the source. Zeros in holes are not read.
 	data := w.src
 	if !w.opt.MarkZeros {
 		data = image.Data(data)
 	}
+	if err := w.plan(ctx, data); err != nil {
+		return err
+	}
 	opt := ordered.Options{Granule: int(w.layout.clusterSize()), Threads: w.opt.Threads}
 	err := ordered.Run(ctx, data, opt, func() ordered.Worker { return &dataWorker{writer: w, put: put} })
 	if err != nil {
 		return err
 	}
-	w.read = w.layout.knownBytes
+	w.read = w.total
 	w.progress()
 	if pad := w.fileSize() - w.end; pad > 0 && w.fillPads {
 		return put(make([]byte, pad), w.end)
@@ -214,9 +217,29 @@ func (w *writer) writeData(ctx context.Context, put func(b []byte, off int64) er
 	return nil
 }
 
+// plan finds out how many bytes there are to read, if anyone wants to know.
+func (w *writer) plan(ctx context.Context, data image.Image) error {
+	if w.opt.Progress == nil {
+		return nil
+	}
+	for runs := ordered.NewRuns(data, int(w.layout.clusterSize())); ; {
+		start, end, err := runs.Next()
+		switch {
+		case errors.Is(err, io.EOF):
+			w.progress()
+			return nil
+		case err != nil:
+			return err
+		case ctx.Err() != nil:
+			return context.Cause(ctx)
+		}
+		w.total += end - start
+	}
+}
+
 func (w *writer) progress() {
 	if w.opt.Progress != nil {
-		w.opt.Progress(w.read, w.layout.knownBytes)
+		w.opt.Progress(min(w.read, w.total), w.total)
 	}
 }
 

@@ -25,6 +25,7 @@ type batch struct {
 
 	values []value
 
+	read int     // bytes of the request
 	lost []Range // what could not be read of the request that is visited
 }
 
@@ -172,7 +173,7 @@ func (s *scanner) addEnds(ends []partial) {
 func (s *scanner) claim(items []item) {
 	for _, it := range items {
 		if it.role == roleProbe {
-			s.pending = append(s.pending, it) // what is looked for depends on the inode
+			s.gather(it) // what is looked for depends on the inode
 			continue
 		}
 		s.claimItem(it)
@@ -187,7 +188,7 @@ func (s *scanner) claimItem(it item) (fresh int) {
 		if !seen.addNew(it.block) {
 			return 0
 		}
-		s.pending = append(s.pending, it)
+		s.gather(it)
 		return 1
 	}
 	run := it
@@ -199,14 +200,20 @@ func (s *scanner) claimItem(it item) (fresh int) {
 			return
 		}
 		if run.count > 0 {
-			s.pending = append(s.pending, run)
+			s.gather(run)
 		}
 		run.block, run.count = block, 1
 	})
 	if run.count > 0 {
-		s.pending = append(s.pending, run)
+		s.gather(run)
 	}
 	return fresh
+}
+
+// gather has the blocks of an item be read.
+func (s *scanner) gather(it item) {
+	s.pending = append(s.pending, it)
+	s.work.gather(&it, s.geo.BlockSize)
 }
 
 // suspectSlice is the number of bytes of suspects that are read before the

@@ -36,11 +36,9 @@ func (s *scanner) scanGroups(ctx context.Context) error {
 		if s.descBad && s.picky {
 			return errBadDescs
 		}
+		s.work.groupsDone += int64(end - first)
 		if err := s.scanTables(ctx, tables); err != nil {
 			return err
-		}
-		if s.opt.Progress != nil {
-			s.opt.Progress(int64(end), int64(s.groups))
 		}
 		first = end
 	}

@@ -7,6 +7,7 @@ import (
 	"sort"
 
 	"e2qcow/ext"
+	"e2qcow/image"
 )
 
 // markJournalDevice marks a journal device: its superblock, and the journal
@@ -244,9 +245,9 @@ func (s *scanner) replayed(recovery *ext.JournalRecovery) *scanner {
 			rd.sb, rd.geo = sb, geo
 		}
 	}
-	opt := s.opt
-	opt.Progress = nil // s tells of the groups
-	after := newScanner(rd, dev, s.deviceBlocks, opt, s.out, s.problems)
+	after := newScanner(rd, dev, s.deviceBlocks, s.opt, s.out, s.problems)
+	after.work = s.work
+	after.work.beginScanner(after.groups, image.AdviceOf(s.dev.r).Bridge, false)
 	after.journalFile = s.journalFile
 	after.held = s.held
 	return after

@@ -93,8 +93,9 @@ type Options struct {
 	// Readings. A Visitor implies it.
 	Reread bool
 
-	// Progress is told how many of all block groups have been scanned. It is
-	// called from one goroutine at a time, and may be nil.
+	// Progress is told how much of the scan is done, in bytes to be read, a
+	// request counted as the bytes that take as long. The total is an estimate
+	// that changes. It is called from one goroutine at a time, and may be nil.
 	Progress func(done, total int64)
 }
 
@@ -110,6 +111,7 @@ type Result struct {
 	last     uint64 // end of the last
 	problems *problems
 	readings []Reading
+	work     *work
 }
 
 // View returns the image of the metadata.
@@ -131,6 +133,21 @@ func (r *Result) MetadataBytes() int64 { return int64(r.metadata) * r.view.block
 
 // UsedBytes returns the size of all blocks in the map.
 func (r *Result) UsedBytes() int64 { return int64(r.used) * r.view.blockSize }
+
+// ReadBytes returns how many bytes of the source a reader of the view reads, and
+// how many of these the scan had no need to read, such as bitmaps and a journal
+// that is not replayed. Holes of the source are not read.
+func (r *Result) ReadBytes() (all, unread int64) {
+	for off := int64(0); ; {
+		start, end, err := r.view.NextData(off)
+		if err != nil {
+			return all, unread
+		}
+		all += end - start
+		unread += end - start - r.view.covered(r.view.scanned, start, end)
+		off = end
+	}
+}
 
 // FilesystemSize returns how many bytes the filesystem says that it has, of
 // those that the view has, and at least up to the last block in the map.
@@ -167,7 +184,7 @@ func Scan(ctx context.Context, r io.ReaderAt, size int64, opt Options) (*Result,
 		opt.Backups = BackupsAll
 	}
 	opt.XattrValues = opt.XattrValues || opt.Files
-	res := &Result{Map: new(Map), dev: &device{r: r, size: size, retries: opt.Retries, bad: opt.Bad, done: ctx.Done()}, problems: new(problems)}
+	res := &Result{Map: new(Map), dev: &device{r: r, size: size, retries: opt.Retries, bad: opt.Bad, done: ctx.Done()}, problems: new(problems), work: &work{told: opt.Progress}}
 	err := res.scan(ctx, opt)
 	if ctx.Err() != nil {
 		return nil, fmt.Errorf("scanning the filesystem: %w", ctx.Err()) // what was read since is nothing
@@ -265,7 +282,10 @@ func smallestBlock(readings []reading) uint32 {
 // scanner returns a scanner with a map of its own.
 func (r *Result) scanner(rd reading, opt Options, pr *problems) *scanner {
 	bs := uint64(rd.geo.BlockSize)
-	return newScanner(rd, r.dev, (uint64(r.dev.size)+bs-1)/bs, opt, new(Map), pr)
+	s := newScanner(rd, r.dev, (uint64(r.dev.size)+bs-1)/bs, opt, new(Map), pr)
+	s.work = r.work
+	s.work.beginScanner(s.groups, image.AdviceOf(r.dev.r).Bridge, rd.sb.NeedsRecovery() && !opt.TablesOnly)
+	return s
 }
 
 // freeze makes the view of the finished map.

@@ -43,6 +43,7 @@ type scanner struct {
 	maxRepeated  uint64
 
 	// Only the worker that merges changes the following fields.
+	work         *work
 	out          *Map
 	held, inUse  blockSet // filled only where contents of files are taken
 	problems     *problems
@@ -79,6 +80,7 @@ func newScanner(rd reading, dev *device, deviceBlocks uint64, opt Options, out *
 		opt:          opt,
 		out:          out,
 		problems:     pr,
+		work:         new(work),
 		named:        roaring.New(),
 		parents:      roaring.New(),
 		unlinkedDirs: roaring.New(),

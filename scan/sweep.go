@@ -42,7 +42,9 @@ func (s *scanner) sweep(ctx context.Context, n int, run func(i int) (block, coun
 	bs := uint64(s.geo.BlockSize)
 	advice := image.AdviceOf(s.dev.r)
 	merge := func(b *batch) {
+		read := b.read
 		s.merge(b)
+		s.work.read(read, !s.draining)
 		if len(s.pending) >= s.maxPending && !s.draining {
 			_ = s.drain(ctx) // fails only when ctx ends, which ends the sweep too
 		}
@@ -66,6 +68,7 @@ func (s *scanner) sweep(ctx context.Context, n int, run func(i int) (block, coun
 				at := p.block*bs - uint64(req.off)
 				visit(b, p.tag, p.block, data[at:at+uint64(p.count)*bs])
 			}
+			b.read = req.length
 			q.deliver(turn, b)
 		}
 		q.end()

@@ -43,6 +43,9 @@ func (s *scanner) scanTables(ctx context.Context, tables []table) error {
 		return nil
 	}
 	parts := s.tableParts(tables)
+	for _, p := range parts {
+		s.work.tables += int64(p.count) * int64(s.geo.BlockSize)
+	}
 	return s.sweep(ctx, len(parts),
 		func(i int) (uint64, uint64) { return parts[i].block, parts[i].count },
 		func(b *batch, i int, block uint64, data []byte) {

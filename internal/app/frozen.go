@@ -123,7 +123,7 @@ func (s *Session) checkFrozen(writings []Writing, dev uint64) error {
 // Copying returns a function that counts copied bytes. While a filesystem is
 // frozen, each call is also a Beat.
 func Copying(shown *progress.Reporter, frozen *freeze.Frozen) func(done, total int64) {
-	count := shown.Phase("copy", progress.Bytes)
+	count := shown.Phase(copying, progress.Bytes)
 	if frozen == nil {
 		return count
 	}

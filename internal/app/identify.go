@@ -38,7 +38,10 @@ func (o Search) WatchedBy(r *Scrambler) Search {
 // Metadata scans the filesystem on p.
 func (o Search) Metadata(ctx context.Context, p *Part, shown *progress.Reporter) (*scan.Result, error) {
 	opt := o.Scan
-	opt.Progress = shown.Phase("scan", progress.Groups)
+	if shown != nil {
+		shown.Expect(copying, progress.AsFirst, o.Unread(p))
+	}
+	opt.Progress = shown.Phase(scanning, progress.Bytes)
 	if o.Place.Offset == nil {
 		opt.BelieveBackup = func(block uint64, blockSize uint32) error { return o.otherwise(p, block, blockSize) }
 	}
@@ -48,6 +51,10 @@ func (o Search) Metadata(ctx context.Context, p *Part, shown *progress.Reporter)
 	}
 	if err := o.checkFeatures(res.Super()); err != nil {
 		return nil, fmt.Errorf("%s: %w", p.Name, err)
+	}
+	if shown != nil {
+		all, unread := res.ReadBytes()
+		shown.Expect(copying, all, unread)
 	}
 	return res, nil
 }

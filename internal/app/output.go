@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 
+	"e2qcow/internal/progress"
 	"e2qcow/internal/target"
 )
 
@@ -178,6 +179,14 @@ type DoneError struct {
 func (e *DoneError) Error() string { return fmt.Sprintf("%s is complete, but %v", e.name, e.err) }
 
 func (e *DoneError) Unwrap() error { return e.err }
+
+// Sync writes the target to the disk, and shows how far that is.
+func (o *Output) Sync(shown *progress.Reporter) error {
+	if o.Target == nil || o.dryRun || shown == nil {
+		return nil // Commit does it
+	}
+	return o.Target.SettleBy(shown.Phase(syncing, progress.Bytes))
+}
 
 // Commit makes the target and its files appear. It first writes all of them to
 // the disk, so that none appears if there is no room for one. When the target

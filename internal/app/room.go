@@ -19,7 +19,7 @@ func CheckRoom(ctx context.Context, t *target.Target, img image.Image, opt qcow2
 	if most, err := mostOf(img, opt.ClusterSize); err != nil || most <= t.Size() {
 		return err
 	}
-	opt.Progress = shown.Phase("measure", progress.Bytes)
+	opt.Progress = Measuring(shown)
 	size, err := MeasureQCOW2(ctx, img, opt)
 	if err == nil && size > t.Size() {
 		err = TooSmall(t, size)

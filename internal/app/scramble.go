@@ -62,7 +62,7 @@ func (r *Scrambler) Image(ctx context.Context, res *scan.Result, name string, sh
 	if r == nil {
 		return res.View(), nil
 	}
-	r.index.Progress = shown.Phase("scramble", progress.Names)
+	r.index.Progress = shown.Phase(scrambling, progress.Names)
 	view, err := r.index.View(ctx, res)
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", name, err)
@@ -109,10 +109,11 @@ type jsonName struct {
 
 // Finish ends the search for words of the source, after the whole image was
 // read, and writes old and new names to a file, if there is one.
-func (r *Scrambler) Finish(ctx context.Context, names Beside) error {
+func (r *Scrambler) Finish(ctx context.Context, names Beside, shown *progress.Reporter) error {
 	if r == nil || r.view == nil {
 		return nil
 	}
+	r.view.Progress = shown.Phase(verifying, progress.Bytes)
 	if err := r.view.Verify(ctx); err != nil {
 		return err
 	}

@@ -49,6 +49,7 @@ type Session struct {
 
 	name   string // in messages
 	stderr *os.File
+	shown  atomic.Pointer[progress.Reporter] // nil if there is none
 
 	mu       sync.Mutex
 	cleanups []func() // functions that remove unfinished targets
@@ -68,12 +69,17 @@ func (s *Session) Stderr() *os.File { return s.stderr }
 
 // Say writes a line to the person.
 func (s *Session) Say(format string, args ...any) {
-	_, _ = fmt.Fprintf(s.stderr, "%s: %s\n", s.name, advise.Printable(fmt.Sprintf(format, args...)))
+	line := fmt.Sprintf("%s: %s\n", s.name, advise.Printable(fmt.Sprintf(format, args...)))
+	s.shown.Load().Aside(func() { _, _ = io.WriteString(s.stderr, line) })
 }
 
 // Progress returns what shows the progress of a command: on a terminal, or
 // wherever standard error goes if always is set.
-func (s *Session) Progress(always bool) *progress.Reporter { return progress.New(s.stderr, always) }
+func (s *Session) Progress(always bool) *progress.Reporter {
+	shown := progress.New(s.stderr, always)
+	s.shown.Store(shown)
+	return shown
+}
 
 // Guard registers f to be called if the process must end at once.
 func (s *Session) Guard(f func()) {

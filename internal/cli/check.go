@@ -59,7 +59,7 @@ func (t *Tool) check(c *cli.Context) error {
 	}
 	shown := t.Progress(false)
 	defer shown.Finish()
-	r, err := qcow2.Check(c.Context, src, src.Size(), shown.Phase("check", progress.Tables))
+	r, err := qcow2.Check(c.Context, src, src.Size(), shown.Phase("check", progress.Bytes))
 	var salvage *app.Salvageable
 	if c.Bool(flagSalvage) {
 		img, failed := qcow2.OpenSalvage(c.Context, src, src.Size(), qcow2.SalvageOptions{})

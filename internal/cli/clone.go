@@ -46,6 +46,7 @@ func (o *cloneOptions) run(ctx context.Context, t *Tool) error {
 	}
 	in, part, search := b.in, b.part, b.search
 	defer in.Close()
+	shown.Plan(app.Plan{AsItIs: b.asItIs, DryRun: o.dryRun}.Steps()...)
 	out, err := o.openOutput(ctx, t, in, part, "")
 	if err != nil {
 		return err

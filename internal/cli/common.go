@@ -273,7 +273,10 @@ func needsQCOW2(flag string, in *app.Input) error {
 // listing returns how a dry run lists blocks of block bytes. It lists nothing
 // if the record goes to standard output.
 func (o *common) listing(t *Tool, block int, shown *progress.Reporter) app.Listing {
-	l := app.Listing{Out: t.Stdout, Block: max(block, ext.MinBlockSize), Threads: o.threads, Progress: shown.Phase("read", progress.Bytes)}
+	l := app.Listing{Out: t.Stdout, Block: max(block, ext.MinBlockSize), Threads: o.threads}
+	if o.dryRun {
+		l.Progress = app.Reading(shown)
+	}
 	if o.json != "" && target.IsStdout(o.json) {
 		l.Out = nil
 	}

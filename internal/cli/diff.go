@@ -9,7 +9,6 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"e2qcow/internal/app"
-	"e2qcow/internal/progress"
 	"e2qcow/internal/source"
 	"e2qcow/scan/diff"
 )
@@ -128,8 +127,8 @@ func (o *diffOptions) run(ctx context.Context, t *Tool) error {
 		}
 		sides[i] = diff.Source{Reader: parts[i].Disk, Size: parts[i].Disk.Size()}
 	}
-	opt := diff.Options{Contents: o.contents, Scan: o.search.Scan}
-	opt.Scan.Progress = shown.Phase("scan", progress.Groups)
+	shown.Plan(app.CompareSteps(o.search.Unread(parts[0]) + o.search.Unread(parts[1]))...)
+	opt := diff.Options{Contents: o.contents, Scan: o.search.Scan, Scanned: app.ScanningBoth(shown), Progress: app.Comparing(shown)}
 	d, err := diff.Compare(ctx, sides[0], sides[1], opt)
 	var side *diff.SideError
 	if errors.As(err, &side) {

@@ -155,11 +155,11 @@ func (o *diskOptions) scrambled(ctx context.Context, t *Tool, in *app.Input, par
 	if err != nil {
 		return nil, err
 	}
-	reading := app.Listing{Block: int(res.BlockSize()), Threads: o.source.Threads, Progress: shown.Phase("read", progress.Bytes)}
+	reading := app.Listing{Block: int(res.BlockSize()), Threads: o.source.Threads, Progress: app.Reading(shown)}
 	if _, err := reading.List(ctx, img); err != nil {
 		return nil, err
 	}
-	if err := cmp.Or(r.Finish(ctx, app.Beside{}), in.Damage()); err != nil {
+	if err := cmp.Or(r.Finish(ctx, app.Beside{}, shown), in.Damage()); err != nil {
 		return nil, err
 	}
 	if err := t.SayFound(in, res); err != nil && !errors.Is(err, app.ErrUnreadable) {

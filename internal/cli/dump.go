@@ -97,6 +97,7 @@ func (o *dumpOptions) run(ctx context.Context, t *Tool) error {
 	}
 	in, part, search := b.in, b.part, b.search
 	defer in.Close()
+	shown.Plan(app.Plan{AsItIs: b.asItIs, Scrambled: o.scramble.On(), DryRun: o.dryRun, Compression: o.qcow2.Compression}.Steps()...)
 	out, err := o.openOutput(ctx, t, in)
 	if err != nil {
 		return err
@@ -141,7 +142,7 @@ func (o *dumpOptions) run(ctx context.Context, t *Tool) error {
 			return err
 		}
 		done.ImageBytes, done.DataBytes = copied.ImageBytes, copied.DataBytes
-		if err := scrambler.Finish(ctx, out.Names); err != nil {
+		if err := scrambler.Finish(ctx, out.Names, shown); err != nil {
 			return err
 		}
 		if done.Lost, err = o.lost.Find(ctx, part, done.Scan, search); err != nil {
@@ -267,7 +268,7 @@ func (o *dumpOptions) rehearse(ctx context.Context, t *Tool, in *app.Input, to *
 	if err != nil || in.IsStream() {
 		return copied, err
 	}
-	opt.Progress = shown.Phase("measure", progress.Bytes)
+	opt.Progress = app.Measuring(shown)
 	size, err := app.MeasureQCOW2(ctx, img, opt)
 	if err == nil && opt.Dense && size > to.Size() {
 		err = app.TooSmall(to, size)

@@ -61,6 +61,7 @@ func (o *normalOptions) run(ctx context.Context, t *Tool) error {
 	}
 	in, part, search := b.in, b.part, b.search
 	defer in.Close()
+	shown.Plan(app.Plan{AsItIs: b.asItIs, DryRun: o.dryRun}.Steps()...)
 	to, err := target.Open(ctx, o.target, target.Options{Source: in.Region, Format: target.Normal, Overwrite: o.overwrite})
 	if err != nil {
 		return err

@@ -44,6 +44,7 @@ func (o *restoreOptions) run(ctx context.Context, t *Tool) error {
 	}
 	in, part, search := b.in, b.part, b.search
 	defer in.Close()
+	shown.Plan(app.Plan{AsItIs: b.asItIs, Scrambled: o.scramble.On(), DryRun: o.dryRun}.Steps()...)
 	out, err := o.openOutput(ctx, t, in, part, o.names)
 	if err != nil {
 		return err
@@ -66,7 +67,7 @@ func (o *restoreOptions) run(ctx context.Context, t *Tool) error {
 		if runs, err = o.write(ctx, t, in, part, out.Target, img, &done, shown, frozen); err != nil {
 			return err
 		}
-		if err := scrambler.Finish(ctx, out.Names); err != nil {
+		if err := scrambler.Finish(ctx, out.Names, shown); err != nil {
 			return err
 		}
 		if done.Lost, err = o.lost.Find(ctx, part, done.Scan, search); err != nil {

@@ -168,6 +168,9 @@ func (o *common) settle(in *app.Input, out *app.Output, done app.Done, runs iter
 	if err := cmp.Or(out.WriteRecord(done, runs), out.WriteLost(o.lost, done.Lost)); err != nil {
 		return nil, err
 	}
+	if err := out.Sync(shown); err != nil {
+		return nil, err
+	}
 	err = out.Commit()
 	if complete := (*app.DoneError)(nil); errors.As(err, &complete) {
 		beside, err = err, nil

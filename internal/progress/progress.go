@@ -1,17 +1,18 @@
-// Package progress shows on a terminal how far the work is: a phase at a time,
-// each with a bar, a rate and the time it still needs. Where there is no
-// terminal it is silent, or, if asked, writes a line now and then.
+// Package progress shows how far the work of a command is: one bar over all of
+// it, with the time that is left. The work is a row of phases. A command says
+// beforehand which phases come and how long they may be (Plan), and each phase
+// then counts its bytes. Where there is no terminal the package is silent, or, if
+// asked, writes a line now and then.
 package progress
 
 import (
 	"fmt"
 	"io"
 	"os"
-	"strings"
+	"sync"
 	"time"
 
 	"github.com/dustin/go-humanize"
-	"github.com/schollz/progressbar/v3"
 	"golang.org/x/term"
 )
 
@@ -21,34 +22,18 @@ type Unit uint8
 // The units.
 const (
 	Bytes Unit = iota
-	Groups
-	Tables
 	Names
 )
 
 // format returns n with its unit.
 func (u Unit) format(n int64) string {
-	if u == Bytes {
+	switch {
+	case u == Bytes:
 		return humanize.IBytes(uint64(max(n, 0)))
+	case n == 1:
+		return "1 name"
 	}
-	name := u.name()
-	if n == 1 {
-		name = strings.TrimSuffix(name, "s")
-	}
-	return humanize.Comma(n) + " " + name
-}
-
-// name returns what is counted.
-func (u Unit) name() string {
-	switch u {
-	case Groups:
-		return "groups"
-	case Tables:
-		return "tables"
-	case Names:
-		return "names"
-	}
-	return "bytes"
+	return humanize.Comma(n) + " names"
 }
 
 // A Reporter shows the progress of phases that follow one another. A nil
@@ -57,17 +42,18 @@ type Reporter struct {
 	w        io.Writer
 	terminal bool
 	now      func() time.Time
-	columns  func() int // of the terminal; 0 where that is not known
+	columns  func() int           // of the terminal; 0 where that is not known
+	interval time.Duration        // between what is shown
+	tick     func() (stop func()) // has the line redrawn now and then; nil in tests
 
-	bar    *progressbar.ProgressBar // of the phase, on a terminal
-	layout layout                   // of the bar
-	phase  string
-	unit   Unit
-	start  time.Time // of the phase
-	last   time.Time // when something was shown
-	shown  bool      // whether a line says what done and total are
-	done   int64
-	total  int64
+	mu       sync.Mutex
+	estimate estimator
+	phase    string // "" between phases
+	unit     Unit
+	last     time.Time // when something was shown
+	said     bool      // whether the last line of text says how far the phase is
+	drawn    bool      // whether a line is on the terminal
+	stop     func()    // ends the redrawing; nil where there is none
 }
 
 // How often something is shown.
@@ -89,29 +75,61 @@ func New(f *os.File, always bool) *Reporter {
 		}
 		return width
 	}
-	return &Reporter{w: f, terminal: terminal, now: time.Now, columns: columns}
+	r := &Reporter{w: f, terminal: terminal, now: time.Now, columns: columns, interval: lineInterval}
+	if terminal {
+		r.interval = barInterval
+	}
+	r.tick = r.redraw
+	return r
 }
 
-// A layout is what stands beside the bar. A line that is longer than the
-// terminal is wide would scroll.
-type layout uint8
-
-const (
-	barOnly  layout = iota // the phase and the percentage
-	withTime               // the time that passed and the time that is left too
-	withRate               // the counts and the rate too
-)
-
-// layoutFor returns the layout for a terminal of some columns.
-func layoutFor(columns int) layout {
-	const time, rate = 40, 78 // columns of the longest line, with a bar of four
-	switch {
-	case columns <= 0 || columns >= rate:
-		return withRate
-	case columns >= time:
-		return withTime
+// redraw shows now and then how far the work is, also while a phase counts
+// nothing, until stop is called.
+func (r *Reporter) redraw() (stop func()) {
+	end := make(chan struct{})
+	ticker := time.NewTicker(r.interval)
+	go func() {
+		for {
+			select {
+			case <-end:
+				return
+			case <-ticker.C:
+				r.mu.Lock()
+				r.show()
+				r.mu.Unlock()
+			}
+		}
+	}()
+	return func() {
+		ticker.Stop()
+		close(end)
 	}
-	return barOnly
+}
+
+// Plan says which steps come, in their order, in place of those that were
+// planned before.
+func (r *Reporter) Plan(steps ...Step) {
+	if r == nil {
+		return
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.estimate.ahead = append([]Step(nil), steps...)
+}
+
+// Expect says how many bytes a planned step will work on, and how many of them
+// the step is the first to read from the source.
+func (r *Reporter) Expect(name string, bytes, fresh int64) {
+	if r == nil {
+		return
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for i := range r.estimate.ahead {
+		if s := &r.estimate.ahead[i]; s.Name == name {
+			s.Bytes, s.Fresh = bytes, fresh
+		}
+	}
 }
 
 // Phase ends the phase before and begins one. It returns the callback that
@@ -120,106 +138,106 @@ func (r *Reporter) Phase(name string, unit Unit) func(done, total int64) {
 	if r == nil {
 		return nil
 	}
-	r.Finish()
-	r.phase, r.unit, r.start, r.last, r.shown = name, unit, r.now(), time.Time{}, false
-	r.done, r.total = 0, 0
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	now := r.now()
+	r.endPhase(now)
+	r.phase, r.unit, r.said = name, unit, false
+	r.estimate.begin(name, now)
+	if r.tick != nil && r.stop == nil {
+		r.stop = r.tick()
+	}
 	return r.count
 }
 
 func (r *Reporter) count(done, total int64) {
-	r.shown = r.shown && done == r.done && total == r.total
-	r.done, r.total = done, total
-	interval := lineInterval
-	if r.terminal {
-		interval = barInterval
-	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.said = r.said && done == r.estimate.now.done && total == r.estimate.now.total
+	r.estimate.tell(r.now(), done, total)
+	r.show()
+}
+
+// show draws the line, or writes one, unless that was done a moment ago.
+func (r *Reporter) show() {
 	now := r.now()
-	if now.Sub(r.last) < interval {
+	if r.phase == "" || now.Sub(r.last) < r.interval {
 		return
 	}
 	r.last = now
-	if !r.terminal {
-		r.line(now)
+	s := r.status(now)
+	if r.terminal {
+		_, _ = io.WriteString(r.w, "\r"+s.line(r.columns())+eraseRest)
+		r.drawn = true
 		return
 	}
-	if now := layoutFor(r.columns()); r.bar == nil || now != r.layout {
-		r.clear()
-		r.layout = now
-		r.bar = r.newBar(max(total, 1))
-	}
-	if total > 0 && total != r.bar.GetMax64() {
-		r.bar.ChangeMax64(total)
-	}
-	// One byte short of the end, lest the bar takes itself for finished while
-	// the total still grows.
-	_ = r.bar.Set64(max(0, min(done, r.bar.GetMax64()-1)))
+	_, _ = fmt.Fprintln(r.w, s.sentence())
+	r.said = true
 }
 
-func (r *Reporter) newBar(total int64) *progressbar.ProgressBar {
-	options := []progressbar.Option{
-		progressbar.OptionSetWriter(r.w),
-		progressbar.OptionSetDescription(r.phase),
-		progressbar.OptionFullWidth(),
-		progressbar.OptionClearOnFinish(),
-		progressbar.OptionSetElapsedTime(r.layout >= withTime),
-		progressbar.OptionSetPredictTime(r.layout >= withTime),
+// eraseRest is the escape sequence that clears a terminal from the cursor to the
+// end of the line.
+const eraseRest = "\x1b[K"
+
+// status returns what there is to say.
+func (r *Reporter) status(now time.Time) status {
+	e := &r.estimate
+	e.advance(now)
+	s := status{phase: r.phase, unit: r.unit, done: e.now.done, total: e.now.total, part: e.part}
+	s.left, s.known = e.left(now)
+	if now.Sub(e.now.began) >= time.Second {
+		s.rate = e.now.rate(now)
 	}
-	switch {
-	case r.layout < withRate:
-	case r.unit == Bytes:
-		options = append(options, progressbar.OptionShowCount(), progressbar.OptionShowBytes(true), progressbar.OptionUseIECUnits(true))
-	default:
-		options = append(options, progressbar.OptionShowCount(), progressbar.OptionShowIts(), progressbar.OptionSetItsString(r.unit.name()))
-	}
-	return progressbar.NewOptions64(total, options...)
+	return s
 }
 
-// clear takes the bar off the terminal.
-func (r *Reporter) clear() {
-	if r.bar == nil {
+// endPhase ends the phase, if there is one. Where there is no terminal it writes
+// how far the phase came.
+func (r *Reporter) endPhase(now time.Time) {
+	if r.phase == "" {
 		return
 	}
-	_ = r.bar.Exit()
-	_ = r.bar.Clear()
-	r.bar = nil
+	if s := r.status(now); !r.terminal && !r.said {
+		r.last = now
+		_, _ = fmt.Fprintln(r.w, s.sentence())
+	}
+	r.estimate.end(now)
+	r.phase = ""
 }
 
-// line writes a line of text about the phase.
-func (r *Reporter) line(now time.Time) {
-	text := fmt.Sprintf("%s: %s", r.phase, r.unit.format(r.done))
-	if r.total > 0 {
-		text += fmt.Sprintf(" of %s (%d%%)", r.unit.format(r.total), percent(r.done, r.total))
-	}
-	if seconds := now.Sub(r.start).Seconds(); seconds >= 1 && r.done > 0 {
-		rate := float64(r.done) / seconds
-		text += fmt.Sprintf(", %s/s", r.unit.format(int64(rate)))
-		if r.total > r.done {
-			left := time.Duration(float64(r.total-r.done) / rate * float64(time.Second))
-			text += fmt.Sprintf(", %v left", left.Round(time.Second))
-		}
-	}
-	_, _ = fmt.Fprintln(r.w, text)
-	r.shown = true
-}
-
-// percent divides without overflow.
-func percent(done, total int64) int64 {
-	if total >= 100 {
-		return min(done/(total/100), 100)
-	}
-	return min(done*100/total, 100)
-}
-
-// Finish ends the phase: the bar is cleared away, the last line written.
-func (r *Reporter) Finish() {
-	switch {
-	case r == nil || r.phase == "":
-	case r.terminal:
-		r.clear()
-	case !r.shown:
-		r.line(r.now())
-	}
+// Aside calls f, which writes to the terminal, and has no bar in the way.
+func (r *Reporter) Aside(f func()) {
 	if r != nil {
-		r.phase = ""
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		r.clear()
 	}
+	f()
+}
+
+// clear takes the line off the terminal.
+func (r *Reporter) clear() {
+	if r.drawn {
+		_, _ = io.WriteString(r.w, "\r"+eraseRest)
+		r.drawn, r.last = false, time.Time{}
+	}
+}
+
+// Finish ends the work: the bar is cleared away, the last line written.
+func (r *Reporter) Finish() {
+	if r == nil {
+		return
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.stop != nil {
+		r.stop()
+		r.stop = nil
+	}
+	if len(r.estimate.ahead) == 0 && r.estimate.now.done >= r.estimate.now.total {
+		r.estimate.moved, r.estimate.part = time.Time{}, 1
+	}
+	r.endPhase(r.now())
+	r.clear()
+	r.estimate = estimator{}
 }

@@ -244,6 +244,17 @@ func (t *Target) release() {
 // left in Commit that can fail. Close may be called meanwhile.
 func (t *Target) Settle() error { return t.named("write", t.settle()) }
 
+// SettleBy is Settle, a part of the file after the other, and tells progress how
+// many bytes of the file have reached the disk.
+func (t *Target) SettleBy(progress func(done, total int64)) error {
+	if t.kind == File && !t.settled {
+		if err := syncByParts(t.f, progress); err != nil {
+			return t.named("write", err)
+		}
+	}
+	return t.Settle()
+}
+
 func (t *Target) settle() error {
 	if t.settled {
 		return nil

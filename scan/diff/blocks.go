@@ -25,9 +25,13 @@ func (c *comparison) findBlocks() error {
 	bs := int64(c.d.BlockSize)
 	next := c.candidates()
 	var pending []span
-	bytesPending := int64(0)
+	bytesPending, compared, total := int64(0), int64(0), c.mayDiffer()
 	flush := func() error {
 		err := c.compareSpans(pending)
+		compared += bytesPending
+		if c.opt.Progress != nil {
+			c.opt.Progress(min(compared, total), total)
+		}
 		pending, bytesPending = pending[:0], 0
 		return err
 	}
@@ -59,6 +63,20 @@ func (c *comparison) findBlocks() error {
 		}
 	}
 	return flush()
+}
+
+// mayDiffer estimates how many bytes findBlocks compares.
+func (c *comparison) mayDiffer() int64 {
+	a, b := c.side[0], c.side[1]
+	switch {
+	case c.opt.Changes != nil:
+		return 0
+	case c.opt.Contents:
+		return max(a.size, b.size)
+	}
+	first, _ := a.res.ReadBytes()
+	second, _ := b.res.ReadBytes()
+	return max(first, second)
 }
 
 // maxSpan is how many bytes are compared at once.

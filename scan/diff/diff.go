@@ -37,9 +37,18 @@ type Options struct {
 	// 0 stands for 300,000. All are counted.
 	Limit int
 
-	// Scan is how both images are scanned. Its Visit is not used; its Progress
-	// is told of the groups of both.
+	// Scan is how both images are scanned. Its Visit and its Progress are not
+	// used.
 	Scan scan.Options
+
+	// Scanned are told of the progress of the two scans, as scan.Options.Progress
+	// is. Both may be nil.
+	Scanned [2]func(done, total int64)
+
+	// Progress is told after the scans how many bytes of those that may differ
+	// have been compared; the total is an estimate. It is called from one goroutine
+	// at a time, and may be nil.
+	Progress func(done, total int64)
 }
 
 const defaultLimit = 300_000
@@ -156,9 +165,7 @@ func (c *comparison) scanBoth(first, second Source) error {
 			s = seed.fork()
 		}
 		scanning := c.opt.Scan
-		if shown := scanning.Progress; shown != nil {
-			scanning.Progress = func(done, total int64) { shown(done+int64(i)*total, 2*total) }
-		}
+		scanning.Progress = c.opt.Scanned[i]
 		sd, err := newSide(c.ctx, src, s, scanning)
 		if err != nil {
 			if c.ctx.Err() != nil {

@@ -53,7 +53,7 @@ func (s *scrubber) makeRoom(ctx context.Context) error {
 		return nil
 	}
 	s.words.reserve(uint64(s.words.added.Load()))
-	return s.eachWord(ctx, func(b []byte) error {
+	return s.eachWord(ctx, nil, func(b []byte) error {
 		s.words.add(b)
 		return nil
 	})
@@ -61,11 +61,13 @@ func (s *scrubber) makeRoom(ctx context.Context) error {
 
 // eachWord reads once more all names, values and texts that the words were taken
 // from, and what lies beside them that may be one. Where a block may be read in
-// two ways it is read in both.
-func (s *scrubber) eachWord(ctx context.Context, yield func([]byte) error) error {
+// two ways it is read in both. progress, which may be nil, is told how many bytes
+// were looked at.
+func (s *scrubber) eachWord(ctx context.Context, progress func(done, total int64), yield func([]byte) error) error {
+	told := &wordProgress{told: progress, total: s.wordBytes()}
 	for i := range s.readings {
 		r := &s.readings[i]
-		w := wordReader{s: s, ctx: ctx, r: r, shape: shapeOf(r.Super, r.Geometry), yield: yield, block: make([]byte, r.Geometry.BlockSize)}
+		w := wordReader{s: s, ctx: ctx, r: r, shape: shapeOf(r.Super, r.Geometry), yield: yield, progress: told, block: make([]byte, r.Geometry.BlockSize)}
 		superblockWords(r.Super.Bytes(), w.add)
 		w.tables()
 		w.directories()
@@ -86,7 +88,47 @@ type wordReader struct {
 	block []byte
 	yield func([]byte) error
 	err   error
+
+	progress *wordProgress
 }
+
+// A wordProgress counts the bytes of blocks that were looked at for words.
+type wordProgress struct {
+	told              func(done, total int64)
+	done, last, total int64
+}
+
+// toldEach is after how many bytes a wordProgress is told on.
+const toldEach = 1 << 20
+
+func (p *wordProgress) add(n int64) {
+	p.done += n
+	if p.told != nil && p.done-p.last >= toldEach {
+		p.last = p.done
+		p.told(min(p.done, p.total), p.total)
+	}
+}
+
+// wordBytes returns how many bytes of blocks eachWord looks at.
+func (s *scrubber) wordBytes() (n int64) {
+	for _, t := range s.tables {
+		n += int64(t.Count) * int64(t.BlockSize)
+	}
+	for i := range s.readings {
+		for _, o := range s.index.owners {
+			n += int64(o.count) * int64(s.readings[i].Geometry.BlockSize)
+		}
+		for _, kind := range valueKinds {
+			for run := range s.m.RunsOf(kind) {
+				n += int64(run.Count) * int64(s.blockSize)
+			}
+		}
+	}
+	return n
+}
+
+// valueKinds are the kinds of blocks with values.
+var valueKinds = [...]scan.Kind{scan.Xattr, scan.XattrValue, scan.Symlink}
 
 func (w *wordReader) add(b []byte) {
 	if w.err == nil && len(b) >= minWord {
@@ -114,6 +156,7 @@ func (w *wordReader) tables() {
 		}
 		per := t.BlockSize / t.InodeSize
 		for i := range t.Count {
+			w.progress.add(int64(t.BlockSize))
 			first := t.First + uint32(i)*per
 			if !w.s.index.worded.any(first, per) || !w.read(t.Start+i) {
 				continue
@@ -147,6 +190,7 @@ func (w *wordReader) layout(indexed bool) layout {
 func (w *wordReader) directories() {
 	for _, o := range w.s.index.owners {
 		for i := range uint64(o.count) {
+			w.progress.add(int64(w.blockSize))
 			if !w.read(o.start + i) {
 				return
 			}
@@ -165,10 +209,11 @@ func (w *wordReader) directories() {
 // values reads attributes, their values, and the targets of symlinks.
 func (w *wordReader) values() {
 	scale := uint64(w.s.blockSize)
-	for _, kind := range [...]scan.Kind{scan.Xattr, scan.XattrValue, scan.Symlink} {
+	for _, kind := range valueKinds {
 		for run := range w.s.m.RunsOf(kind) {
 			size := uint64(w.blockSize)
 			for n := run.Start * scale / size; n < ((run.Start+run.Count)*scale+size-1)/size; n++ {
+				w.progress.add(int64(size))
 				if !w.read(n) {
 					return
 				}

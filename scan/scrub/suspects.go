@@ -38,7 +38,7 @@ func (v *View) suspect(found []suspect) error {
 	defer v.suspects.mu.Unlock()
 	v.suspects.list = append(v.suspects.list, found...)
 	if len(v.suspects.list) >= maxSuspects {
-		return v.compare(context.Background()) // a reader has no other
+		return v.compare(context.Background(), nil) // a reader has no other context
 	}
 	return v.suspects.err
 }
@@ -49,11 +49,11 @@ func (v *View) suspect(found []suspect) error {
 func (v *View) Verify(ctx context.Context) error {
 	v.suspects.mu.Lock()
 	defer v.suspects.mu.Unlock()
-	return v.compare(ctx)
+	return v.compare(ctx, v.Progress)
 }
 
 // compare compares the suspects with the words of the source, and forgets them.
-func (v *View) compare(ctx context.Context) error {
+func (v *View) compare(ctx context.Context, progress func(done, total int64)) error {
 	if v.suspects.err != nil || len(v.suspects.list) == 0 {
 		return v.suspects.err
 	}
@@ -63,7 +63,7 @@ func (v *View) compare(ctx context.Context) error {
 	})
 	list = slices.Compact(list)
 	buf := make([]byte, v.blockSize)
-	err := v.s.eachWord(ctx, func(b []byte) error {
+	err := v.s.eachWord(ctx, progress, func(b []byte) error {
 		for word := range pieces(b) {
 			if len(word) < v.s.words.least {
 				continue

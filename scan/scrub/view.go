@@ -40,6 +40,10 @@ func (e *LeakError) Error() string {
 
 // A View is the scrubbed image of a filesystem's metadata.
 type View struct {
+	// Progress is told how many bytes of the source Verify has searched for
+	// words. It is called from one goroutine at a time, and may be nil.
+	Progress func(done, total int64)
+
 	base      *scan.View
 	s         *scrubber
 	blockSize int64

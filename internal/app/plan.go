@@ -1,0 +1,142 @@
+package app
+
+import (
+	"e2qcow/ext"
+	"e2qcow/image"
+	"e2qcow/internal/progress"
+	"e2qcow/qcow2"
+	"e2qcow/scan"
+)
+
+// The phases that several commands have.
+const (
+	scanning      = "scan"
+	scanningOther = "scan other"
+	scrambling    = "scramble"
+	measuring     = "measure"
+	reading       = "read"
+	copying       = "copy"
+	verifying     = "verify"
+	comparing     = "compare"
+	syncing       = "sync"
+)
+
+// Rates that are assumed of phases till they show their own, in bytes of the image
+// a second: those of two cores of 2024 with the source in the page cache.
+const (
+	plainRate    = 2500 << 20
+	zlibRate     = 600 << 20
+	zstdRate     = 1500 << 20
+	scrambleRate = 2000 << 20
+	scrubRate    = 700 << 20
+	verifyRate   = 2000 << 20
+	compareRate  = 2000 << 20
+	syncRate     = 1500 << 20
+)
+
+// A Plan says what writing an image consists of.
+type Plan struct {
+	AsItIs      bool // nothing is scanned
+	Scrambled   bool
+	DryRun      bool
+	Compression qcow2.Compression
+}
+
+// Steps returns the steps of the plan.
+func (p Plan) Steps() []progress.Step {
+	write := progress.Step{Name: copying, Bytes: progress.AsFirst, Rate: plainRate}
+	sync := progress.Step{Name: syncing, Bytes: progress.AsFirst, Rate: syncRate}
+	const shrinks = 10 // metadata by compression, at least
+	switch p.Compression {
+	case qcow2.Zlib:
+		write.Rate, sync.Rate = zlibRate, shrinks*syncRate
+	case qcow2.Zstd:
+		write.Rate, sync.Rate = zstdRate, shrinks*syncRate
+	}
+	if p.Scrambled {
+		write.Rate = min(write.Rate, scrubRate)
+	}
+	if p.AsItIs {
+		write.Rate = 0
+		return []progress.Step{write, sync}
+	}
+	steps := []progress.Step{{Name: scanning}}
+	if p.Scrambled {
+		steps = append(steps, progress.Step{Name: scrambling, Bytes: progress.AsFirst, Rate: scrambleRate})
+	}
+	if p.DryRun {
+		return append(steps, progress.Step{Name: reading, Bytes: progress.AsFirst, Rate: plainRate})
+	}
+	steps = append(steps, write)
+	if p.Scrambled {
+		steps = append(steps, progress.Step{Name: verifying, Bytes: progress.AsFirst, Rate: verifyRate})
+	}
+	return append(steps, sync)
+}
+
+// Unread estimates how many bytes of the metadata on p a scan does not read: a
+// journal that is not replayed, and bitmaps. It is 0 where the disk has holes, as
+// these bytes may lie in them.
+func (o Search) Unread(p *Part) int64 {
+	sb := SuperblockAt(p.Disk)
+	if sb == nil {
+		return 0
+	}
+	if start, end, err := image.Data(p.Disk).NextRun(0); err != nil || start != 0 || end != p.Disk.Size() {
+		return 0
+	}
+	n := int64(0)
+	if geo, err := sb.Geometry(); err == nil {
+		n = int64(geo.GroupCount) * int64(geo.BlockSize)
+	}
+	if o.Scan.Journal == scan.JournalWhole && sb.HasCompat(ext.CompatHasJournal) {
+		n += sb.JournalSize()
+	}
+	return min(n, p.Disk.Size())
+}
+
+// Reading begins the phase in which an image is read and nothing is written. It
+// returns the function that counts bytes.
+func Reading(shown *progress.Reporter) func(done, total int64) {
+	return shown.Phase(reading, progress.Bytes)
+}
+
+// Measuring is Reading where the image is measured.
+func Measuring(shown *progress.Reporter) func(done, total int64) {
+	return shown.Phase(measuring, progress.Bytes)
+}
+
+// CompareSteps returns the steps of a comparison of two disks, of which so many
+// bytes are not read by the scans.
+func CompareSteps(unread int64) []progress.Step {
+	return []progress.Step{
+		{Name: scanning},
+		{Name: scanningOther, Bytes: progress.AsFirst},
+		{Name: comparing, Bytes: progress.AsFirst, Rate: compareRate, Fresh: unread},
+	}
+}
+
+// ScanningBoth returns the functions that count in the two scans of a comparison.
+func ScanningBoth(shown *progress.Reporter) [2]func(done, total int64) {
+	return [2]func(done, total int64){phaseFrom(shown, scanning), phaseFrom(shown, scanningOther)}
+}
+
+// Comparing returns the function that counts the compared bytes.
+func Comparing(shown *progress.Reporter) func(done, total int64) {
+	return phaseFrom(shown, comparing)
+}
+
+// phaseFrom returns a function that begins a phase when it is first called, and
+// counts in it.
+func phaseFrom(shown *progress.Reporter, name string) func(done, total int64) {
+	if shown == nil {
+		return nil
+	}
+	var count func(done, total int64)
+	return func(done, total int64) {
+		if count == nil {
+			count = shown.Phase(name, progress.Bytes)
+		}
+		count(done, total)
+	}
+}
