@@ -65,7 +65,7 @@ func On(err error) string {
 	case errors.As(err, &known):
 		return known.Advice()
 	case errors.As(err, &unread):
-		return "if there is a copy of the superblock elsewhere, name its block with -b and the block size with -B"
+		return "if there is a copy of the superblock elsewhere, name its block with -b and the block size with -B; e2qcow info --search SOURCE lists the copies"
 	case errors.As(err, &corrupt) || errors.As(err, &normal) || errors.As(err, &sparse):
 		return "the image is damaged or incomplete; get it again"
 	case errors.As(err, &spooled):

@@ -1,8 +1,10 @@
 package app
 
 import (
+	"context"
 	"encoding/binary"
 	"errors"
+	"fmt"
 	"io"
 	"time"
 
@@ -11,6 +13,7 @@ import (
 	"e2qcow/internal/advise"
 	"e2qcow/internal/partition"
 	"e2qcow/internal/signature"
+	"e2qcow/scan/locate"
 )
 
 // A Description is what there is to know of a filesystem from its superblock
@@ -156,6 +159,7 @@ type Holding struct {
 	Name        string // of what there is in place of a filesystem, "" for nothing known
 	Hint        string // what to do about it, "" for nothing known
 	Disk        bool   // it is what a disk or a partition holds, not a file of another kind
+	Usable      bool   // the description is of a superblock that e2fsck uses
 }
 
 // A Partition is a part of a disk, in JSON.
@@ -167,22 +171,25 @@ type Partition struct {
 	Hint    string `json:"hint,omitempty"` // what to do with such contents
 }
 
-// Look finds out what a disk holds.
-func Look(disk image.Image, sectorSize int64) (Holding, error) {
+// Look finds out what a part of a source holds.
+func Look(ctx context.Context, p *Part) (Holding, error) {
+	disk := p.Disk
 	if sb := SuperblockAt(disk); sb != nil {
-		return Holding{Description: Describe(disk, sb), Disk: true}, nil
+		geo, err := sb.Geometry()
+		usable := err == nil && sb.Verify(geo) == nil && sb.ChecksumOK()
+		return Holding{Description: Describe(disk, sb), Disk: true, Usable: usable}, nil
 	}
 	found, _, err := signature.Find(disk, disk.Size())
 	c := Holding{Name: found.Name, Disk: found.Filesystem || found.Name == signature.FixedVHD}
 	if err != nil || found.Name != signature.PartitionTable {
-		c.Hint = advise.OnContent(found, 0)
+		c.Hint = advise.OnContent(found, p.Start)
 		return c, err
 	}
-	table, err := readPartitions(disk, sectorSize)
+	table, err := readPartitions(disk, p.SectorSize)
 	if err != nil && !errors.Is(err, partition.ErrDamaged) {
 		return c, nil // that there is a table is all that is known
 	}
-	c.Sectors = otherSectors(table, sectorSize)
+	c.Sectors = otherSectors(table, p.SectorSize)
 	for _, p := range table.Partitions {
 		part := Partition{Number: p.Number, Offset: p.Start, Size: p.Size}
 		if sb := SuperblockAt(io.NewSectionReader(disk, p.Start, p.Size)); sb != nil {
@@ -190,6 +197,10 @@ func Look(disk image.Image, sectorSize int64) (Holding, error) {
 			part.Content = f.Type
 		} else if found, ok := contentOf(disk, p); ok {
 			part.Content, part.Hint = found.Name, advise.OnContent(found, p.Start)
+		} else if lost, err := locate.Find(ctx, image.Section(disk, p.Start, p.Size), locate.Options{}); err != nil {
+			return c, err
+		} else if len(lost.Filesystems) > 0 {
+			part.Hint = fmt.Sprintf("superblocks are in it: e2qcow info --partition %d SOURCE lists them", p.Number)
 		}
 		c.Partitions = append(c.Partitions, part)
 	}

@@ -1,6 +1,7 @@
 package app
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -177,10 +178,16 @@ func (e *NotExtError) Error() string {
 
 func (e *NotExtError) Unwrap() error { return scan.ErrNotExt }
 
+// adviceSearch says how to find what is left of a filesystem.
+const adviceSearch = "e2qcow info --search SOURCE lists the places that hold a superblock"
+
 // Advice returns what to do, "" if that is not known.
 func (e *NotExtError) Advice() string {
-	if e.found.Name == signature.Ext {
-		return e.backup
+	switch {
+	case e.found.Name == signature.Ext && e.short:
+		return "it is cut short; get it again"
+	case e.found.Name == signature.Ext:
+		return cmp.Or(e.backup, adviceSearch)
 	}
 	var list []string
 	if e.partitions != "" {
@@ -190,6 +197,9 @@ func (e *NotExtError) Advice() string {
 	}
 	if e.copyBlock != 0 {
 		list = append(list, fmt.Sprintf("-b %d -B %d takes the whole for a damaged ext filesystem", e.copyBlock, e.copySize))
+	}
+	if len(list) == 0 {
+		return adviceSearch
 	}
 	return strings.Join(list, "; ")
 }

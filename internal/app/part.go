@@ -42,8 +42,10 @@ func (in *Input) Whole() *Part {
 }
 
 // Part returns the part of the source at a place.
-func (in *Input) Part(at Place) (*Part, error) {
-	whole := in.Whole()
+func (in *Input) Part(at Place) (*Part, error) { return in.Whole().At(at) }
+
+// At returns the part at a place of a whole source.
+func (whole *Part) At(at Place) (*Part, error) {
 	if !at.Inside() {
 		return whole, nil
 	}

@@ -99,6 +99,8 @@ func extPartitions(disk image.Image, sectorSize int64) string {
 		text = "partitions that hold one, for --partition: " + strings.Join(found, ", ")
 	case len(others) > 0:
 		text += "; " + strings.Join(others, "; ")
+	default:
+		text += "; " + adviceSearch
 	}
 	if other := otherSectors(table, sectorSize); other != "" {
 		text += " (" + other + ")"

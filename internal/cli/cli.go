@@ -88,7 +88,7 @@ type command struct {
 func commands() []command {
 	return []command{
 		{flags: flags(), help: help, examples: examples, run: (*Tool).runMode},
-		{name: "info", flags: inspectFlags(), help: infoHelp, run: (*Tool).info},
+		{name: "info", flags: infoFlags(), help: infoHelp, run: (*Tool).info},
 		{name: "check", flags: inspectFlags(), help: checkHelp, run: (*Tool).check},
 		{name: "diff", flags: diffFlags(), help: diffHelp, run: (*Tool).diff, failed: exitTrouble},
 		{name: "mount", flags: mountFlags(), help: mountHelp, examples: mountExamples, run: (*Tool).mount},

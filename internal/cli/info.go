@@ -8,7 +8,6 @@ import (
 
 	"github.com/urfave/cli/v2"
 
-	"e2qcow/image"
 	"e2qcow/internal/advise"
 	"e2qcow/internal/app"
 	"e2qcow/internal/e2i"
@@ -16,9 +15,10 @@ import (
 	"e2qcow/qcow2"
 )
 
-const infoHelp = `Usage: e2qcow info SOURCE [--json] [--salvage]
+const infoHelp = `Usage: e2qcow info [OPTION...] SOURCE
 Print what an image says of itself, how it was made and whether it is complete,
-and what is known of the filesystem in it, or on a device or in a file.
+and what is known of the filesystem in it, or on a device or in a file. Without
+a usable superblock: which copies there are, for -o, -b and -B.
 
 `
 
@@ -33,11 +33,21 @@ type jsonInfo struct {
 	*jsonNormal
 	*jsonSparse
 	Scrambled  bool             `json:"scrambled"`
+	Part       *jsonPart        `json:"part,omitempty"` // what of the source was looked at; nil for all
 	Filesystem *app.Description `json:"filesystem,omitempty"`
 	Partitions []app.Partition  `json:"partitions,omitempty"`
 	Sectors    string           `json:"sectors,omitempty"` // the table counts other sectors than the device has
 	Content    string           `json:"content,omitempty"` // the contents in place of a filesystem
 	Hint       string           `json:"hint,omitempty"`    // what to do with such contents
+	Unread     string           `json:"unread,omitempty"`  // why the contents are not known
+	*jsonLost
+}
+
+// A part of a source, by -o or --partition.
+type jsonPart struct {
+	Name   string `json:"name"`
+	Offset int64  `json:"offset"` // bytes
+	Size   int64  `json:"size"`   // bytes
 }
 
 // What there is of a qcow2 image only.
@@ -83,41 +93,49 @@ type jsonSparse struct {
 
 // info prints a description of an image, a device or a file.
 func (t *Tool) info(c *cli.Context) error {
+	place, err := parsePlace(c)
+	if err != nil {
+		return err
+	}
+	o := infoOptions{place, c.Bool(flagSearch)}
 	src, err := openImage(c, "info")
 	if err != nil {
 		return err
 	}
 	defer src.Close()
-	head, err := src.Head(app.HeadSize)
-	if err != nil {
-		return err
-	}
-	f, err := app.FormatOf(head)
-	if err != nil {
-		f = app.FormatQCOW2 // the error then says that the source is not a qcow2 image
+	f := app.FormatRaw
+	if head, err := src.Head(app.HeadSize); err == nil { // else it is a dying disk
+		if f, err = app.FormatOf(head); err != nil {
+			f = app.FormatQCOW2 // the error then says that the source is not a qcow2 image
+		}
 	}
 	i := &jsonInfo{Image: src.Name(), FileSize: src.Size(), VirtualSize: src.Size()}
 	switch f {
 	case app.FormatNormal:
 		err = i.normal(src)
 	case app.FormatRaw:
-		err = i.raw(src)
+		err = i.raw(c.Context, t, src, o)
 	case app.FormatSparse:
-		err = i.sparse(c.Context, src)
+		err = i.sparse(c.Context, t, src, o)
 	default:
 		if c.Bool(flagSalvage) {
-			err = i.salvage(c.Context, src)
+			err = i.salvage(c.Context, t, src, o)
 		} else {
-			err = i.qcow2(c.Context, src)
+			err = i.qcow2(c.Context, t, src, o)
 		}
 	}
 	switch {
 	case err != nil:
 		return err
 	case c.Bool(flagJSON):
-		return app.EncodeJSON(t.Stdout, i)
+		err = app.EncodeJSON(t.Stdout, i)
+	default:
+		err = i.print(t.Stdout)
 	}
-	return i.print(t.Stdout)
+	if err == nil && i.jsonLost != nil && i.jsonLost.Unreadable > 0 {
+		err = app.ErrUnreadable
+	}
+	return err
 }
 
 // normal describes a normal image.
@@ -134,28 +152,35 @@ func (i *jsonInfo) normal(src *source.Source) error {
 }
 
 // sparse describes an Android sparse image and the disk in it.
-func (i *jsonInfo) sparse(ctx context.Context, src *source.Source) error {
+func (i *jsonInfo) sparse(ctx context.Context, t *Tool, src *source.Source, o infoOptions) error {
 	img, err := app.OpenSparse(ctx, src)
 	if err != nil {
 		return err
 	}
 	i.Format, i.VirtualSize = "sparse", img.Size()
 	i.jsonSparse = &jsonSparse{img.BlockSize(), img.Chunks(), img.HasChecksum()}
-	_, err = i.look(img, 0)
+	_, err = i.look(ctx, t, &app.Part{Disk: img, Name: src.Name()}, o)
 	return err
 }
 
-// raw describes a disk. A file with unknown contents is not a disk.
-func (i *jsonInfo) raw(src *source.Source) error {
+// raw describes a disk. A file with unknown contents, in which no superblock is
+// found, is not a disk.
+func (i *jsonInfo) raw(ctx context.Context, t *Tool, src *source.Source, o infoOptions) error {
 	i.Format = "raw"
-	if isDisk, err := i.look(src, src.SectorSize()); err != nil || isDisk {
+	isDisk, err := i.look(ctx, t, &app.Part{Disk: src, Name: src.Name(), SectorSize: src.SectorSize()}, o)
+	switch {
+	case err != nil || isDisk || i.found():
 		return err
+	case i.Content != "":
+		return notImage(src, qcow2.ErrNotQcow2)
+	case o.search:
+		return fmt.Errorf("%w; no superblock is anywhere in it; %s", notImage(src, qcow2.ErrNotQcow2), "name an image or a disk")
 	}
-	return notImage(src, qcow2.ErrNotQcow2)
+	return fmt.Errorf("%w; no superblock is in the usual places either; --%s looks everywhere", notImage(src, qcow2.ErrNotQcow2), flagSearch)
 }
 
 // qcow2 describes a qcow2 image and the disk in it.
-func (i *jsonInfo) qcow2(ctx context.Context, src *source.Source) error {
+func (i *jsonInfo) qcow2(ctx context.Context, t *Tool, src *source.Source, o infoOptions) error {
 	i.Format = "qcow2"
 	img, err := qcow2.Open(ctx, src, src.Size(), qcow2.OpenOptions{Unverified: true})
 	var unsupported *qcow2.UnsupportedError
@@ -164,7 +189,7 @@ func (i *jsonInfo) qcow2(ctx context.Context, src *source.Source) error {
 		i.header(img.Header())
 		err = i.complete(ctx, img)
 		if err == nil {
-			_, err = i.look(img, 0)
+			_, err = i.look(ctx, t, &app.Part{Disk: img, Name: src.Name()}, o)
 		}
 	case errors.As(err, &unsupported) && unsupported.Header != nil:
 		// Only the header is read; no other file is opened.
@@ -181,7 +206,7 @@ func (i *jsonInfo) qcow2(ctx context.Context, src *source.Source) error {
 }
 
 // salvage describes a damaged qcow2 image, and what can be read of the disk in it.
-func (i *jsonInfo) salvage(ctx context.Context, src *source.Source) error {
+func (i *jsonInfo) salvage(ctx context.Context, t *Tool, src *source.Source, o infoOptions) error {
 	i.Format = "qcow2"
 	img, err := qcow2.OpenSalvage(ctx, src, src.Size(), qcow2.SalvageOptions{})
 	if err != nil {
@@ -198,7 +223,7 @@ func (i *jsonInfo) salvage(ctx context.Context, src *source.Source) error {
 		i.Incomplete = advise.Count(i.Made.Unreadable, "block") + " could not be read"
 	}
 	i.Complete = i.Incomplete == ""
-	if _, err := i.look(img, 0); err != nil {
+	if _, err := i.look(ctx, t, &app.Part{Disk: img, Name: src.Name()}, o); err != nil {
 		i.Content = "cannot be read" // the disk is lost there
 	}
 	return nil
@@ -250,15 +275,41 @@ func (i *jsonInfo) complete(ctx context.Context, img *qcow2.Image) error {
 	return nil
 }
 
+// found reports whether superblocks were looked for, and found.
+func (i *jsonInfo) found() bool { return i.jsonLost != nil && len(i.jsonLost.Found) > 0 }
+
 // look finds out what the disk contains, and whether disks have such contents.
-func (i *jsonInfo) look(disk image.Image, sectorSize int64) (isDisk bool, err error) {
-	found, err := app.Look(disk, sectorSize)
+func (i *jsonInfo) look(ctx context.Context, t *Tool, whole *app.Part, o infoOptions) (isDisk bool, err error) {
+	part, err := whole.At(o.place)
+	if err != nil {
+		return false, err
+	}
+	if part != whole {
+		i.Part = &jsonPart{part.Name, part.Start, part.Disk.Size()}
+	}
+	found, err := app.Look(ctx, part)
 	i.Filesystem, i.Partitions, i.Sectors = found.Description, found.Partitions, found.Sectors
 	i.Content, i.Hint = found.Name, found.Hint
 	var corrupt *qcow2.CorruptError
-	if i.jsonQCOW2 != nil && errors.As(err, &corrupt) {
+	switch {
+	case i.jsonQCOW2 != nil && errors.As(err, &corrupt):
 		i.Complete, i.Incomplete = false, corrupt.Error()
 		return found.Disk, nil
+	case err != nil && ctx.Err() == nil:
+		i.Unread = err.Error()
+	case err != nil:
+		return false, err
+	}
+	if o.search || !found.Usable {
+		if lostErr := i.findLost(ctx, t, part, o.search); lostErr != nil {
+			return false, lostErr
+		}
+		if !o.search && !i.found() {
+			i.jsonLost = nil // where nothing is usual, nothing is missing
+		}
+	}
+	if i.found() {
+		err = nil
 	}
 	return found.Disk, err
 }

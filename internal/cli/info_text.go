@@ -55,6 +55,9 @@ func (i *jsonInfo) print(out io.Writer) error {
 			line("checksum", "yes; e2qcow check compares it")
 		}
 	}
+	if p := i.Part; p != nil {
+		line("part", "%s, %s at byte %d", advise.Printable(p.Name), advise.Size(uint64(p.Size), 1), p.Offset)
+	}
 	switch f := i.Filesystem; {
 	case f != nil:
 		printFilesystem(f, line)
@@ -66,10 +69,15 @@ func (i *jsonInfo) print(out io.Writer) error {
 		if i.Sectors != "" {
 			line("sectors", "%s", i.Sectors)
 		}
-	case i.BackingFile == "" && i.Unsupported == "":
+	case i.Unread != "":
+		line("content", "not known: %s", advise.Printable(i.Unread))
+	case i.jsonQCOW2 == nil || i.BackingFile == "" && i.Unsupported == "":
 		line("content", "nothing known")
 	}
 	printPartitions(i.Partitions, line)
+	if i.jsonLost != nil {
+		i.jsonLost.print(typed(i.Image), line)
+	}
 	return w.Flush()
 }
 
