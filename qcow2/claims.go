@@ -11,6 +11,7 @@ const (
 	claimPacks    uint16 = 1 << 10 // more than one compressed cluster
 	claimRefcount uint16 = 1 << 7  // refcount table, or a block of it
 	claimFree     uint16 = 1 << 8  // its refcount is lower than the claims
+	claimLow      uint16 = 1 << 12 // its refcount does not allow for snapshots too
 	claimAllowed  uint16 = 1 << 9  // its refcount allows for all that share it
 
 	claimCount = 3

@@ -88,7 +88,7 @@ func (m *Image) l2Table(index int64) (int64, error) {
 		return 0, nil
 	case off%size != 0:
 		what = errors.New("the L2 table is not aligned")
-	case off > uint64(m.fileSize) || size > uint64(m.fileSize)-off:
+	case off > uint64(m.tableEnd) || size > uint64(m.tableEnd)-off:
 		what = fmt.Errorf("the L2 table lies beyond the end of the file, %#x", m.fileSize)
 	default:
 		return int64(off), nil

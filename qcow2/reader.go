@@ -41,6 +41,7 @@ type Image struct {
 	header   *Header
 	r        io.ReaderAt
 	fileSize int64
+	tableEnd int64 // where L2 tables end at the latest
 	l1       []uint64
 	l2       *tableCache
 	unpacked *clusterCache
@@ -100,6 +101,7 @@ func newImage(h *Header, r io.ReaderAt, size int64) *Image {
 		header:   h,
 		r:        r,
 		fileSize: size,
+		tableEnd: size,
 		l2:       newTableCache(r, h.ClusterSize()),
 		unpacked: newClusterCache(h.ClusterSize()),
 		runs:     fileRuns{holes: holesOf(r)},

@@ -67,7 +67,7 @@ func OpenSalvage(ctx context.Context, r io.ReaderAt, size int64, opt SalvageOpti
 	}
 	m := newImage(h, r, size)
 	tables := &tableReader{r: r, size: size}
-	m.l2.r = tables
+	m.l2.r, m.tableEnd = tables, endless // a table may be cut short
 	s := &survey{ctx: ctx, m: m, tables: tables, limit: opt.MaxTables}
 	if err := s.run(head); err != nil {
 		return nil, err

@@ -73,7 +73,7 @@ func TestSalvageFlips(t *testing.T) {
 					refused++
 				case err != nil:
 					if what := unclean(t, b); what != "" {
-						t.Errorf("byte %#x, bit %#x: %v, though %s", at, bit, err, what)
+						t.Errorf("%s: byte %#x, bit %#x: %v, though %s", name, at, bit, err, what)
 					}
 					wrong++
 				default:
@@ -138,13 +138,10 @@ func mayLose(m *Image, b []byte, at, guest int64) bool {
 		return true
 	}
 	led := binary.BigEndian.Uint64(b[at&^7:])
-	own, err := m.find(guest, 1)
-	if err != nil {
-		return false
-	}
-	cluster := uint64(own.host) >> h.ClusterBits
-	if own.kind == mapPacked {
-		off, _ := packedPlace(own.desc, h.ClusterBits)
+	own := binary.BigEndian.Uint64(b[entry:])
+	cluster := own & entryOffset >> h.ClusterBits
+	if own&entryCompressed != 0 {
+		off, _ := packedPlace(own, h.ClusterBits)
 		cluster = uint64(off) >> h.ClusterBits
 	}
 	if led&entryCompressed != 0 {
@@ -152,4 +149,139 @@ func mayLose(m *Image, b []byte, at, guest int64) bool {
 		return cluster >= uint64(off)>>h.ClusterBits && cluster <= uint64(off+n-1)>>h.ClusterBits
 	}
 	return cluster == led&entryOffset>>h.ClusterBits
+}
+
+// TestSalvageCut cuts images short at many places. What is in the file is read as
+// it was, as far as the tables say where.
+func TestSalvageCut(t *testing.T) {
+	for name, good := range flipImages(t) {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			want, err := readWhole(t, good)
+			if err != nil {
+				t.Fatal(err)
+			}
+			h := openSalvage(t, good).Header()
+			for n := len(good) - 1; n > 0; n -= 1 + len(good)/97 {
+				v, err := OpenSalvage(t.Context(), bytes.NewReader(good[:n]), int64(n), SalvageOptions{})
+				if err != nil {
+					if n > headerSizeFull {
+						t.Errorf("%d bytes: %v", n, err)
+					}
+					continue
+				}
+				got, read := readPieces(t, v, 512)
+				lost := int64(0)
+				for i, ok := range read {
+					off := i * 512
+					if ok && !bytes.Equal(got[off:off+512], want[off:off+512]) {
+						t.Fatalf("%d bytes: guest offset %#x is read, but not as it was", n, off)
+					}
+					if !ok {
+						lost += 512
+					} else if isLost(v, int64(off)) {
+						t.Fatalf("%d bytes: guest offset %#x is read, but counts as lost", n, off)
+					}
+				}
+				if most := mostLost(h, good, n); lost > most {
+					t.Errorf("%d bytes: %d bytes of the disk are lost, at most %d were cut away: %+v", n, lost, most, v.Loss().Kinds)
+				}
+			}
+		})
+	}
+}
+
+func isLost(v *Salvage, off int64) bool {
+	r, ok := v.Loss().next(off)
+	return ok && r.Start <= off
+}
+
+// mostLost returns how much of the disk is lost at most if an image is cut after n
+// bytes: all that has an entry, or bytes, behind that.
+func mostLost(h *Header, good []byte, n int) (lost int64) {
+	be := binary.BigEndian
+	for index := range h.l1Needed() {
+		at := h.L1Offset + index*8
+		table := int64(be.Uint64(good[at:]) & entryOffset)
+		if table == 0 {
+			if int(at)+8 > n {
+				lost += 1 << h.l2CoverBits()
+			}
+			continue
+		}
+		for i := range h.ClusterSize() >> h.l2EntryBits() {
+			entryAt := table + i<<h.l2EntryBits()
+			if guest := int64(index)<<h.l2CoverBits() + i<<h.ClusterBits; guest >= h.Size {
+				break
+			}
+			entry := be.Uint64(good[entryAt:])
+			end := int64(entry&entryOffset) + h.ClusterSize()
+			if entry&entryCompressed != 0 {
+				off, length := packedPlace(entry, h.ClusterBits)
+				end = off + length
+			}
+			if max(end, entryAt&^511+512) > int64(n) || int(at)&^511+512 > n {
+				lost += h.ClusterSize()
+			}
+		}
+	}
+	return lost
+}
+
+// A badFile has bytes that cannot be read.
+type badFile struct {
+	*bytes.Reader
+	bad Range
+}
+
+func (f badFile) ReadAt(b []byte, off int64) (int, error) {
+	end := off + int64(len(b))
+	if off >= f.bad.End || end <= f.bad.Start {
+		return f.Reader.ReadAt(b, off)
+	}
+	n, _ := f.Reader.ReadAt(b[:max(0, f.bad.Start-off)], off)
+	return n, errBadSector
+}
+
+var errBadSector = errors.New("bad sector")
+
+// TestSalvageBadSectors has sectors of the file bad in turn. Where that is a table,
+// no more is lost than what the sector maps; where it is data, the read fails with
+// the error of the disk; and nothing is read that was not there.
+func TestSalvageBadSectors(t *testing.T) {
+	for name, good := range flipImages(t) {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			want, err := readWhole(t, good)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for at := int64(512); at < int64(len(good)); at += 512 * (1 + int64(len(good))/512/151) {
+				bad := Range{at, at + 512}
+				v, err := OpenSalvage(t.Context(), badFile{bytes.NewReader(good), bad}, int64(len(good)), SalvageOptions{})
+				if err != nil {
+					t.Fatalf("sector at %#x: %v", at, err)
+				}
+				size := v.Header().ClusterSize()
+				unread := int64(0)
+				b := make([]byte, size)
+				for off := int64(0); off < v.Size(); off += size {
+					part := b[:min(size, v.Size()-off)]
+					switch n, err := v.ReadAt(part, off); {
+					case err == nil && !bytes.Equal(part, want[off:off+int64(n)]):
+						t.Fatalf("sector at %#x: guest offset %#x is read, but not as it was", at, off)
+					case err == nil:
+					case errors.Is(err, errBadSector) || errors.Is(err, errLost):
+						unread++
+					default:
+						t.Fatalf("sector at %#x: %v", at, err)
+					}
+				}
+				perSector := int64(tableSector) >> v.Header().l2EntryBits()
+				if at >= size && unread > max(perSector, 8) && at>>9 != int64(v.Header().L1Offset)>>9 {
+					t.Errorf("sector at %#x: %d clusters are lost: %+v", at, unread, v.Loss())
+				}
+			}
+		})
+	}
 }

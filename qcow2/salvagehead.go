@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+
+	"e2qcow/internal/zero"
 )
 
 // A head is the beginning of a damaged file, with the fields of the header
@@ -57,13 +59,73 @@ func mendHead(r io.ReaderAt, size int64) (*head, error) {
 	if bits < minClusterBits || bits > maxClusterBits || version == 3 && len(b) < headerSizeV3 {
 		return d, nil
 	}
-	h := &Header{Version: int(version), ClusterBits: uint(bits)}
-	if version == 3 {
+	h := &Header{Version: d.mendVersion(int(version)), ClusterBits: uint(bits)}
+	if h.Version == 3 {
 		d.mendV3(h)
+		d.mendSubclusters(h, size)
 	}
 	d.mendTables(h, size)
 	d.mendRest(h)
 	return d, nil
+}
+
+// mendVersion mends the version from the fields that only version 3 has. In a
+// file of version 2 the header extensions are there, or zeros.
+func (d *head) mendVersion(version int) int {
+	be, b := binary.BigEndian, d.bytes
+	if len(b) < headerSizeV3 {
+		return version
+	}
+	order, length := be.Uint32(b[96:]), be.Uint32(b[100:])
+	is := version
+	switch {
+	case version == 2 && be.Uint32(b[72:]) == 0 && order > 0 && order <= maxRefcountBits && (length == headerSizeV3 || length == headerSizeFull):
+		is = 3
+	case version == 3 && zero.IsZero(b[72:headerSizeV3]):
+		is = 2
+	}
+	if is != version {
+		d.note("the header is one of version %d, not %d", is, version)
+		be.PutUint32(b[4:], uint32(is))
+	}
+	return is
+}
+
+// mendSubclusters finds out from L2 tables whether their entries have 16 bytes:
+// otherwise half of the numbers in them are no entries.
+func (d *head) mendSubclusters(h *Header, size int64) {
+	be, b := binary.BigEndian, d.bytes
+	if h.ClusterBits < 14 {
+		return
+	}
+	const tables = 16
+	l1 := make([]byte, max(1, min(be.Uint32(b[36:]), 8<<10))*8)
+	t := &tableReader{r: d.r, size: size}
+	_, _ = t.ReadAt(l1, int64(be.Uint64(b[40:])&entryOffset))
+	other := *h
+	other.IncompatibleFeatures ^= incompatExtendedL2
+	bad, otherBad := 0, 0
+	buf := make([]byte, 64<<10)
+	for n := 0; len(l1) > 0 && n < tables; l1 = l1[8:] {
+		entry := be.Uint64(l1)
+		off := int64(entry & entryOffset)
+		if off == 0 || off%h.ClusterSize() != 0 || off >= size {
+			continue
+		}
+		n++
+		table := buf[:min(int64(len(buf)), h.ClusterSize())]
+		_, _ = t.ReadAt(table, off)
+		for ; len(table) > 0; table = table[16:] {
+			first, second := be.Uint64(table), be.Uint64(table[8:])
+			bad += h.malformed(first, second, size)
+			otherBad += other.malformed(first, second, size)
+		}
+	}
+	if bad > maxMalformed && 4*otherBad < bad {
+		d.note("the header is wrong about subclusters: the L2 tables tell")
+		h.IncompatibleFeatures = other.IncompatibleFeatures
+		be.PutUint64(b[72:], h.IncompatibleFeatures)
+	}
 }
 
 // mendV3 mends the fields of version 3.

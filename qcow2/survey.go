@@ -24,16 +24,17 @@ type survey struct {
 	limit  int64 // bytes of tables that are read at most; 0 for no limit
 	loss   lossList
 
-	list     []l2Claim // the L2 tables
-	claims   claims
-	packed   []int64            // where compressed clusters begin in the file
-	twice    map[int64]struct{} // offsets where more than one compressed cluster begins
-	leaks    int64              // clusters that are in use according to refcounts, and nothing claims
-	used     int64              // clusters that are claimed, of those that refcounts can be believed of
-	plain    int64              // L2 entries that claim a cluster
-	repeated int64              // of these, beyond the first of a cluster
-	read     int64              // bytes of tables
-	buf      []byte             // a cluster
+	list        []l2Claim // the L2 tables
+	claims      claims
+	packed      []int64            // where compressed clusters begin in the file
+	twice       map[int64]struct{} // offsets where more than one compressed cluster begins
+	leaks       int64              // clusters that are in use according to refcounts, and nothing claims
+	sharedLeaks int64              // of these, with a refcount of 2 or more
+	used        int64              // clusters that are claimed, of those that refcounts can be believed of
+	plain       int64              // L2 entries that claim a cluster
+	repeated    int64              // of these, beyond the first of a cluster
+	read        int64              // bytes of tables
+	buf         []byte             // a cluster
 }
 
 // An l2Claim is an L1 entry that leads to an L2 table.
@@ -176,10 +177,49 @@ func (s *survey) loseTable(kind LossKind, i uint32, what string) {
 	s.m.l1[i] = 0
 }
 
+// loseL1Garbage loses what the sectors of the L1 table map that hold something
+// else, or all where no entry has the flag that tables without snapshots have.
+func (s *survey) loseL1Garbage() {
+	h := s.m.header
+	const perSector = tableSector / 8
+	all, copied := 0, 0
+	for first := 0; first < len(s.m.l1); first += perSector {
+		entries := s.m.l1[first:min(first+perSector, len(s.m.l1))]
+		good, bad := 0, 0
+		for _, entry := range entries {
+			off := entry & entryOffset
+			switch {
+			case entry == 0:
+			case entry&l1Reserved != 0, off == 0, off%uint64(h.ClusterSize()) != 0:
+				bad++
+			default:
+				good++
+				copied += int(entry >> 63)
+			}
+		}
+		all += good
+		if bad > maxMalformed && bad > good {
+			s.loseL1(first, first+len(entries))
+		}
+	}
+	if all > maxMalformed && copied == 0 && h.Snapshots == 0 {
+		s.loseL1(0, len(s.m.l1))
+	}
+}
+
+// loseL1 loses what some entries of the L1 table map.
+func (s *survey) loseL1(first, end int) {
+	clear(s.m.l1[first:end])
+	cover := s.m.header.l2CoverBits()
+	s.loss.add(LostL1, int64(first)<<cover, int64(end)<<cover, int64(s.m.header.L1Offset)+int64(first)*8, "what is there is no L1 table")
+	s.loss.Kinds[LostL1].Count += int64(end-first) - 1
+}
+
 // claimTables lists the L2 tables. An entry that cannot be one is lost, and so is
 // a table to which several lead.
 func (s *survey) claimTables() {
 	h := s.m.header
+	s.loseL1Garbage()
 	for i, entry := range s.m.l1 {
 		off := entry & entryOffset
 		i := uint32(i)
@@ -279,7 +319,12 @@ const (
 
 // form returns what an L2 entry looks like, and why it is not good.
 func (s *survey) form(e l2Entry) (entryForm, string) {
-	h := s.m.header
+	return s.m.header.entryForm(e, s.m.fileSize)
+}
+
+// entryForm returns what an L2 entry looks like in a file of size bytes, and why
+// it is not good.
+func (h *Header) entryForm(e l2Entry, fileSize int64) (entryForm, string) {
 	size := h.ClusterSize()
 	if e.entry&entryCompressed != 0 {
 		off, _ := packedPlace(e.entry, h.ClusterBits)
@@ -290,7 +335,7 @@ func (s *survey) form(e l2Entry) (entryForm, string) {
 			return malformed, "the compressed cluster has subclusters"
 		case off < size:
 			return malformed, "the compressed cluster would be in the header"
-		case off >= s.m.fileSize:
+		case off >= fileSize:
 			return beyondFile, "the compressed cluster lies beyond the end of the file"
 		}
 		return packedForm, ""
@@ -309,12 +354,27 @@ func (s *survey) form(e l2Entry) (entryForm, string) {
 		return malformed, "subclusters are both allocated and zero"
 	case host == 0 && (e.entry&entryCopied != 0 || alloc != 0):
 		return malformed, "the cluster is in use and nowhere"
-	case host == 0, isZero && host >= s.m.fileSize:
+	case host == 0, isZero && host >= fileSize:
 		return noCluster, ""
-	case host >= s.m.fileSize:
+	case host >= fileSize:
 		return beyondFile, "the cluster lies beyond the end of the file"
 	}
 	return plainForm, ""
+}
+
+// malformed returns how many of the L2 entries in two numbers of a table cannot be
+// good.
+func (h *Header) malformed(first, second uint64, fileSize int64) (n int) {
+	entries := []l2Entry{{entry: first}, {entry: second}}
+	if h.ExtendedL2() {
+		entries = []l2Entry{{entry: first, bitmap: second}}
+	}
+	for _, e := range entries {
+		if form, _ := h.entryForm(e, fileSize); form == malformed || form == beyondFile {
+			n++
+		}
+	}
+	return n
 }
 
 // isTable reports whether a sector may be of a table, and whether it certainly is:
@@ -499,6 +559,8 @@ func (s *survey) doubt(e l2Entry, v uint16) (LossKind, string) {
 			return 0, ""
 		}
 		return LostDoubtful, "another L2 entry leads to the same cluster"
+	case v&claimLow != 0 && s.leaks > 0:
+		return LostDoubtful, "the refcounts say that only a snapshot uses the cluster"
 	case v&claimFree != 0 && (s.leaks > 0 || shared > 0 && v&claimSnapshot == 0):
 		return LostDoubtful, "the refcounts call the cluster free"
 	}
@@ -528,13 +590,14 @@ func (s *survey) doubtPacked(e l2Entry) (LossKind, string) {
 }
 
 // findAstray counts the clusters that nothing leads to. Programs that do not end
-// well leave some; many are a sign of tables that were overwritten with zeros.
+// well leave some. Many, or some that several tables shared, are a sign of tables
+// that were overwritten.
 func (s *survey) findAstray() {
 	explained := s.loss.Kinds[LostTable].Count
 	for _, n := range s.loss.Kinds {
 		explained += (n.Bytes + s.m.header.ClusterSize() - 1) >> s.m.header.ClusterBits
 	}
-	if s.leaks > explained && s.leaks*4 > s.used {
+	if s.leaks > explained && (s.leaks*4 > s.used || s.sharedLeaks > 0) {
 		s.loss.Astray = s.leaks - explained
 	}
 }

@@ -98,13 +98,17 @@ func (s *survey) compareBlock(block *refBlock) error {
 	clusters := (s.m.fileSize + size - 1) / size
 	n := min(h.refcountsPerBlock(), uint64(clusters)-block.first)
 	used, wrong, leaks := uint64(0), uint64(0), int64(0)
+	sharedLeaks := int64(0)
 	for i := range n {
 		refcount := readRefcount(s.buf, i, h.RefcountBits)
 		v := s.claims.of(block.first + i)
 		want := references(v)
 		if want == 0 {
-			if refcount > 0 && v&claimSnapshot == 0 {
+			if refcount > 0 && (v&claimSnapshot == 0 || refcount > uint64(h.Snapshots)) {
 				leaks++
+				if refcount > 1 {
+					sharedLeaks++
+				}
 			}
 			continue
 		}
@@ -121,6 +125,7 @@ func (s *survey) compareBlock(block *refBlock) error {
 	}
 	block.good = true
 	s.leaks += leaks
+	s.sharedLeaks += sharedLeaks
 	s.used += int64(used)
 	for i := range n {
 		v := s.claims.of(block.first + i)
@@ -130,8 +135,10 @@ func (s *survey) compareBlock(block *refBlock) error {
 		}
 		refcount := readRefcount(s.buf, i, h.RefcountBits)
 		switch {
-		case refcount == 0, refcount <= want && v&claimSnapshot != 0 && v&claimPacked == 0:
+		case refcount == 0:
 			s.claims.set(block.first+i, claimFree)
+		case refcount <= want && v&claimSnapshot != 0 && v&claimPacked == 0:
+			s.claims.set(block.first+i, claimLow)
 		case refcount >= want && h.Snapshots == 0: // else some of it may be for snapshots
 			s.claims.set(block.first+i, claimAllowed)
 		}
