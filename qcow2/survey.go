@@ -31,7 +31,7 @@ type survey struct {
 	leaks       int64              // clusters that are in use according to refcounts, and nothing claims
 	sharedLeaks int64              // of these, with a refcount of 2 or more
 	used        int64              // clusters that are claimed, of those that refcounts can be believed of
-	plain       int64              // L2 entries that claim a cluster
+	unpacked    int64              // compressed clusters that are not lost
 	repeated    int64              // of these, beyond the first of a cluster
 	read        int64              // bytes of tables
 	buf         []byte             // a cluster
@@ -410,7 +410,6 @@ func (s *survey) claimSector(t *l2Claim, b []byte, at, guest int64) {
 			if e.entry&entryCopied != 0 {
 				claim = claimCopied
 			}
-			s.plain++
 			s.claims.count(e.entry&entryOffset>>h.ClusterBits, claim)
 		case packedForm:
 			off, n := packedPlace(e.entry, h.ClusterBits)
@@ -512,6 +511,8 @@ func (s *survey) judge(e l2Entry) {
 		kind, why := s.doubtPacked(e)
 		if why != "" {
 			lose(kind, 0, why)
+		} else {
+			s.unpacked++
 		}
 	case plainForm:
 		host := int64(e.entry & entryOffset)
@@ -606,11 +607,11 @@ func (s *survey) findAstray() {
 // reading it would not end in reasonable time.
 func (s *survey) inflated() error {
 	size := s.m.header.ClusterSize()
-	packed := int64(len(s.packed)) * size
+	packed := s.unpacked * size
 	repeated := s.repeated * size
 	if packed > leastOutput && !s.m.holds(packed/outputRatio, nil) || repeated > leastRepeated && !s.m.holds(repeated/repeatRatio, nil) {
 		return corrupt("image", 0, "%d clusters of the disk are in a file of %d bytes, more than any program puts there",
-			s.plain+int64(len(s.packed)), s.m.fileSize)
+			s.repeated+s.unpacked, s.m.fileSize)
 	}
 	return nil
 }
