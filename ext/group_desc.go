@@ -40,12 +40,26 @@ func (d GroupDesc) Flags() uint16 {
 	return binary.LittleEndian.Uint16(d[unsafe.Offsetof(bgd.BgFlags):])
 }
 
+// FreeClusters returns bg_free_blocks_count: with bigalloc it counts clusters.
+func (d GroupDesc) FreeClusters() uint32 {
+	return d.count(unsafe.Offsetof(bgd.BgFreeBlocksCountLo), unsafe.Offsetof(bgd.BgFreeBlocksCountHi))
+}
+
+// FreeInodes returns bg_free_inodes_count.
+func (d GroupDesc) FreeInodes() uint32 {
+	return d.count(unsafe.Offsetof(bgd.BgFreeInodesCountLo), unsafe.Offsetof(bgd.BgFreeInodesCountHi))
+}
+
 // ItableUnused returns bg_itable_unused, the count of inodes at the end of the
 // table that were never used.
 func (d GroupDesc) ItableUnused() uint32 {
-	n := uint32(binary.LittleEndian.Uint16(d[unsafe.Offsetof(bgd.BgItableUnusedLo):]))
+	return d.count(unsafe.Offsetof(bgd.BgItableUnusedLo), unsafe.Offsetof(bgd.BgItableUnusedHi))
+}
+
+func (d GroupDesc) count(lo, hi uintptr) uint32 {
+	n := uint32(binary.LittleEndian.Uint16(d[lo:]))
 	if d.wide() {
-		n |= uint32(binary.LittleEndian.Uint16(d[unsafe.Offsetof(bgd.BgItableUnusedHi):])) << 16
+		n |= uint32(binary.LittleEndian.Uint16(d[hi:])) << 16
 	}
 	return n
 }

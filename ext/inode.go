@@ -83,6 +83,17 @@ func (i Inode) Flags() uint32 { return i.u32(unsafe.Offsetof(inode.IFlags)) }
 // orphan list.
 func (i Inode) Dtime() uint32 { return i.u32(unsafe.Offsetof(inode.IDtime)) }
 
+// Modified returns i_mtime in seconds since 1970, with the bits that
+// i_mtime_extra adds where the inode has it.
+func (i Inode) Modified() int64 {
+	const extra = goodOldInodeSize + 8 // i_mtime_extra
+	t := int64(int32(i.u32(unsafe.Offsetof(inode.IMtime))))
+	if i.ExtraSize() >= extra+4-goodOldInodeSize {
+		t += int64(i.u32(extra)&3) << 32
+	}
+	return t
+}
+
 // Generation returns i_generation.
 func (i Inode) Generation() uint32 { return i.u32(unsafe.Offsetof(inode.IGeneration)) }
 

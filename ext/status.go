@@ -3,6 +3,7 @@ package ext
 import (
 	"encoding/binary"
 	"fmt"
+	"math"
 	"time"
 )
 
@@ -29,6 +30,8 @@ type Status struct {
 	Inodes, FreeInodes uint32
 	FreeBlocks         uint64
 	ReservedBlocks     uint64
+
+	WrittenBytes uint64 // since the filesystem was made; 0 where that is not known
 }
 
 // An ErrorRecord is an error that the kernel has met. What was not recorded is
@@ -73,6 +76,7 @@ func (sb *Superblock) Status() Status {
 		FreeInodes:     d.SFreeInodesCount,
 		FreeBlocks:     wide(d.SFreeBlocksCountLo, d.SFreeBlocksCountHi),
 		ReservedBlocks: wide(d.SRBlocksCountLo, d.SRBlocksCountHi),
+		WrittenBytes:   min(binary.LittleEndian.Uint64(sb.raw[0x178:]), math.MaxUint64>>10) << 10,
 	}
 }
 

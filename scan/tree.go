@@ -161,6 +161,7 @@ func (s *scanner) visitIndirectBlock(b *batch, it *item, block uint64, data []by
 	}
 	if bad <= tooManyBad {
 		b.mark(IndirectBlock, block, 1)
+		s.visitor.Indirect(it.ino, block, leaves, data)
 		return
 	}
 	b.mark(Claimed, block, 1)

@@ -27,6 +27,11 @@ type Visitor interface {
 	// tree and that has the magic number of a node.
 	Extents(ino uint32, block uint64, data []byte)
 
+	// Indirect gets a block that the inode ino claims as an indirect block, and
+	// whether its numbers are those of blocks of the file, and not of indirect
+	// blocks.
+	Indirect(ino uint32, block uint64, leaves bool, data []byte)
+
 	// Pointers gets the number of a block that something claims as an indirect
 	// block, although most of its words are not block numbers.
 	Pointers(block uint64)
@@ -41,6 +46,8 @@ func (nobody) Attributes(uint64, []byte)        {}
 func (nobody) Extents(uint32, uint64, []byte)   {}
 func (nobody) Pointers(uint64)                  {}
 
+func (nobody) Indirect(uint32, uint64, bool, []byte) {}
+
 // A TableRun is a run of blocks of inode tables, and which inodes they hold.
 type TableRun struct {
 	Start, Count uint64 // blocks
@@ -54,6 +61,7 @@ type TableRun struct {
 type Reading struct {
 	Super    *ext.Superblock
 	Geometry *ext.Geometry
+	Replayed bool // as journal replay would leave it
 
 	scanner *scanner
 }
@@ -93,10 +101,17 @@ func (r *Reading) ReadInode(ino uint32) (ext.Inode, bool) {
 	return in, true
 }
 
-// ReadBlock fills p, of the size of a block, with a block under the reading.
-// Unreadable bytes are zero.
+// Visitor returns the visitor to which the structures of the reading were
+// shown.
+func (r *Reading) Visitor() Visitor { return r.scanner.visitor }
+
+// Groups returns the number of groups whose descriptors the scan has read.
+func (r *Reading) Groups() uint32 { return r.scanner.groups }
+
+// ReadBlock fills p, of the size of a block or of several, with the blocks from
+// n on under the reading. Unreadable bytes are zero.
 func (r *Reading) ReadBlock(n uint64, p []byte) {
-	r.scanner.dev.read(p, int64(n)*int64(len(p)))
+	r.scanner.dev.read(p, int64(n)*int64(r.Geometry.BlockSize))
 }
 
 // ReadBlocks fills p, whole blocks, from block n under the reading. Unreadable
@@ -139,7 +154,7 @@ func (r *Result) keep(s *scanner) {
 	r.readings = append(r.readings, Reading{Super: s.sb, Geometry: s.geo, scanner: s})
 	if after := s.after; after != nil && s.opt.Visit != nil {
 		after.retire()
-		r.readings = append(r.readings, Reading{Super: after.sb, Geometry: after.geo, scanner: after})
+		r.readings = append(r.readings, Reading{Super: after.sb, Geometry: after.geo, Replayed: true, scanner: after})
 	}
 	s.after = nil
 }

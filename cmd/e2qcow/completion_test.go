@@ -62,7 +62,7 @@ func TestCompleteBash(t *testing.T) {
 		{"check --", "--help --json"},
 		{"info a", "a disk.img"},
 		{"completion ", "bash fish zsh"},
-		{"help ", "check completion diff domain help info mount reduce try version"},
+		{"help ", "check completion diff domain help info mount reduce report try version"},
 		{"info.img --dry", "--dry-run"},
 	} {
 		cmd := exec.Command("bash", append([]string{"-c", complete, completions}, strings.Split(test.words, " ")...)...)

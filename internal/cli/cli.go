@@ -11,6 +11,7 @@
 //	mount     mount.go     the disk in an image as a file; disk.go
 //	try       try.go       a command on a disk that is thrown away; disk.go
 //	domain    domain.go    what ddrescue is to read of a dying disk
+//	report    report.go    a picture of a filesystem and its damage
 //	reduce    reduce.go    a small image on which a command says the same
 //	info, check, completion, help, version
 //
@@ -94,6 +95,7 @@ func commands() []command {
 		{name: "mount", flags: mountFlags(), help: mountHelp, examples: mountExamples, run: (*Tool).mount},
 		{name: "try", flags: tryFlags(), help: tryHelp, examples: tryExamples, run: (*Tool).try},
 		{name: "domain", flags: domainFlags(), help: domainHelp, examples: domainExamples, run: (*Tool).domain},
+		{name: "report", flags: reportFlags(), help: reportHelp, examples: reportExamples, run: (*Tool).report},
 		{name: "reduce", flags: reduceFlags(), help: reduceHelp, examples: reduceExamples, run: (*Tool).reduce},
 		{name: "completion", flags: helpFlags(), help: completionHelp, run: (*Tool).completion},
 		{name: "help", flags: helpFlags(), help: helpHelp, run: (*Tool).printHelp},

@@ -12,7 +12,7 @@ import (
 // The texts of --help. Flags are listed between help and examples.
 const help = `Usage: e2qcow -Q|-r [OPTION...] SOURCE TARGET
        e2qcow -I [OPTION...] DEVICE IMAGE
-       e2qcow info|check|diff|mount|try|domain|reduce|completion|version ...
+       e2qcow info|check|diff|report|mount|try|domain|reduce|completion ...
        e2qcow help COMMAND, for the usage of each
 Save the metadata of an ext2, ext3 or ext4 filesystem as a qcow2 image, without
 the contents of files, and restore it. SOURCE, a device, a file or an image, is

@@ -429,3 +429,5 @@ func (quiet) Directory(uint32, uint64, []byte) {}
 func (quiet) Attributes(uint64, []byte)        {}
 func (quiet) Extents(uint32, uint64, []byte)   {}
 func (quiet) Pointers(uint64)                  {}
+
+func (quiet) Indirect(uint32, uint64, bool, []byte) {}

@@ -133,4 +133,6 @@ func (x *indexer) add(to *owners, block uint64, ino uint32) {
 func (x *indexer) Attributes(uint64, []byte) {}
 func (x *indexer) Pointers(uint64)           {}
 
+func (x *indexer) Indirect(uint32, uint64, bool, []byte) {}
+
 func isDot(name []byte) bool { return string(name) == "." || string(name) == ".." }

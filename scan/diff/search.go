@@ -143,3 +143,5 @@ func (x *searching) Extents(ino uint32, block uint64, data []byte) {
 
 func (x *searching) Attributes(uint64, []byte) {}
 func (x *searching) Pointers(uint64)           {}
+
+func (x *searching) Indirect(uint32, uint64, bool, []byte) {}

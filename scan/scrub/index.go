@@ -256,6 +256,9 @@ func (v *visitor) Attributes(block uint64, data []byte) {
 	collectXattrs(&r, v.x.opt.Strict, v.x.words.add)
 }
 
+// Indirect does nothing: the map has these blocks.
+func (v *visitor) Indirect(uint32, uint64, bool, []byte) {}
+
 // Pointers notes that a block is claimed as an indirect one.
 func (v *visitor) Pointers(block uint64) { v.claim(block, scan.IndirectBlock) }
 

@@ -1,0 +1,488 @@
+package survey
+
+import (
+	"cmp"
+	"context"
+	"encoding/binary"
+	"iter"
+	"slices"
+
+	"e2qcow/ext"
+	"e2qcow/internal/ranges"
+	"e2qcow/scan"
+)
+
+// window is how many groups have their bitmaps read together.
+const window = 256
+
+// survey goes through all groups in their order.
+func (s *survey) survey(ctx context.Context) error {
+	if err := s.readDescs(ctx); err != nil {
+		return err
+	}
+	s.d.Map = newMap(s.geo)
+	s.claimOrphans()
+	if s.sb.HasIncompat(ext.IncompatMmp) {
+		s.v.claim(s.sb.MmpBlock(), 1)
+	}
+	w := s.newWalk()
+	defer w.stop()
+	for first := 0; first < len(s.groups); first += window {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		end := min(first+window, len(s.groups))
+		w.readBitmaps(uint32(first), uint32(end))
+		for g := first; g < end; g++ {
+			w.group(uint32(g), g-first)
+		}
+	}
+	w.finish()
+	return nil
+}
+
+// A walk goes through the groups.
+type walk struct {
+	*survey
+	layers []layer // in the order in which they are counted
+
+	// assumed are the bitmaps and tables of groups whose block bitmap was never
+	// written. Wherever they lie, e2fsprogs takes them to be in use.
+	assumed blocks
+
+	bits   [2]bitmaps
+	mask   bitset // of the group: clusters that a layer has
+	used   bitset // of the group: clusters that are marked as in use
+	want   bitset // of the group: clusters that are in use
+	inodes bitset
+
+	runStart, runLen uint64 // of the free blocks that end where the group begins
+
+	freeClusters, freeInodes uint64
+	unknown                  bool   // a bitmap is
+	perUse                   uint32 // groups whose inodes are counted together
+	head                     head
+}
+
+// A layer yields the runs of blocks of one class, ascending.
+type layer struct {
+	next  func() (run, bool)
+	run   run // the one that is not yet behind the groups
+	ok    bool
+	stop  func()
+	fixed bool // it is where descriptors say, not where files lie
+}
+
+type run struct {
+	start, end uint64
+	class      Class
+}
+
+func (s *survey) newWalk() *walk {
+	w := &walk{
+		survey: s,
+		mask:   make(bitset, (s.geo.ClustersPerGroup()+63)/64),
+		used:   make(bitset, (s.geo.ClustersPerGroup()+63)/64),
+		want:   make(bitset, (s.geo.ClustersPerGroup()+63)/64),
+		inodes: make(bitset, (s.geo.InodesPerGroup+63)/64),
+		perUse: uint32(len(s.groups))/maxInodeUse + 1,
+		head:   newHead(s.geo),
+	}
+	bitmaps, tables := s.fixed(func(group) bool { return true })
+	ofUninit, more := s.fixed(func(x group) bool { return x.flags&ext.BgBlockUninit != 0 })
+	w.assumed = ranges.Join(append(ofUninit, more...))
+	w.layers = []layer{
+		newLayer(s.heads(), true),
+		newLayer(each(bitmaps, Bitmaps), true),
+		newLayer(each(tables, Tables), true),
+		newLayer(s.mapped(), false),
+	}
+	return w
+}
+
+func newLayer(runs iter.Seq[run], fixed bool) layer {
+	next, stop := iter.Pull(runs)
+	l := layer{fixed: fixed, stop: stop, next: next}
+	l.run, l.ok = next()
+	return l
+}
+
+func (w *walk) stop() {
+	for i := range w.layers {
+		w.layers[i].stop()
+	}
+}
+
+func each(list blocks, class Class) iter.Seq[run] {
+	return func(yield func(run) bool) {
+		for _, r := range list {
+			if !yield(run{r.Start, r.End, class}) {
+				return
+			}
+		}
+	}
+}
+
+// heads yields what groups begin with.
+func (s *survey) heads() iter.Seq[run] {
+	return func(yield func(run) bool) {
+		for g := range uint32(len(s.groups)) {
+			start := s.geo.GroupFirstBlock(g)
+			if n := min(s.geo.GroupHead(g), s.geo.BlocksCount-start); n > 0 && !yield(run{start, start + n, Super}) {
+				return
+			}
+		}
+	}
+}
+
+// classOf returns the class of blocks that the scan found to be structure.
+func classOf(k scan.Kind) (Class, bool) {
+	switch k {
+	case scan.Superblock, scan.GroupDescs:
+		return Super, true
+	case scan.BlockBitmap, scan.InodeBitmap:
+		return Bitmaps, true
+	case scan.InodeTable:
+		return Tables, true
+	case scan.Journal:
+		return JournalLog, true
+	case scan.Claimed, scan.FileData:
+		return 0, false
+	}
+	return Trees, true
+}
+
+// mapped yields what the scan found.
+func (s *survey) mapped() iter.Seq[run] {
+	ratio := s.bs / uint64(s.res.BlockSize())
+	return func(yield func(run) bool) {
+		for r := range s.res.Map.Runs() {
+			class, ok := classOf(r.Kind)
+			if ok && !yield(run{r.Start / ratio, (r.Start + r.Count + ratio - 1) / ratio, class}) {
+				return
+			}
+		}
+	}
+}
+
+// bitmaps has bitmaps of a window of groups.
+type bitmaps struct {
+	buf   []byte
+	slot  [window]int // where in buf; -1 for none
+	order []int
+}
+
+// readBitmaps reads the bitmaps of the groups [first, end).
+func (w *walk) readBitmaps(first, end uint32) {
+	for kind := range w.bits {
+		b := &w.bits[kind]
+		if b.buf == nil {
+			b.buf = make([]byte, min(window, len(w.groups))*int(w.bs))
+		}
+		at := func(i int) uint64 {
+			x := &w.groups[first+uint32(i)]
+			if kind == 0 {
+				return x.blockBitmap
+			}
+			return x.inodeBitmap
+		}
+		b.order = b.order[:0]
+		for i := range int(end - first) {
+			b.slot[i] = -1
+			if x := &w.groups[first+uint32(i)]; !x.lost && w.geo.ValidBlock(at(i)) && x.flags&uninit[kind] == 0 {
+				b.order = append(b.order, i)
+			}
+		}
+		slices.SortFunc(b.order, func(i, j int) int { return cmp.Or(cmp.Compare(at(i), at(j)), cmp.Compare(i, j)) })
+		for k := 0; k < len(b.order); {
+			n := k + 1
+			for n < len(b.order) && at(b.order[n]) == at(b.order[n-1])+1 {
+				n++
+			}
+			w.read(at(b.order[k]), b.buf[k*int(w.bs):n*int(w.bs)])
+			for ; k < n; k++ {
+				if !w.lost(at(b.order[k])*w.bs, w.bs) {
+					b.slot[b.order[k]] = k
+				}
+			}
+		}
+	}
+}
+
+var uninit = [2]uint16{ext.BgBlockUninit, ext.BgInodeUninit}
+
+// load fills a set with the bits of a bitmap, and returns its bytes; nil if the
+// bitmap is not known.
+func (b *bitmaps) load(i int, bs uint64, set bitset) []byte {
+	if b.slot[i] < 0 {
+		return nil
+	}
+	data := b.buf[uint64(b.slot[i])*bs:][:bs]
+	for k := range set {
+		if 8*k+8 <= len(data) {
+			set[k] = binary.LittleEndian.Uint64(data[8*k:])
+		} else {
+			set[k] = 0
+			for j, c := range data[min(8*k, len(data)):] {
+				set[k] |= uint64(c) << (8 * j)
+			}
+		}
+	}
+	return data
+}
+
+// group looks at group g, which is number i of the window.
+func (w *walk) group(g uint32, i int) {
+	x := &w.groups[g]
+	start := w.geo.GroupFirstBlock(g)
+	end := min(start+uint64(w.geo.BlocksPerGroup), w.geo.BlocksCount)
+	n := (end - start + w.ratio - 1) / w.ratio // clusters
+	clear(w.mask)
+	clear(w.want)
+	for k := range w.layers {
+		l := &w.layers[k]
+		for l.ok && l.run.start < end {
+			if from, to := max(l.run.start, start), min(l.run.end, end); from < to {
+				w.paint(l, g, from, to)
+			}
+			if l.run.end > end {
+				break
+			}
+			l.run, l.ok = l.next()
+		}
+	}
+	data := w.bits[0].load(i, w.bs, w.used)
+	class := Free
+	switch {
+	case data != nil:
+		w.checkBitmap(sumBlockBitmap, g, data[:min(uint64(w.geo.ClustersPerGroup()/8), w.bs)], x.blockSum)
+	case x.flags&ext.BgBlockUninit != 0:
+		copy(w.used, w.want)
+		class = Uninit
+	default:
+		w.unknown = true
+		w.rest(start, n, nil, Unknown, Unknown)
+		w.endRun()
+		w.groupInodes(g, i)
+		return
+	}
+	for k := ranges.Find(w.assumed, start); k < len(w.assumed) && w.assumed[k].Start < end; k++ {
+		w.used.fill((max(w.assumed[k].Start, start)-start)/w.ratio, (min(w.assumed[k].End, end)-start+w.ratio-1)/w.ratio)
+	}
+	w.rest(start, n, w.used, Contents, class)
+	free := n - w.used.count(0, n)
+	w.freeClusters += free
+	if free != uint64(x.freeClusters) && !w.stale() {
+		w.found.add(KindCounts, place{group: g, hasGroup: true}, 1, "the count of free clusters is not that of the bitmap")
+		w.mark(KindCounts, place{group: g, hasGroup: true}, 1, "count of free blocks")
+	}
+	w.freeRuns(start, end, n)
+	if w.v.claims.known(g) {
+		for k, word := range w.v.claims.group(g) {
+			w.want[k] |= word
+		}
+		w.compare(g, n, w.want, w.used, [2]string{KindMarkedFree, KindMarkedUsed}, func(first, end uint64) (uint64, uint64) {
+			from, to := start+first*w.ratio, min(start+end*w.ratio, w.geo.BlocksCount)
+			return from, to - from
+		})
+	} else {
+		w.d.Damage.Unchecked++
+	}
+	w.groupInodes(g, i)
+}
+
+// checkBitmap compares a bitmap with its checksum.
+func (w *walk) checkBitmap(kind int, g uint32, bits []byte, want uint32) {
+	if !w.sb.HasRoCompat(ext.RoCompatMetadataCsum) || w.stale() {
+		return
+	}
+	sum := ext.CRC32C(w.sb.ChecksumSeed(), bits)
+	if w.geo.DescSize < wideDesc {
+		sum &= 0xffff
+	}
+	w.sums[kind].add(sum == want, place{group: g, hasGroup: true})
+}
+
+// stale reports whether the descriptors are a copy: the kernel keeps neither the
+// counts nor the checksums of bitmaps in copies up to date.
+func (s *survey) stale() bool { return s.res.SuperGroup() != 0 }
+
+// wideDesc is the size of a descriptor with the high halves of its fields.
+const wideDesc = 64
+
+// paint counts the blocks [from, to) of group g as those of a layer, as far as
+// no layer before has them.
+func (w *walk) paint(l *layer, g uint32, from, to uint64) {
+	start := w.geo.GroupFirstBlock(g)
+	if l.fixed {
+		w.want.fill((from-start)/w.ratio, (to-start+w.ratio-1)/w.ratio)
+	}
+	w.d.Map.split(from, to, func(cell int, from, to uint64) {
+		added := w.mask.fill((from-start)/w.ratio, (to-start+w.ratio-1)/w.ratio) * w.ratio
+		w.d.Map.add(cell, l.run.class, min(added, to-from))
+	})
+	w.head.paint(from, to, l.run.class)
+}
+
+// rest counts the clusters of a group that no layer has: those in used as one
+// class, and others as another.
+func (w *walk) rest(start, n uint64, used bitset, as, others Class) {
+	end := min(start+n*w.ratio, w.geo.BlocksCount)
+	w.d.Map.split(start, end, func(cell int, from, to uint64) {
+		first, last := (from-start)/w.ratio, (to-start+w.ratio-1)/w.ratio
+		var in, out uint64
+		for at := first; at < last; at = (at/64 + 1) * 64 {
+			m := mask(at, last) &^ w.mask[at/64]
+			word := uint64(0)
+			if used != nil {
+				word = used[at/64]
+			}
+			in += ones(m & word)
+			out += ones(m &^ word)
+		}
+		w.d.Map.add(cell, as, min(in*w.ratio, to-from))
+		w.d.Map.add(cell, others, min(out*w.ratio, to-from))
+	})
+	w.head.rest(start, end, func(block uint64) Class {
+		if bit := (block - start) / w.ratio; used != nil && used[bit/64]>>(bit%64)&1 != 0 {
+			return as
+		}
+		return others
+	})
+}
+
+// freeRuns counts the runs of free blocks; one that goes over the border of
+// groups counts once.
+func (w *walk) freeRuns(start, end, n uint64) {
+	at := uint64(0)
+	for first, last := range w.used.runs(n) {
+		w.addRun(start+at*w.ratio, start+first*w.ratio)
+		w.endRun()
+		at = last
+	}
+	if from := start + at*w.ratio; from < end {
+		w.addRun(from, end)
+	}
+}
+
+// addRun adds free blocks to the run before them.
+func (w *walk) addRun(from, to uint64) {
+	if w.runLen == 0 {
+		w.runStart = from
+	}
+	w.runLen += to - from
+}
+
+func (w *walk) endRun() {
+	if w.runLen > 0 {
+		w.free.add(w.runLen, Largest{Block: w.runStart})
+	}
+	w.runLen = 0
+}
+
+// groupInodes looks at the inode bitmap of a group.
+func (w *walk) groupInodes(g uint32, i int) {
+	x := &w.groups[g]
+	per := w.geo.InodesPerGroup
+	data := w.bits[1].load(i, w.bs, w.inodes)
+	switch {
+	case data != nil:
+		w.checkBitmap(sumInodeBitmap, g, data[:min(uint64(per/8), w.bs)], x.inodeSum)
+	case x.flags&ext.BgInodeUninit != 0:
+		clear(w.inodes)
+	default:
+		w.unknown = true
+		w.inodeUse(g, 0)
+		return
+	}
+	used := w.inodes.count(0, uint64(per))
+	w.inodeUse(g, used)
+	w.freeInodes += uint64(per) - used
+	if uint64(per)-used != uint64(x.freeInodes) && !w.stale() {
+		w.found.add(KindCounts, place{group: g, hasGroup: true}, 1, "the count of free inodes is not that of the bitmap")
+		w.mark(KindCounts, place{group: g, hasGroup: true}, 1, "count of free inodes")
+	}
+	if !w.v.seen.known(g) || g == 0 && w.geo.FirstInode > per {
+		return
+	}
+	want := w.v.seen.group(g)
+	if want == nil {
+		want = make(bitset, len(w.inodes))
+	}
+	if g == 0 {
+		want.fill(0, uint64(w.geo.FirstInode-1))
+	}
+	first := uint64(g)*uint64(per) + 1
+	w.compare(g, uint64(per), want, w.inodes, [2]string{KindInodeFree, KindInodeUsed}, func(a, b uint64) (uint64, uint64) {
+		return first + a, b - a
+	})
+}
+
+// maxInodeUse is how many runs of groups have their inodes counted.
+const maxInodeUse = 128
+
+func (w *walk) inodeUse(g uint32, used uint64) {
+	list := &w.d.Shape.Inodes
+	if g%w.perUse == 0 {
+		*list = append(*list, InodeUse{Group: g})
+	}
+	last := &(*list)[len(*list)-1]
+	last.Used += used
+	last.Total += uint64(w.geo.InodesPerGroup)
+}
+
+// maxBits is how many runs of bits that differ are listed.
+const maxBits = 64
+
+// compare compares what is in use with what a bitmap says. number returns the
+// first block or inode of a run of bits, and how many it has.
+func (w *walk) compare(g uint32, n uint64, want, have bitset, kinds [2]string, number func(first, end uint64) (uint64, uint64)) {
+	same := true
+	for k := range have {
+		m := ^uint64(0)
+		if left := n - min(uint64(k)*64, n); left < 64 {
+			m = 1<<left - 1
+		}
+		same = same && (want[k]^have[k])&m == 0
+	}
+	if same {
+		return
+	}
+	diff := make(bitset, len(have))
+	for way, kind := range kinds {
+		for k := range diff {
+			if diff[k] = want[k] &^ have[k]; way == 1 {
+				diff[k] = have[k] &^ want[k]
+			}
+		}
+		for first, end := range diff.runs(n) {
+			start, count := number(first, end)
+			at := place{group: g, hasGroup: true, block: start}
+			if kind == KindInodeFree || kind == KindInodeUsed {
+				at = place{group: g, hasGroup: true, ino: uint32(start)}
+			}
+			w.found.add(kind, at, count, "")
+			w.mark(kind, at, count, "")
+			if len(w.d.Damage.Bits) < maxBits {
+				w.d.Damage.Bits = append(w.d.Damage.Bits, BitRun{Kind: kind, Group: g, Start: start, Count: count})
+			}
+		}
+	}
+}
+
+// finish ends the walk.
+func (w *walk) finish() {
+	w.endRun()
+	if end := uint64(len(w.groups)) * uint64(w.geo.BlocksPerGroup); end < w.geo.BlocksCount-uint64(w.geo.FirstDataBlock) {
+		w.d.Map.addRange(uint64(w.geo.FirstDataBlock)+end, w.geo.BlocksCount, Unknown)
+	}
+	w.d.Map.total()
+	w.d.Head = w.head.strip()
+	st := w.sb.Status()
+	if w.unknown || w.stale() || len(w.groups) < int(w.geo.GroupCount) || st.State&ext.StateValid == 0 || w.now.Super.NeedsRecovery() {
+		return // the kernel brings the counts of the superblock up to date when it unmounts
+	}
+	if w.freeClusters*w.ratio != st.FreeBlocks || w.freeInodes != uint64(st.FreeInodes) {
+		w.found.add(KindSuperCounts, place{}, 1, "the counts of free blocks or inodes are not those of the bitmaps")
+	}
+}
