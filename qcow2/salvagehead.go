@@ -65,6 +65,7 @@ func mendHead(r io.ReaderAt, size int64) (*head, error) {
 		d.mendSubclusters(h, size)
 	}
 	d.mendTables(h, size)
+	d.mendL1(h, size)
 	d.mendRest(h)
 	return d, nil
 }
@@ -109,7 +110,7 @@ func (d *head) mendSubclusters(h *Header, size int64) {
 	for n := 0; len(l1) > 0 && n < tables; l1 = l1[8:] {
 		entry := be.Uint64(l1)
 		off := int64(entry & entryOffset)
-		if off == 0 || off%h.ClusterSize() != 0 || off >= size {
+		if off == 0 || off%h.ClusterSize() != 0 || off >= size || entry&entryCopied == 0 && be.Uint32(b[60:]) == 0 {
 			continue
 		}
 		n++

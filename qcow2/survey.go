@@ -110,6 +110,7 @@ func (s *survey) readL1(d *head) error {
 	if d.l1Lost {
 		known = 0
 	}
+	known = min(known, max(0, uint64(s.m.fileSize)-min(h.L1Offset, uint64(s.m.fileSize)))/8)
 	lostFrom := int64(-1)
 	lose := func(end uint64) {
 		if lostFrom >= 0 {
@@ -125,9 +126,9 @@ func (s *survey) readL1(d *head) error {
 			return err
 		}
 		_, _ = s.tables.ReadAt(b, int64(h.L1Offset+i*8))
+		anyBad := s.tables.bad(int64(h.L1Offset+i*8), int64(len(b)))
 		for ; len(b) > 0; b = b[8:] {
-			at := int64(h.L1Offset + i*8)
-			if s.tables.bad(at, 8) {
+			if anyBad && s.tables.bad(int64(h.L1Offset+i*8), 8) {
 				if lostFrom < 0 {
 					lostFrom = int64(i)
 				}
@@ -293,8 +294,14 @@ func (s *survey) eachSector(t *l2Claim, f func(t *l2Claim, b []byte, at, guest i
 // eachEntry calls f with the entries of a sector that are not zero.
 func (s *survey) eachEntry(b []byte, at, guest int64, f func(e l2Entry)) {
 	h := s.m.header
+	behind := (h.Size - guest + h.ClusterSize() - 1) >> h.ClusterBits << h.l2EntryBits() // the disk
+	h.eachEntry(b[:max(0, min(int64(len(b)), behind))], at, guest, f)
+}
+
+// eachEntry calls f with the entries of a part of an L2 table that are not zero.
+func (h *Header) eachEntry(b []byte, at, guest int64, f func(e l2Entry)) {
 	size := 1 << h.l2EntryBits()
-	for i := 0; i < len(b) && guest < h.Size; i += size {
+	for i := 0; i < len(b); i += size {
 		e := l2Entry{at: at + int64(i), guest: guest, entry: binary.BigEndian.Uint64(b[i:])}
 		if size == 16 {
 			e.bitmap = binary.BigEndian.Uint64(b[i+8:])
@@ -305,6 +312,10 @@ func (s *survey) eachEntry(b []byte, at, guest int64, f func(e l2Entry)) {
 		guest += h.ClusterSize()
 	}
 }
+
+// longestFile is behind the end of every file: text that is taken for an entry
+// leads there.
+const longestFile = 1 << 50
 
 // An entryForm is what an L2 entry looks like.
 type entryForm int
@@ -335,6 +346,8 @@ func (h *Header) entryForm(e l2Entry, fileSize int64) (entryForm, string) {
 			return malformed, "the compressed cluster has subclusters"
 		case off < size:
 			return malformed, "the compressed cluster would be in the header"
+		case off >= longestFile:
+			return malformed, "the compressed cluster lies beyond any file"
 		case off >= fileSize:
 			return beyondFile, "the compressed cluster lies beyond the end of the file"
 		}
@@ -348,6 +361,8 @@ func (h *Header) entryForm(e l2Entry, fileSize int64) (entryForm, string) {
 		return malformed, "reserved bits are set"
 	case host%size != 0:
 		return malformed, "the cluster is not aligned"
+	case host >= longestFile:
+		return malformed, "the cluster lies beyond any file"
 	case isZero && h.Version == 2:
 		return malformed, "a zero flag in version 2"
 	case alloc&zeros != 0:
@@ -377,16 +392,17 @@ func (h *Header) malformed(first, second uint64, fileSize int64) (n int) {
 	return n
 }
 
-// isTable reports whether a sector may be of a table, and whether it certainly is:
-// numbers in a file can look like entries, but not like entries with flags.
-func (s *survey) isTable(b []byte, at, guest int64) (may, certainly bool) {
+// judgeEntries reports whether a sector may be of an L2 table in a file of size
+// bytes, and whether it certainly is: numbers in a file can look like entries, but
+// not like entries with flags.
+func (h *Header) judgeEntries(b []byte, fileSize int64) (may, certainly bool) {
 	good, bad, flagged := 0, 0, 0
-	s.eachEntry(b, at, guest, func(e l2Entry) {
-		switch form, _ := s.form(e); {
+	h.eachEntry(b, 0, 0, func(e l2Entry) {
+		switch form, _ := h.entryForm(e, fileSize); {
 		case form == malformed:
 			bad++
 			return
-		case e.entry&(entryCopied|entryCompressed) != 0, form == plainForm && s.m.header.Snapshots > 0:
+		case form == packedForm, form == plainForm && (e.entry&entryCopied != 0 || h.Snapshots > 0):
 			flagged++
 		}
 		good++
@@ -396,7 +412,7 @@ func (s *survey) isTable(b []byte, at, guest int64) (may, certainly bool) {
 
 // claimSector claims the clusters to which the entries of a sector lead.
 func (s *survey) claimSector(t *l2Claim, b []byte, at, guest int64) {
-	may, certainly := s.isTable(b, at, guest)
+	may, certainly := s.m.header.judgeEntries(b, s.m.fileSize)
 	if !may {
 		t.garbage = true
 		return
@@ -489,7 +505,7 @@ func (s *survey) judgeSector(t *l2Claim, b []byte, at, guest int64) {
 		s.loss.add(LostTablePart, guest, guest+all, at, "the L2 table cannot be read there")
 		return
 	}
-	if may, _ := s.isTable(b, at, guest); !may {
+	if may, _ := s.m.header.judgeEntries(b, s.m.fileSize); !may {
 		s.loss.add(LostTablePart, guest, guest+all, at, "what is there is no L2 table")
 		return
 	}
