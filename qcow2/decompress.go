@@ -1,14 +1,14 @@
 package qcow2
 
 import (
-	"bytes"
 	"errors"
 	"fmt"
 	"io"
 	"sync"
 
-	"github.com/klauspost/compress/flate"
 	"github.com/klauspost/compress/zstd"
+
+	"e2qcow/internal/deflate"
 )
 
 // maxZstdWindow is the largest window that a frame may need: the one that every
@@ -23,8 +23,7 @@ const maxFrames = 64
 type unpacker struct {
 	in      []byte
 	out     []byte
-	src     bytes.Reader
-	inflate io.ReadCloser
+	deflate deflate.Decoder
 	zstd    *zstd.Decoder
 }
 
@@ -65,25 +64,10 @@ func unpack(b []byte, r io.ReaderAt, fileSize int64, entry uint64, h *Header, gu
 	if h.Compression == Zstd {
 		err = u.decodeZstd(b, in)
 	} else {
-		err = u.decodeDeflate(b, in)
+		err = u.deflate.Decode(b, in)
 	}
 	if err != nil {
 		return bad(err)
-	}
-	return nil
-}
-
-// decodeDeflate fills b from raw deflate.
-func (u *unpacker) decodeDeflate(b, in []byte) error {
-	u.src.Reset(in)
-	if u.inflate == nil {
-		u.inflate = flate.NewReader(&u.src)
-	} else if err := u.inflate.(flate.Resetter).Reset(&u.src, nil); err != nil {
-		return err
-	}
-	_, err := io.ReadFull(u.inflate, b)
-	if err != nil {
-		return fmt.Errorf("deflate: %w", unexpectedEOF(err))
 	}
 	return nil
 }

@@ -33,4 +33,15 @@
 // distance of the match before: tables of inodes have a stride. The sizes of the
 // stored, the fixed and the dynamic block are known before a byte is written,
 // so a cluster that does not shrink costs only the search for matches.
+//
+// # The decoder
+//
+//	src ──> bitsIn ──> table ──> entry ──> literal or match ──> dst, its own window
+//	        64 bits    11 bits   value and
+//	                   9 bits    extra bits
+//
+// Decoder.fast decodes while at least 16 bytes of input and the longest match of
+// output are left, so that it can load eight bytes at once and needs no checks of
+// its own for the end. All that is rare goes to Decoder.step, one symbol at a time,
+// with all checks. What is accepted is what zlib accepts, or a little more.
 package deflate

@@ -58,7 +58,7 @@ func (e *Encoder) block(src []byte, start, end int, last bool) bool {
 	e.header.make(&e.finder, &e.lengths)
 
 	dynamic := 3 + e.header.bits + m.bits(litLens, distLens)
-	fixed := 3 + m.bits(fixedLitLen[:], fixedDist[:])
+	fixed := 3 + m.bits(fixedLitLen[:], fixedDist[:distSyms])
 	stored := e.w.storedBits(end - start)
 	shortest := min(dynamic, fixed, stored)
 	if !e.w.room(shortest) {
@@ -74,7 +74,7 @@ func (e *Encoder) block(src []byte, start, end int, last bool) bool {
 		return true
 	case fixed:
 		e.w.put(final|blockFixed<<1, 3)
-		litLens, distLens = fixedLitLen[:], fixedDist[:]
+		litLens, distLens = fixedLitLen[:], fixedDist[:distSyms]
 	default:
 		e.w.put(final|blockDynamic<<1, 3)
 		e.header.write(&e.w)

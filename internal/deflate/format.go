@@ -7,6 +7,7 @@ const (
 	litLenSyms   = 286 // literals, the end of the block, lengths
 	fixedSyms    = 288 // of these in a fixed block, two never used
 	distSyms     = 30
+	fixedDists   = 32 // of these in a fixed block
 	codeLenSyms  = 19
 	maxCodeLen   = 15 // of literals, lengths and distances
 	maxHeaderLen = 7  // of the code for code lengths
@@ -60,7 +61,7 @@ var (
 )
 
 // fixedLengths returns the lengths of the codes of a block of type blockFixed.
-func fixedLengths() (litLen [fixedSyms]uint8, dist [distSyms]uint8) {
+func fixedLengths() (litLen [fixedSyms]uint8, dist [fixedDists]uint8) {
 	for s := range litLen {
 		switch {
 		case s < 144:
