@@ -45,45 +45,45 @@ func (in *Input) Whole() *Part {
 func (in *Input) Part(at Place) (*Part, error) { return in.Whole().At(at) }
 
 // At returns the part at a place of a whole source.
-func (whole *Part) At(at Place) (*Part, error) {
+func (p *Part) At(at Place) (*Part, error) {
 	if !at.Inside() {
-		return whole, nil
+		return p, nil
 	}
-	p := &Part{Name: whole.Name, SectorSize: whole.SectorSize}
-	table, err := readPartitions(whole.Disk, whole.SectorSize)
+	part := &Part{Name: p.Name, SectorSize: p.SectorSize}
+	table, err := readPartitions(p.Disk, p.SectorSize)
 	list := table.Partitions
 	if at.Partition != 0 {
-		i := slices.IndexFunc(list, func(p partition.Partition) bool { return p.Number == at.Partition })
+		i := slices.IndexFunc(list, func(l partition.Partition) bool { return l.Number == at.Partition })
 		if i < 0 && err != nil {
-			return nil, fmt.Errorf("%s: %w", whole.Name, err)
+			return nil, fmt.Errorf("%s: %w", p.Name, err)
 		}
 		if i < 0 {
-			return nil, fmt.Errorf("%s %w: %d; it has %s", whole.Name, errNoPartition, at.Partition, numbers(list))
+			return nil, fmt.Errorf("%s %w: %d; it has %s", p.Name, errNoPartition, at.Partition, numbers(list))
 		}
-		p.Start, p.End = list[i].Start, list[i].Start+list[i].Size
-		p.Name = fmt.Sprintf("partition %d of %s", at.Partition, whole.Name)
-		if other := otherSectors(table, whole.SectorSize); other != "" {
+		part.Start, part.End = list[i].Start, list[i].Start+list[i].Size
+		part.Name = fmt.Sprintf("partition %d of %s", at.Partition, p.Name)
+		if other := otherSectors(table, p.SectorSize); other != "" {
 			p.Name += " (" + other + ")"
 		}
 	} else {
-		p.Start = *at.Offset
-		if i := slices.IndexFunc(list, func(l partition.Partition) bool { return l.Start == p.Start }); i >= 0 && p.Start > 0 {
-			p.End = p.Start + list[i].Size
+		part.Start = *at.Offset
+		if i := slices.IndexFunc(list, func(l partition.Partition) bool { return l.Start == part.Start }); i >= 0 && part.Start > 0 {
+			part.End = part.Start + list[i].Size
 		}
-		if p.Start > 0 {
-			p.Name = fmt.Sprintf("%s from byte %d", whole.Name, p.Start)
+		if part.Start > 0 {
+			part.Name = fmt.Sprintf("%s from byte %d", p.Name, part.Start)
 		}
 	}
-	size := whole.Disk.Size()
-	if p.Start >= size {
-		return nil, fmt.Errorf("%s: %w; it has %s", p.Name, errBeyondEnd, advise.ExactBytes(size))
+	size := p.Disk.Size()
+	if part.Start >= size {
+		return nil, fmt.Errorf("%s: %w; it has %s", part.Name, errBeyondEnd, advise.ExactBytes(size))
 	}
-	end := p.End
+	end := part.End
 	if end == 0 {
 		end = size
 	}
-	p.Disk = image.Section(whole.Disk, p.Start, end-p.Start)
-	return p, nil
+	part.Disk = image.Section(p.Disk, part.Start, end-part.Start)
+	return part, nil
 }
 
 // Ranges returns ranges of the source as ranges of the part.

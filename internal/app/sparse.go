@@ -40,7 +40,7 @@ func (s *Sparse) ReadFor(p []byte, off int64, use image.Use) (int, error) {
 }
 
 // errFills says that a sparse image may be made to fill a disk.
-var errFills = advise.New("the image fills its disk with far more than it holds", "-f reads it all the same")
+var errFills = advise.New("the image fills its disk with far more than it holds", "-f reads it all the same, where a command has that option")
 
 // Verify is that of simg.Image.
 func (s *Sparse) Verify(ctx context.Context) error {

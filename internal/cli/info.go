@@ -11,6 +11,7 @@ import (
 	"e2qcow/internal/advise"
 	"e2qcow/internal/app"
 	"e2qcow/internal/e2i"
+	"e2qcow/internal/signature"
 	"e2qcow/internal/source"
 	"e2qcow/qcow2"
 )
@@ -66,6 +67,7 @@ type jsonQCOW2 struct {
 	Clusters     *jsonClusters `json:"clusters,omitempty"`
 	Complete     bool          `json:"complete"`             // neither the file nor its source lacks anything
 	Incomplete   string        `json:"incomplete,omitempty"` // what is missing
+	contradicts  bool          // its tables contradict each other
 	Made         *qcow2.Info   `json:"made,omitempty"`
 
 	Salvage *app.Salvageable `json:"salvage,omitempty"` // with --salvage
@@ -110,6 +112,9 @@ func (t *Tool) info(c *cli.Context) error {
 		}
 	}
 	i := &jsonInfo{Image: src.Name(), FileSize: src.Size(), VirtualSize: src.Size()}
+	if o.search && (f == app.FormatNormal || c.Bool(flagSalvage)) {
+		return app.Usagef("--%s needs a whole disk: it does not go with --%s, nor with %s", flagSearch, flagSalvage, signature.Normal)
+	}
 	switch f {
 	case app.FormatNormal:
 		err = i.normal(src)
@@ -159,6 +164,11 @@ func (i *jsonInfo) sparse(ctx context.Context, t *Tool, src *source.Source, o in
 	}
 	i.Format, i.VirtualSize = "sparse", img.Size()
 	i.jsonSparse = &jsonSparse{img.BlockSize(), img.Chunks(), img.HasChecksum()}
+	if o.search { // which reads all of it
+		if err := img.Verify(ctx); err != nil {
+			return err
+		}
+	}
 	_, err = i.look(ctx, t, &app.Part{Disk: img, Name: src.Name()}, o)
 	return err
 }
@@ -171,12 +181,19 @@ func (i *jsonInfo) raw(ctx context.Context, t *Tool, src *source.Source, o infoO
 	switch {
 	case err != nil || isDisk || i.found():
 		return err
+	case i.Content != "" && i.Part != nil:
+		return fmt.Errorf("%s: it looks like %s; %s", i.Part.Name, i.Content, i.Hint)
 	case i.Content != "":
 		return notImage(src, qcow2.ErrNotQcow2)
-	case o.search:
-		return fmt.Errorf("%w; no superblock is anywhere in it; %s", notImage(src, qcow2.ErrNotQcow2), "name an image or a disk")
+	case i.Part != nil:
+		err = fmt.Errorf("%s: nothing known is there", i.Part.Name)
+	default:
+		err = notImage(src, qcow2.ErrNotQcow2)
 	}
-	return fmt.Errorf("%w; no superblock is in the usual places either; --%s looks everywhere", notImage(src, qcow2.ErrNotQcow2), flagSearch)
+	if o.search {
+		return fmt.Errorf("%w; no superblock is anywhere in it; name an image or a disk", err)
+	}
+	return fmt.Errorf("%w; no superblock is in the usual places either; --%s looks everywhere", err, flagSearch)
 }
 
 // qcow2 describes a qcow2 image and the disk in it.
@@ -188,6 +205,9 @@ func (i *jsonInfo) qcow2(ctx context.Context, t *Tool, src *source.Source, o inf
 	case err == nil:
 		i.header(img.Header())
 		err = i.complete(ctx, img)
+		if err == nil && o.search && i.contradicts {
+			return fmt.Errorf("%s: %s: --%s would read places that the tables contradict; get the image again", src.Name(), i.Incomplete, flagSearch)
+		}
 		if err == nil {
 			_, err = i.look(ctx, t, &app.Part{Disk: img, Name: src.Name()}, o)
 		}
@@ -262,7 +282,7 @@ func (i *jsonInfo) complete(ctx context.Context, img *qcow2.Image) error {
 	}
 	switch {
 	case errors.As(err, &corrupt):
-		i.Incomplete = corrupt.Error()
+		i.Incomplete, i.contradicts = corrupt.Error(), true
 		return nil
 	case err != nil:
 		return err
@@ -300,7 +320,7 @@ func (i *jsonInfo) look(ctx context.Context, t *Tool, whole *app.Part, o infoOpt
 	case err != nil:
 		return false, err
 	}
-	if o.search || !found.Usable {
+	if o.search || !found.Usable && (found.Disk || found.Name == "") {
 		if lostErr := i.findLost(ctx, t, part, o.search); lostErr != nil {
 			return false, lostErr
 		}

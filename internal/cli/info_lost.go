@@ -53,7 +53,7 @@ func (i *jsonInfo) findLost(ctx context.Context, t *Tool, p *app.Part, everywher
 }
 
 // print writes what was found, and what it is good for.
-func (l *jsonLost) print(source string, line liner) {
+func (l *jsonLost) write(source string, line liner) {
 	where := "in the usual places; --search looks everywhere"
 	if l.Everywhere {
 		where = "everywhere"

@@ -76,7 +76,7 @@ func (i *jsonInfo) print(out io.Writer) error {
 	}
 	printPartitions(i.Partitions, line)
 	if i.jsonLost != nil {
-		i.jsonLost.print(typed(i.Image), line)
+		i.jsonLost.write(typed(i.Image), line)
 	}
 	return w.Flush()
 }

@@ -33,20 +33,25 @@ func (s *search) everywhere(ctx context.Context, progress func(done, total int64
 	data, size := image.Data(s.img), s.img.Size()
 	reader := &patientReader{img: s.img, since: time.Now()}
 	joined := int64(-1) // the byte behind those of which the last are before the buffer
+	run := int64(0)     // the end of the run of data, which a file finds slowly
 	for off := int64(0); off < size; {
 		if ctx.Err() != nil {
 			return context.Cause(ctx)
 		}
-		start, end, err := data.NextRun(off)
-		if errors.Is(err, io.EOF) {
-			break
+		start := off
+		if off >= run {
+			next, end, err := data.NextRun(off)
+			if errors.Is(err, io.EOF) {
+				break
+			}
+			if err != nil {
+				next, end = off, size // what cannot be asked is read
+			}
+			start = max(next&^(page-1), off)
+			// With the page behind: a superblock may reach into a hole.
+			run = (min(end, size-page)+page-1)&^(page-1) + page
 		}
-		if err != nil {
-			start, end = off, size // what cannot be asked is read
-		}
-		start = max(start&^(page-1), off)
-		// With the page behind: a superblock may reach into a hole.
-		end = min((end+page-1)&^(page-1)+page, start+piece, size)
+		end := min(run, start+min(piece, size-start))
 		lost := reader.read(buf.Bytes[page:][:end-start], start)
 		s.unreadable += lost
 		from := int64(page)

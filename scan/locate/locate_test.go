@@ -274,6 +274,25 @@ func TestHoles(t *testing.T) {
 	}
 }
 
+// A counted counts how often it is asked for a run: a file answers slowly.
+type counted struct {
+	disk
+	asked *int
+}
+
+func (c counted) NextRun(off int64) (start, end int64, err error) {
+	*c.asked++
+	return c.disk.NextRun(off)
+}
+
+// TestRunsAreAskedOnce asks once for a run of many pieces.
+func TestRunsAreAskedOnce(t *testing.T) {
+	asked := 0
+	if _, err := Find(t.Context(), counted{make(disk, 20*piece), &asked}, Options{Everywhere: true}); err != nil || asked > 2 {
+		t.Errorf("asked %d times, %v", asked, err)
+	}
+}
+
 // FuzzFind looks for what is not bounded or does not lie on the disk.
 func FuzzFind(f *testing.F) {
 	path := filepath.Join(f.TempDir(), "fs")
