@@ -179,6 +179,7 @@ func TestGrid(t *testing.T) {
 		`<path class="uninit" d="M11.2 1.2h8.8v8.8h-8.8z"/>` +
 		`<path class="contents" d="M1.2 1.2h8.8v8.8h-8.8z"/>` +
 		`<path class="super" d="M1.2 15.6h8.8v4.4h-8.8z"/>` +
+		`<path class="halo" d="M10.6 0.6h10v10h-10z"/>` +
 		`<a href="#of-x"><title>a &amp; b</title><rect class="ring" x="10.6" y="0.6" width="10" height="10"/></a></svg>`
 	if got != want {
 		t.Errorf("%s\nwant\n%s", got, want)

@@ -122,6 +122,11 @@ func (g *grid) draw(order []string) template.HTML {
 	for _, class := range order {
 		s.draw(paths[class], class)
 	}
+	halo := new(path)
+	for _, m := range g.marks {
+		halo.rect(float64(m.cell%g.columns)*pitch+gap/2, float64(m.cell/g.columns)*pitch+gap/2, pitch, pitch)
+	}
+	s.draw(halo, "halo")
 	for i, m := range g.marks {
 		x, y := float64(m.cell%g.columns)*pitch, float64(m.cell/g.columns)*pitch
 		if i < maxLinks {

@@ -11,43 +11,42 @@ import (
 // blocks is a list of runs of blocks.
 type blocks []ranges.Range[uint64]
 
-// readDescs reads the descriptors of all groups that begin on the device.
-func (s *survey) readDescs(ctx context.Context) error {
-	const most = 64 // blocks that are read at once
+// countGroups returns how many groups are looked at: those that begin on the
+// device.
+func (s *survey) countGroups() uint32 {
 	end := min(uint64(s.res.View().Size())/s.bs, s.geo.BlocksCount)
 	if end <= uint64(s.geo.FirstDataBlock) {
-		return nil
+		return 0
 	}
-	n := min(s.geo.GroupOf(end-1)+1, s.rd.Groups(), maxGroups)
-	s.groups = make([]group, n)
-	per := s.geo.DescsPerBlock()
-	last := (n-1)/per + 1
-	buf := make([]byte, most*s.bs)
-	for i := uint32(0); i < last; {
-		if err := ctx.Err(); err != nil {
-			return err
-		}
+	return min(s.geo.GroupOf(end-1)+1, s.rd.Groups(), maxGroups)
+}
+
+// readDescs reads the descriptors of the groups [first, end), and calls f with
+// what each says.
+func (s *survey) readDescs(first, end uint32, f func(g uint32, d ext.GroupDesc, lost bool)) {
+	const most = 64 // blocks that are read at once
+	per, size := s.geo.DescsPerBlock(), uint64(s.geo.DescSize)
+	if s.descs == nil {
+		s.descs = make([]byte, most*s.bs)
+	}
+	for i, last := first/per, (end-1)/per+1; i < last; {
 		start, k := s.rd.DescBlock(i), uint32(1)
 		for ; k < most && i+k < last && s.rd.DescBlock(i+k) == start+uint64(k); k++ {
 		}
-		data := buf[:uint64(k)*s.bs]
+		data := s.descs[:uint64(k)*s.bs]
 		s.read(start, data)
-		size := uint64(s.geo.DescSize)
-		for j := range k {
-			for g := (i + j) * per; g < min((i+j+1)*per, n); g++ {
-				at := uint64(j)*s.bs + uint64(g%per)*size
-				s.groups[g] = s.group(g, ext.GroupDesc(data[at:at+size]))
-				s.groups[g].lost = s.lost(start*s.bs+at, size)
-			}
+		for g := max(i*per, first); g < min((i+k)*per, end); g++ {
+			at := uint64(g/per-i)*s.bs + uint64(g%per)*size
+			f(g, ext.GroupDesc(data[at:at+size]), s.lost(start*s.bs+at, size))
 		}
 		i += k
 	}
-	return nil
 }
 
 // group decodes the descriptor of a group.
-func (s *survey) group(g uint32, d ext.GroupDesc) group {
+func (s *survey) group(g uint32, d ext.GroupDesc, lost bool) group {
 	x := group{
+		lost:        lost,
 		blockBitmap: d.BlockBitmap(), inodeBitmap: d.InodeBitmap(), inodeTable: d.InodeTable(),
 		freeClusters: d.FreeClusters(), freeInodes: d.FreeInodes(),
 	}
@@ -56,9 +55,7 @@ func (s *survey) group(g uint32, d ext.GroupDesc) group {
 	}
 	ok := s.sb.DescChecksumOK(g, d)
 	s.sums[sumDescriptor].add(ok, place{group: g, hasGroup: true})
-	if ok && s.res.SuperGroup() == 0 {
-		x.flags = d.Flags()
-	}
+	x.flags = s.flags(g, d)
 	x.blockSum, x.inodeSum = bitmapSums(d)
 	return x
 }
@@ -74,33 +71,59 @@ func bitmapSums(d ext.GroupDesc) (blocks, inodes uint32) {
 	return blocks, inodes
 }
 
-// fixed returns the places of the bitmaps and inode tables of some groups, as far
-// as they lie in the filesystem.
-func (s *survey) fixed(of func(group) bool) (bitmaps, tables blocks) {
+// flags returns the flags of a descriptor, as far as they count.
+func (s *survey) flags(g uint32, d ext.GroupDesc) uint16 {
+	if s.sb.HasDescChecksums() && !s.stale() && s.sb.DescChecksumOK(g, d) {
+		return d.Flags()
+	}
+	return 0
+}
+
+// fixed returns the places of bitmaps and inode tables, as far as they lie in the
+// filesystem, and those of groups whose block bitmap was never written.
+func (s *survey) fixed(ctx context.Context) (bitmaps, tables, assumed blocks, err error) {
 	add := func(list blocks, start, n uint64) blocks {
 		if !s.geo.ValidBlock(start) || n > s.geo.BlocksCount-start {
 			return list
 		}
 		return ranges.Append(list, start, start+n)
 	}
-	// One after the other, because those of a kind lie together.
-	for i := range s.groups {
-		if x := &s.groups[i]; !x.lost && of(*x) {
-			tables = add(tables, x.inodeTable, uint64(s.geo.TableBlocks))
+	var places [5]blocks // those of a kind often lie together
+	for first := uint32(0); first < s.groups; {
+		if err := ctx.Err(); err != nil {
+			return nil, nil, nil, err
 		}
-	}
-	for i := range s.groups {
-		if x := &s.groups[i]; !x.lost && of(*x) {
-			bitmaps = add(bitmaps, x.blockBitmap, 1)
+		end := s.groups
+		if s.groups-first > manyGroups {
+			end = first + manyGroups
 		}
-	}
-	for i := range s.groups {
-		if x := &s.groups[i]; !x.lost && of(*x) {
-			bitmaps = add(bitmaps, x.inodeBitmap, 1)
+		s.readDescs(first, end, func(g uint32, d ext.GroupDesc, lost bool) {
+			if lost {
+				return
+			}
+			table := d.InodeTable()
+			if s.geo.ValidBlock(table) {
+				s.tables[g] = table
+			}
+			places[0] = add(places[0], d.BlockBitmap(), 1)
+			places[1] = add(places[1], d.InodeBitmap(), 1)
+			places[2] = add(places[2], table, uint64(s.geo.TableBlocks))
+			if s.flags(g, d)&ext.BgBlockUninit != 0 {
+				places[3] = add(places[3], d.BlockBitmap(), 1)
+				places[3] = add(places[3], d.InodeBitmap(), 1)
+				places[4] = add(places[4], table, uint64(s.geo.TableBlocks))
+			}
+		})
+		for i := range places {
+			places[i] = ranges.Join(places[i])
 		}
+		first = end
 	}
-	return ranges.Join(bitmaps), ranges.Join(tables)
+	return ranges.Join(append(places[0], places[1]...)), places[2], ranges.Join(append(places[3], places[4]...)), nil
 }
+
+// manyGroups is how many groups have their descriptors read together.
+const manyGroups = 1 << 14
 
 // read fills p with blocks, and finds out what could not be read.
 func (s *survey) read(start uint64, p []byte) {

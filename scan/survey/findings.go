@@ -55,8 +55,8 @@ func (s *survey) mark(kind string, at place, n uint64, what string) {
 	case at.ino != 0 && s.geo.ValidInode(at.ino):
 		g, index := s.geo.InodePlace(at.ino)
 		block = s.geo.GroupFirstBlock(g)
-		if int(g) < len(s.groups) && s.geo.ValidBlock(s.groups[g].inodeTable) {
-			block = s.groups[g].inodeTable + uint64(index/s.geo.InodesPerBlock())
+		if int(g) < len(s.tables) && s.tables[g] != 0 {
+			block = s.tables[g] + uint64(index/s.geo.InodesPerBlock())
 		}
 	case at.hasGroup && at.group < s.geo.GroupCount:
 		block = s.geo.GroupFirstBlock(at.group)

@@ -73,7 +73,9 @@ type survey struct {
 	bs    uint64 // bytes of a block
 	ratio uint64 // blocks of a cluster
 
-	groups  []group
+	groups  uint32   // that are looked at
+	tables  []uint64 // by group: first block of the inode table; 0 where there is none
+	descs   []byte   // buffer
 	sums    [summed]sums
 	free    tally // runs of free blocks
 	found   findings

@@ -6,6 +6,7 @@ import (
 	"encoding/binary"
 	"iter"
 	"slices"
+	"sort"
 
 	"e2qcow/ext"
 	"e2qcow/internal/ranges"
@@ -17,25 +18,29 @@ const window = 256
 
 // survey goes through all groups in their order.
 func (s *survey) survey(ctx context.Context) error {
-	if err := s.readDescs(ctx); err != nil {
+	s.d.Map = newMap(s.geo)
+	s.groups = s.countGroups()
+	s.tables = make([]uint64, s.groups)
+	w, err := s.newWalk(ctx)
+	if err != nil {
 		return err
 	}
-	s.d.Map = newMap(s.geo)
+	defer w.stop()
 	s.claimOrphans()
 	if s.sb.HasIncompat(ext.IncompatMmp) {
 		s.v.claim(s.sb.MmpBlock(), 1)
 	}
-	w := s.newWalk()
-	defer w.stop()
-	for first := 0; first < len(s.groups); first += window {
+	for first := uint32(0); first < s.groups; {
 		if err := ctx.Err(); err != nil {
 			return err
 		}
-		end := min(first+window, len(s.groups))
-		w.readBitmaps(uint32(first), uint32(end))
+		end := min(first+window, s.groups)
+		s.readDescs(first, end, func(g uint32, d ext.GroupDesc, lost bool) { w.said[g-first] = s.group(g, d, lost) })
+		w.readBitmaps(int(end - first))
 		for g := first; g < end; g++ {
-			w.group(uint32(g), g-first)
+			w.group(g, int(g-first))
 		}
+		first = end
 	}
 	w.finish()
 	return nil
@@ -44,7 +49,8 @@ func (s *survey) survey(ctx context.Context) error {
 // A walk goes through the groups.
 type walk struct {
 	*survey
-	layers []layer // in the order in which they are counted
+	said   [window]group // what the descriptors of the window say
+	layers []layer       // in the order in which they are counted
 
 	// assumed are the bitmaps and tables of groups whose block bitmap was never
 	// written. Wherever they lie, e2fsprogs takes them to be in use.
@@ -55,6 +61,8 @@ type walk struct {
 	used   bitset // of the group: clusters that are marked as in use
 	want   bitset // of the group: clusters that are in use
 	inodes bitset
+	none   bitset // inodes of a group in which none is in use
+	pieces []piece
 
 	runStart, runLen uint64 // of the free blocks that end where the group begins
 
@@ -78,26 +86,35 @@ type run struct {
 	class      Class
 }
 
-func (s *survey) newWalk() *walk {
-	w := &walk{
-		survey: s,
-		mask:   make(bitset, (s.geo.ClustersPerGroup()+63)/64),
-		used:   make(bitset, (s.geo.ClustersPerGroup()+63)/64),
-		want:   make(bitset, (s.geo.ClustersPerGroup()+63)/64),
-		inodes: make(bitset, (s.geo.InodesPerGroup+63)/64),
-		perUse: uint32(len(s.groups))/maxInodeUse + 1,
-		head:   newHead(s.geo),
+// A piece is what a layer has in a group.
+type piece struct {
+	run
+	fixed bool
+}
+
+func (s *survey) newWalk(ctx context.Context) (*walk, error) {
+	bitmaps, tables, assumed, err := s.fixed(ctx)
+	if err != nil {
+		return nil, err
 	}
-	bitmaps, tables := s.fixed(func(group) bool { return true })
-	ofUninit, more := s.fixed(func(x group) bool { return x.flags&ext.BgBlockUninit != 0 })
-	w.assumed = ranges.Join(append(ofUninit, more...))
-	w.layers = []layer{
-		newLayer(s.heads(), true),
-		newLayer(each(bitmaps, Bitmaps), true),
-		newLayer(each(tables, Tables), true),
-		newLayer(s.mapped(), false),
-	}
-	return w
+	clusters, inodes := (s.geo.ClustersPerGroup()+63)/64, (s.geo.InodesPerGroup+63)/64
+	return &walk{
+		survey:  s,
+		mask:    make(bitset, clusters),
+		used:    make(bitset, clusters),
+		want:    make(bitset, clusters),
+		inodes:  make(bitset, inodes),
+		none:    make(bitset, inodes),
+		perUse:  s.groups/maxInodeUse + 1,
+		head:    newHead(s.geo),
+		assumed: assumed,
+		layers: []layer{
+			newLayer(s.heads(), true),
+			newLayer(each(bitmaps, Bitmaps), true),
+			newLayer(each(tables, Tables), true),
+			newLayer(s.mapped(), false),
+		},
+	}, nil
 }
 
 func newLayer(runs iter.Seq[run], fixed bool) layer {
@@ -126,7 +143,7 @@ func each(list blocks, class Class) iter.Seq[run] {
 // heads yields what groups begin with.
 func (s *survey) heads() iter.Seq[run] {
 	return func(yield func(run) bool) {
-		for g := range uint32(len(s.groups)) {
+		for g := range s.groups {
 			start := s.geo.GroupFirstBlock(g)
 			if n := min(s.geo.GroupHead(g), s.geo.BlocksCount-start); n > 0 && !yield(run{start, start + n, Super}) {
 				return
@@ -172,24 +189,23 @@ type bitmaps struct {
 	order []int
 }
 
-// readBitmaps reads the bitmaps of the groups [first, end).
-func (w *walk) readBitmaps(first, end uint32) {
+// readBitmaps reads the bitmaps of the n groups of the window.
+func (w *walk) readBitmaps(n int) {
 	for kind := range w.bits {
 		b := &w.bits[kind]
 		if b.buf == nil {
-			b.buf = make([]byte, min(window, len(w.groups))*int(w.bs))
+			b.buf = make([]byte, uint64(min(window, w.groups))*w.bs)
 		}
 		at := func(i int) uint64 {
-			x := &w.groups[first+uint32(i)]
 			if kind == 0 {
-				return x.blockBitmap
+				return w.said[i].blockBitmap
 			}
-			return x.inodeBitmap
+			return w.said[i].inodeBitmap
 		}
 		b.order = b.order[:0]
-		for i := range int(end - first) {
+		for i := range n {
 			b.slot[i] = -1
-			if x := &w.groups[first+uint32(i)]; !x.lost && w.geo.ValidBlock(at(i)) && x.flags&uninit[kind] == 0 {
+			if x := &w.said[i]; !x.lost && w.geo.ValidBlock(at(i)) && x.flags&uninit[kind] == 0 {
 				b.order = append(b.order, i)
 			}
 		}
@@ -233,23 +249,20 @@ func (b *bitmaps) load(i int, bs uint64, set bitset) []byte {
 
 // group looks at group g, which is number i of the window.
 func (w *walk) group(g uint32, i int) {
-	x := &w.groups[g]
+	x := &w.said[i]
 	start := w.geo.GroupFirstBlock(g)
 	end := min(start+uint64(w.geo.BlocksPerGroup), w.geo.BlocksCount)
 	n := (end - start + w.ratio - 1) / w.ratio // clusters
+	w.cut(start, end)
+	if free, ok := w.untouched(g, x, start, end); ok {
+		w.countFree(g, free, x.freeClusters)
+		w.groupInodes(g, i)
+		return
+	}
 	clear(w.mask)
 	clear(w.want)
-	for k := range w.layers {
-		l := &w.layers[k]
-		for l.ok && l.run.start < end {
-			if from, to := max(l.run.start, start), min(l.run.end, end); from < to {
-				w.paint(l, g, from, to)
-			}
-			if l.run.end > end {
-				break
-			}
-			l.run, l.ok = l.next()
-		}
+	for _, p := range w.pieces {
+		w.paint(p, start)
 	}
 	data := w.bits[0].load(i, w.bs, w.used)
 	class := Free
@@ -271,11 +284,7 @@ func (w *walk) group(g uint32, i int) {
 	}
 	w.rest(start, n, w.used, Contents, class)
 	free := n - w.used.count(0, n)
-	w.freeClusters += free
-	if free != uint64(x.freeClusters) && !w.stale() {
-		w.found.add(KindCounts, place{group: g, hasGroup: true}, 1, "the count of free clusters is not that of the bitmap")
-		w.mark(KindCounts, place{group: g, hasGroup: true}, 1, "count of free blocks")
-	}
+	w.countFree(g, free, x.freeClusters)
 	w.freeRuns(start, end, n)
 	if w.v.claims.known(g) {
 		for k, word := range w.v.claims.group(g) {
@@ -310,18 +319,85 @@ func (s *survey) stale() bool { return s.res.SuperGroup() != 0 }
 // wideDesc is the size of a descriptor with the high halves of its fields.
 const wideDesc = 64
 
-// paint counts the blocks [from, to) of group g as those of a layer, as far as
-// no layer before has them.
-func (w *walk) paint(l *layer, g uint32, from, to uint64) {
-	start := w.geo.GroupFirstBlock(g)
-	if l.fixed {
-		w.want.fill((from-start)/w.ratio, (to-start+w.ratio-1)/w.ratio)
+// cut takes in what the layers have in the blocks [start, end).
+func (w *walk) cut(start, end uint64) {
+	w.pieces = w.pieces[:0]
+	for k := range w.layers {
+		l := &w.layers[k]
+		for l.ok && l.run.start < end {
+			if from, to := max(l.run.start, start), min(l.run.end, end); from < to {
+				w.pieces = append(w.pieces, piece{run{from, to, l.run.class}, l.fixed})
+			}
+			if l.run.end > end {
+				break
+			}
+			l.run, l.ok = l.next()
+		}
 	}
-	w.d.Map.split(from, to, func(cell int, from, to uint64) {
+}
+
+// untouched counts the blocks [start, end) of group g if its bitmap was never
+// written and no file has blocks in it: it looks at the ends of pieces, and not
+// at bits. It returns how many blocks are free; false, and has counted nothing,
+// where ends of pieces do not tell.
+func (w *walk) untouched(g uint32, x *group, start, end uint64) (free uint64, ok bool) {
+	if x.flags&ext.BgBlockUninit == 0 || g == 0 || w.ratio != 1 || !w.v.claims.known(g) || w.v.claims.group(g) != nil {
+		return 0, false
+	}
+	fixed := 0
+	for fixed < len(w.pieces) && w.pieces[fixed].fixed {
+		fixed++
+	}
+	list, others := w.pieces[:fixed:fixed], w.pieces[fixed:]
+	slices.SortFunc(list, func(a, b piece) int { return cmp.Compare(a.start, b.start) })
+	for k := 1; k < len(list); k++ {
+		if list[k].start < list[k-1].end {
+			return 0, false
+		}
+	}
+	for _, o := range others {
+		k := sort.Search(len(list), func(k int) bool { return list[k].end >= o.end })
+		if k == len(list) || list[k].start > o.start {
+			return 0, false
+		}
+	}
+	at := start
+	for _, p := range append(list, piece{run{end, end, Uninit}, true}) {
+		w.d.Map.addRange(at, p.start, Uninit)
+		w.d.Map.addRange(p.start, p.end, p.class)
+		if at < p.start {
+			w.addRun(at, p.start)
+			free += p.start - at
+		}
+		if p.start < p.end {
+			w.endRun()
+		}
+		at = p.end
+	}
+	return free, true
+}
+
+// countFree counts the free clusters of a group, of which its descriptor says how
+// many there are.
+func (w *walk) countFree(g uint32, free uint64, said uint32) {
+	w.freeClusters += free
+	if free != uint64(said) && !w.stale() {
+		w.found.add(KindCounts, place{group: g, hasGroup: true}, 1, "the count of free clusters is not that of the bitmap")
+		w.mark(KindCounts, place{group: g, hasGroup: true}, 1, "count of free blocks")
+	}
+}
+
+// paint counts the blocks of a piece, as far as no piece before has them. The
+// group begins at block start.
+func (w *walk) paint(p piece, start uint64) {
+	if p.fixed {
+		w.want.fill((p.start-start)/w.ratio, (p.end-start+w.ratio-1)/w.ratio)
+	}
+	w.d.Map.split(p.start, p.end, func(cell int, from, to uint64) {
 		added := w.mask.fill((from-start)/w.ratio, (to-start+w.ratio-1)/w.ratio) * w.ratio
-		w.d.Map.add(cell, l.run.class, min(added, to-from))
+		w.d.Map.add(cell, p.class, min(added, to-from))
 	})
-	w.head.paint(from, to, l.run.class)
+	w.head.paint(p.start, p.end, p.class)
 }
 
 // rest counts the clusters of a group that no layer has: those in used as one
@@ -382,7 +458,7 @@ func (w *walk) endRun() {
 
 // groupInodes looks at the inode bitmap of a group.
 func (w *walk) groupInodes(g uint32, i int) {
-	x := &w.groups[g]
+	x := &w.said[i]
 	per := w.geo.InodesPerGroup
 	data := w.bits[1].load(i, w.bs, w.inodes)
 	switch {
@@ -406,11 +482,15 @@ func (w *walk) groupInodes(g uint32, i int) {
 		return
 	}
 	want := w.v.seen.group(g)
-	if want == nil {
-		want = make(bitset, len(w.inodes))
-	}
-	if g == 0 {
+	switch {
+	case want == nil && used == 0 && g > 0:
+		return
+	case g == 0:
+		want = append(bitset{}, w.none...)
+		copy(want, w.v.seen.group(g))
 		want.fill(0, uint64(w.geo.FirstInode-1))
+	case want == nil:
+		want = w.none
 	}
 	first := uint64(g)*uint64(per) + 1
 	w.compare(g, uint64(per), want, w.inodes, [2]string{KindInodeFree, KindInodeUsed}, func(a, b uint64) (uint64, uint64) {
@@ -473,13 +553,13 @@ func (w *walk) compare(g uint32, n uint64, want, have bitset, kinds [2]string, n
 // finish ends the walk.
 func (w *walk) finish() {
 	w.endRun()
-	if end := uint64(len(w.groups)) * uint64(w.geo.BlocksPerGroup); end < w.geo.BlocksCount-uint64(w.geo.FirstDataBlock) {
+	if end := uint64(w.groups) * uint64(w.geo.BlocksPerGroup); end < w.geo.BlocksCount-uint64(w.geo.FirstDataBlock) {
 		w.d.Map.addRange(uint64(w.geo.FirstDataBlock)+end, w.geo.BlocksCount, Unknown)
 	}
 	w.d.Map.total()
 	w.d.Head = w.head.strip()
 	st := w.sb.Status()
-	if w.unknown || w.stale() || len(w.groups) < int(w.geo.GroupCount) || st.State&ext.StateValid == 0 || w.now.Super.NeedsRecovery() {
+	if w.unknown || w.stale() || w.groups < w.geo.GroupCount || st.State&ext.StateValid == 0 || w.now.Super.NeedsRecovery() {
 		return // the kernel brings the counts of the superblock up to date when it unmounts
 	}
 	if w.freeClusters*w.ratio != st.FreeBlocks || w.freeInodes != uint64(st.FreeInodes) {
