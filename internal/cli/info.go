@@ -328,8 +328,11 @@ func (i *jsonInfo) look(ctx context.Context, t *Tool, whole *app.Part, o infoOpt
 			i.jsonLost = nil // where nothing is usual, nothing is missing
 		}
 	}
-	if i.found() {
-		err = nil
+	switch {
+	case i.found():
+		return found.Disk, nil
+	case err != nil:
+		err = fmt.Errorf("%w; no superblock was found; copy what can be read with ddrescue, and look at the copy", err)
 	}
 	return found.Disk, err
 }

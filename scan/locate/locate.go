@@ -111,6 +111,9 @@ func (s *search) usual(ctx context.Context) error {
 				off += blockSize // block 0 belongs to no group
 			}
 			if group == 0 {
+				if blockSize != ext.MinBlockSize {
+					continue // the primary is at the same place for all
+				}
 				off = ext.SuperblockOffset
 			}
 			if off > s.img.Size()-ext.SuperblockSize {
