@@ -108,10 +108,10 @@ func (r *Reading) Visitor() Visitor { return r.scanner.visitor }
 // Groups returns the number of groups whose descriptors the scan has read.
 func (r *Reading) Groups() uint32 { return r.scanner.groups }
 
-// ReadBlock fills p, of the size of a block or of several, with the blocks from
-// n on under the reading. Unreadable bytes are zero.
+// ReadBlock fills p, of the size of a block, with a block under the reading.
+// Unreadable bytes are zero.
 func (r *Reading) ReadBlock(n uint64, p []byte) {
-	r.scanner.dev.read(p, int64(n)*int64(r.Geometry.BlockSize))
+	r.scanner.dev.read(p, int64(n)*int64(len(p)))
 }
 
 // ReadBlocks fills p, whole blocks, from block n under the reading. Unreadable

@@ -155,6 +155,14 @@ func (o *reportOptions) run(ctx context.Context, t *Tool) error {
 	if err := cmp.Or(in.Damage(), err); err != nil {
 		return err
 	}
+	switch {
+	case o.names && in.Scrambled():
+		t.Say("%s is scrambled: its files are not named", in.Src.Name())
+	case o.names:
+		if err := survey.Name(ctx, part.Disk, part.Disk.Size(), search.Scan, data); err != nil {
+			return err
+		}
+	}
 	r := &report.Report{Source: part.Name, Tool: app.Tool(), Scrambled: in.Scrambled(), Data: data}
 	if sb := res.Super(); sb != nil {
 		r.Filesystem = app.Describe(part.Disk, sb)

@@ -127,7 +127,7 @@ const manyGroups = 1 << 14
 
 // read fills p with blocks, and finds out what could not be read.
 func (s *survey) read(start uint64, p []byte) {
-	s.rd.ReadBlock(start, p)
+	s.rd.ReadBlocks(start, p)
 	s.bad = s.res.Unreadable()
 }
 

@@ -8,6 +8,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"testing"
 
 	"e2qcow/internal/testfs"
@@ -148,6 +149,20 @@ func TestTotals(t *testing.T) {
 		if len(d.Damage.Findings) > 0 || len(d.Map.Marks) > 0 {
 			t.Errorf("%s: %+v", name, d.Damage.Findings)
 		}
+	}
+}
+
+// The largest files have their paths.
+func TestName(t *testing.T) {
+	disk := testfs.Sample("../..")
+	d := gather(t, disk, 0)
+	if err := survey.Name(t.Context(), bytes.NewReader(disk), int64(len(disk)), scan.Options{}, d); err != nil {
+		t.Fatal(err)
+	}
+	got := []string{d.Shape.Sizes.Largest[0].Path, d.Shape.Sizes.Largest[1].Path, d.Shape.Depths.Largest[0].Path, d.Shape.Entries.Largest[0].Path, d.Shape.Entries.Largest[1].Path}
+	want := []string{"/large", "/fragmented", "/usr/share/doc/e2qcow/examples", "/indexed", "/"}
+	if !slices.Equal(got, want) {
+		t.Errorf("%q, want %q", got, want)
 	}
 }
 

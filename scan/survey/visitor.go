@@ -133,7 +133,11 @@ func (v *visitor) count(ino uint32, in ext.Inode) {
 	if kind == directory || kind == regular && deep {
 		r := row{generation: in.Generation(), dir: kind == directory, file: kind == regular}
 		if kind == directory && inline {
-			r.parent, r.entries = inlineDirectory(in, int(v.geo.BlockSize))
+			r.parent, _, _ = ext.InlineDirectory(in.IBlock())
+			for chain := range in.InlineChains() {
+				n, _ := countEntries(chain, int(v.geo.BlockSize))
+				r.entries += n
+			}
 		}
 		v.rows.add(ino, r)
 	}
@@ -165,23 +169,6 @@ func (v *visitor) count(ino uint32, in ext.Inode) {
 }
 
 const secondsPerHour = 3600
-
-// inlineDirectory returns the parent and the number of entries of a directory
-// that stands in its inode.
-func inlineDirectory(in ext.Inode, blockSize int) (parent, entries uint32) {
-	parent, chain, ok := ext.InlineDirectory(in.IBlock())
-	if !ok {
-		return 0, 0
-	}
-	n, _ := countEntries(chain, blockSize)
-	for r := ext.NewInodeXattrReader(in); r.Next(); {
-		if value, ok := r.Value(); ok && r.Entry().IsInlineData() {
-			more, _ := countEntries(value, blockSize)
-			n += more
-		}
-	}
-	return parent, n
-}
 
 // countEntries counts the entries of a chain, "." and ".." aside, and returns
 // what ".." names; 0 where there is none.
