@@ -9,6 +9,7 @@ import (
 	"e2qcow/image"
 	"e2qcow/internal/advise"
 	"e2qcow/internal/partition"
+	"e2qcow/internal/signature"
 	"e2qcow/scan"
 )
 
@@ -54,6 +55,9 @@ func (p *Part) At(at Place) (*Part, error) {
 	list := table.Partitions
 	if at.Partition != 0 {
 		i := slices.IndexFunc(list, func(l partition.Partition) bool { return l.Number == at.Partition })
+		if i < 0 && errors.Is(err, partition.ErrNone) {
+			return nil, fmt.Errorf("%s: %w; %s", p.Name, err, p.withoutTable())
+		}
 		if i < 0 && err != nil {
 			return nil, fmt.Errorf("%s: %w", p.Name, err)
 		}
@@ -84,6 +88,18 @@ func (p *Part) At(at Place) (*Part, error) {
 	}
 	part.Disk = image.Section(p.Disk, part.Start, end-part.Start)
 	return part, nil
+}
+
+// withoutTable says what to do with a source that has no partition table.
+func (p *Part) withoutTable() string {
+	if SuperblockAt(p.Disk) != nil {
+		return "a filesystem begins with its first byte: leave --partition out"
+	}
+	found, ok, err := signature.Find(p.Disk, p.Disk.Size())
+	if hint := advise.OnContent(found, p.Start); ok && err == nil && hint != "" {
+		return fmt.Sprintf("it looks like %s; %s", found.Name, hint)
+	}
+	return adviceSearch
 }
 
 // Ranges returns ranges of the source as ranges of the part.

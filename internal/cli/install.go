@@ -268,6 +268,9 @@ func (o *installOptions) checkIdentity(ctx context.Context, in *app.Input, to *t
 	case p.uuid, p.over:
 		return nil
 	case "":
+		if s, ok, err := signature.Find(to, to.Size()); ok && err == nil && s.Name != signature.Ext {
+			return fmt.Errorf("%s %w: it looks like %s; %s", name, errNoFilesystem, s.Name, advise.OnContent(s, 0))
+		}
 		return fmt.Errorf("%s %w", name, errNoFilesystem)
 	}
 	return fmt.Errorf("%s %w: its UUID is %s, that of the image %s", name, errOtherUUID, found, cmp.Or(p.over, p.uuid))
