@@ -1,5 +1,7 @@
 package image
 
+import "syscall"
+
 // A DataFinder is an image that knows which of its known bytes are zero.
 type DataFinder interface {
 	// NextData is NextRun without the bytes that are known to be zero.
@@ -34,6 +36,10 @@ func (d data) NextLost(off int64) (start, end int64, err error) { return NextLos
 func (d data) Advice() Advice { return AdviceOf(d.Image) }
 
 func (d data) Damage() error { return DamageOf(d.Image) }
+
+func (d data) Locate(off, limit int64, read bool) (f syscall.Conn, at, n int64) {
+	return Locate(d.Image, off, limit, read)
+}
 
 func (d data) ReadFor(p []byte, off int64, use Use) (int, error) {
 	return ReadFor(d.Image, p, off, use)

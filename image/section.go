@@ -3,6 +3,7 @@ package image
 import (
 	"errors"
 	"io"
+	"syscall"
 )
 
 // A section is a part of an image, an image itself.
@@ -56,6 +57,11 @@ func (s *section) NextData(off int64) (start, end int64, err error) {
 
 func (s *section) NextLost(off int64) (start, end int64, err error) {
 	return s.next(off, func(off int64) (start, end int64, err error) { return NextLost(s.img, off) })
+}
+
+// Locate locates bytes as Locator says.
+func (s *section) Locate(off, limit int64, read bool) (f syscall.Conn, at, n int64) {
+	return Locate(s.img, s.off+off, min(limit, s.size-off), read)
 }
 
 // next returns the run that find finds at or after off, cut to the section.

@@ -5,6 +5,7 @@ import (
 	"math"
 
 	"e2qcow/internal/ordered"
+	"e2qcow/internal/share"
 	"e2qcow/internal/zero"
 )
 
@@ -23,6 +24,8 @@ type segment struct {
 type dataWorker struct {
 	*writer
 	put        func(b []byte, off int64) error
+	sharer     *share.Sharer // nil where nothing is shared
+	unshared   []segment     // of segments, what is to be written
 	segments   []segment
 	compressor compressor
 	compressed []byte // the data of packed segments
@@ -181,15 +184,41 @@ func packedEntry(off int64, n int, clusterBits uint) (uint64, error) {
 // are written with one call: a call costs more than the copy.
 const smallSegment = 32 << 10
 
-// Finish writes the segments, few large writes for many small segments.
+// Finish shares the segments with the source where that is possible, and writes
+// the others.
 func (d *dataWorker) Finish(*ordered.Chunk) error {
+	if d.sharer == nil {
+		return d.writeAll(d.segments)
+	}
+	d.unshared = d.unshared[:0]
+	for _, s := range d.segments {
+		if s.kind != plainClusters || s.pad > 0 {
+			d.unshared = append(d.unshared, s)
+			continue
+		}
+		start := int64(s.guest) << d.layout.clusterBits
+		end := start + int64(len(s.data))
+		_ = d.sharer.Share(start, min(end, d.layout.size), s.host, func(from, to int64) error {
+			d.unshared = append(d.unshared, segment{kind: s.kind, data: s.data[from-start : to-start], host: s.host + from - start})
+			return nil
+		})
+		if end > d.layout.size {
+			past := d.layout.size - start
+			d.unshared = append(d.unshared, segment{kind: s.kind, data: s.data[past:], host: s.host + past})
+		}
+	}
+	return d.writeAll(d.unshared)
+}
+
+// writeAll writes segments, few large writes for many small segments.
+func (d *dataWorker) writeAll(segments []segment) error {
 	var (
 		run  []byte // data of consecutive segments, adjacent in the file
 		host int64  // where run begins
 		kind clusterKind
 	)
-	for i := range d.segments {
-		s := &d.segments[i]
+	for i := range segments {
+		s := &segments[i]
 		if len(s.data) == 0 {
 			continue
 		}

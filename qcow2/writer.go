@@ -9,6 +9,7 @@ import (
 
 	"e2qcow/image"
 	"e2qcow/internal/ordered"
+	"e2qcow/internal/share"
 )
 
 // WriteOptions say which kind of image to write. The zero value writes version
@@ -98,6 +99,7 @@ func WriteFile(ctx context.Context, f File, src image.Image, opt WriteOptions) (
 			return Stats{}, err
 		}
 	}
+	w.target = f
 	if err := w.writeData(ctx, put); err != nil {
 		return Stats{}, err
 	}
@@ -143,6 +145,7 @@ type writer struct {
 	mapping mapping
 	end     int64    // of the data so far, in the file
 	shared  []uint16 // refcounts of the clusters of data, if they are not all 1
+	target  File     // nil for a stream
 	read    int64    // bytes of the source so far
 	total   int64    // bytes of the source to be read; 0 if nobody wants to know
 	data    int64    // of these, not zero
@@ -204,8 +207,12 @@ func (w *writer) writeData(ctx context.Context, put func(b []byte, off int64) er
 	if err := w.plan(ctx, data); err != nil {
 		return err
 	}
+	var sharer *share.Sharer
+	if w.target != nil && !w.opt.Dense {
+		sharer = share.New(w.target, data)
+	}
 	opt := ordered.Options{Granule: int(w.layout.clusterSize()), Threads: w.opt.Threads}
-	err := ordered.Run(ctx, data, opt, func() ordered.Worker { return &dataWorker{writer: w, put: put} })
+	err := ordered.Run(ctx, data, opt, func() ordered.Worker { return &dataWorker{writer: w, put: put, sharer: sharer} })
 	if err != nil {
 		return err
 	}

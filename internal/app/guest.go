@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"math"
+	"syscall"
 
 	"e2qcow/ext"
 	"e2qcow/image"
@@ -48,6 +49,11 @@ func (g *Guest) NextRun(off int64) (start, end int64, err error) {
 func (g *Guest) NextData(off int64) (start, end int64, err error) {
 	start, end, err = g.img.NextData(off)
 	return start, end, g.named(err)
+}
+
+// Locate locates bytes as image.Locator says.
+func (g *Guest) Locate(off, limit int64, read bool) (f syscall.Conn, at, n int64) {
+	return image.Locate(g.img, off, limit, read)
 }
 
 // Damage returns the first contradiction found while the image was read.

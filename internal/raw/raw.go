@@ -13,6 +13,7 @@ import (
 
 	"e2qcow/image"
 	"e2qcow/internal/ordered"
+	"e2qcow/internal/share"
 	"e2qcow/internal/zero"
 )
 
@@ -41,7 +42,8 @@ type File interface {
 const Page = 4096
 
 // WriteFile writes img to f, which gets its exact size. Whole pages of zeros
-// are holes. It does not sync.
+// are holes, except in blocks that f shares with the file of the image: these are
+// not read. It does not sync.
 func WriteFile(ctx context.Context, f File, img image.Image, opt Options) (Stats, error) {
 	img = image.Data(img)
 	// First, to learn at once of a size that the filesystem cannot hold.
@@ -52,8 +54,15 @@ func WriteFile(ctx context.Context, f File, img image.Image, opt Options) (Stats
 	if err := s.plan(ctx, img, Page); err != nil {
 		return Stats{}, err
 	}
+	sharer := share.New(f, img)
+	if sharer != nil {
+		var err error
+		if img, s.data, err = sharer.All(ctx, s.advance); err != nil {
+			return Stats{}, err
+		}
+	}
 	err := ordered.Run(ctx, img, ordered.Options{Granule: Page, Threads: opt.Threads},
-		func() ordered.Worker { return &sparseWorker{partWorker{sink: s}} })
+		func() ordered.Worker { return &sparseWorker{partWorker{sink: s, sharer: sharer}} })
 	return s.stats(), err
 }
 
@@ -220,7 +229,8 @@ func (w *denseWorker) Finish(c *ordered.Chunk) error {
 // A partWorker writes what Prepare of another worker chose of a chunk.
 type partWorker struct {
 	*sink
-	spans []ordered.Span // what is to be written
+	sharer *share.Sharer  // nil where nothing is shared
+	spans  []ordered.Span // what is to be written
 }
 
 // Commit counts the chunk.
@@ -239,7 +249,10 @@ func (w *partWorker) Commit(c *ordered.Chunk) error {
 // Finish writes what was chosen.
 func (w *partWorker) Finish(*ordered.Chunk) error {
 	for _, s := range w.spans {
-		if err := w.writeAt(s.Data, s.Off); err != nil {
+		err := w.sharer.Share(s.Off, s.Off+int64(len(s.Data)), s.Off, func(start, end int64) error {
+			return w.writeAt(s.Data[start-s.Off:end-s.Off], start)
+		})
+		if err != nil {
 			return err
 		}
 	}

@@ -14,6 +14,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"syscall"
 
 	"e2qcow/image"
 	"e2qcow/internal/spool"
@@ -223,6 +224,14 @@ func (s *Source) ReadAt(p []byte, off int64) (int, error) {
 		return len(p), nil
 	}
 	return s.f.ReadAt(p, off)
+}
+
+// Locate locates the bytes of a regular file, as image.Locator says.
+func (s *Source) Locate(off, limit int64, _ bool) (f syscall.Conn, at, n int64) {
+	if s.device || s.pipe != nil || s.spool != nil || off < 0 || off >= s.size {
+		return nil, 0, limit
+	}
+	return s.f, off, min(limit, s.size-off)
 }
 
 // DropCache makes the next reads return the current contents of a device, as

@@ -36,6 +36,7 @@ type Target struct {
 	wrote   int64         // to a stream
 	settled bool
 	touched atomic.Bool // see Touched
+	copies  bool        // the filesystem copies files by itself; see Share
 	behind  *os.File    // see LockBehind
 
 	mu   sync.Mutex
