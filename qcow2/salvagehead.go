@@ -86,7 +86,7 @@ func (d *head) mendVersion(version int) int {
 		is = 2
 	}
 	if is != version {
-		d.note("the header is one of version %d, not %d", is, version)
+		d.note("the header is damaged: it has the fields of version %d, not %d", is, version)
 		be.PutUint32(b[4:], uint32(is))
 	}
 	return is
@@ -123,7 +123,7 @@ func (d *head) mendSubclusters(h *Header, size int64) {
 		}
 	}
 	if bad > maxMalformed && 4*otherBad < bad {
-		d.note("the header is wrong about subclusters: the L2 tables tell")
+		d.note("the header is damaged: it is wrong about subclusters, as the L2 tables show")
 		h.IncompatibleFeatures = other.IncompatibleFeatures
 		be.PutUint64(b[72:], h.IncompatibleFeatures)
 	}
@@ -133,18 +133,18 @@ func (d *head) mendSubclusters(h *Header, size int64) {
 func (d *head) mendV3(h *Header) {
 	be, b := binary.BigEndian, d.bytes
 	if order := be.Uint32(b[96:]); order > maxRefcountBits {
-		d.note("refcounts of 2^%d bits cannot be: they are ignored", order)
+		d.note("the header is damaged: it has refcounts of 2^%d bits; refcounts are ignored", order)
 		be.PutUint32(b[96:], 4)
 		d.noRefcounts = true
 	}
 	h.IncompatibleFeatures = be.Uint64(b[72:])
 	if h.ExtendedL2() && h.ClusterBits < 14 {
-		d.note("the header calls for subclusters, which clusters of %d bytes cannot have: it is taken to have none", h.ClusterSize())
+		d.note("the header is damaged: clusters of %d bytes cannot have subclusters, and are taken to have none", h.ClusterSize())
 		h.IncompatibleFeatures &^= incompatExtendedL2
 	}
 	length := be.Uint32(b[100:])
 	if length < headerSizeV3 || length%8 != 0 || int64(length) > min(h.ClusterSize(), int64(len(b))) {
-		d.note("a header of %d bytes cannot be: it is taken to have %d", length, headerSizeV3)
+		d.note("the header is damaged: it says that it has %d bytes", length)
 		length = headerSizeV3
 		if h.IncompatibleFeatures&incompatCompression != 0 {
 			length = headerSizeFull
@@ -157,7 +157,7 @@ func (d *head) mendV3(h *Header) {
 		zstd = b[headerSizeV3]
 	}
 	if marked := h.IncompatibleFeatures&incompatCompression != 0; zstd > 1 || marked != (zstd == 1) {
-		d.note("the header contradicts itself about how clusters are compressed: the clusters tell")
+		d.note("the header is damaged: it contradicts itself about how clusters are compressed; the clusters tell")
 		d.guessCompression = true
 		h.IncompatibleFeatures &^= incompatCompression
 		if length > headerSizeV3 {
@@ -174,7 +174,7 @@ func (d *head) mendTables(h *Header, fileSize int64) {
 	d.declared = be.Uint32(b[36:])
 	size := be.Uint64(b[24:])
 	if mapped := uint64(d.declared) << h.l2CoverBits(); size > maxVirtualSize(h) && d.declared > 0 && d.declared <= maxL1Size/8 {
-		d.note("a disk of %d bytes cannot be: it is taken to have %d, which its L1 table maps", size, mapped)
+		d.note("the header is damaged: it says that the disk has %d bytes; the disk is taken to have %d, which the L1 table maps", size, mapped)
 		size = mapped
 		be.PutUint64(b[24:], size)
 	}
@@ -182,7 +182,7 @@ func (d *head) mendTables(h *Header, fileSize int64) {
 		h.Size = int64(size)
 		need := uint32(h.l1Needed())
 		if d.declared > maxL1Size/8 || d.declared < need {
-			d.note("an L1 table of %d entries cannot be: the disk needs %d", d.declared, need)
+			d.note("the header is damaged: it says that the L1 table has %d entries, while the disk needs %d", d.declared, need)
 			be.PutUint32(b[36:], need)
 			if d.declared > need {
 				d.declared = need
@@ -190,12 +190,12 @@ func (d *head) mendTables(h *Header, fileSize int64) {
 		}
 	}
 	if off := be.Uint64(b[40:]); off == 0 || off%cluster != 0 || off >= uint64(fileSize) {
-		d.note("an L1 table at %#x cannot be", off)
+		d.note("the header is damaged: it says that the L1 table is at %#x", off)
 		be.PutUint64(b[40:], cluster)
 		d.l1Lost = true
 	}
 	if off, n := be.Uint64(b[48:]), uint64(be.Uint32(b[56:])); off == 0 || n == 0 || off%cluster != 0 || off >= uint64(fileSize) || n*cluster > maxRefcountSize {
-		d.note("a refcount table of %d clusters at %#x cannot be: refcounts are ignored", n, off)
+		d.note("the header is damaged: it says that the refcount table has %d clusters at %#x; refcounts are ignored", n, off)
 		be.PutUint64(b[48:], 0)
 		be.PutUint32(b[56:], 0)
 		d.noRefcounts = true
@@ -208,7 +208,7 @@ func (d *head) mendRest(h *Header) {
 	end := uint64(min(int64(len(b)), h.ClusterSize()))
 	if off, n := be.Uint64(b[8:]), uint64(be.Uint32(b[16:])); off != 0 {
 		if n > maxBackingName || off > end || n > end-off {
-			d.note("a name of %d bytes at %#x cannot be that of a backing file", n, off)
+			d.note("the header is damaged: it says that the name of the backing file has %d bytes at %#x", n, off)
 			be.PutUint64(b[8:], 0)
 			d.backingLost = true
 		} else {
@@ -222,7 +222,7 @@ func (d *head) mendRest(h *Header) {
 	for pos+8 <= end && be.Uint32(b[pos:]) != extensionEnd {
 		n := uint64(be.Uint32(b[pos+4:]))
 		if n > end-pos-8 {
-			d.note("the header extensions from byte %d on are ignored", pos)
+			d.note("the header is damaged: its extensions from byte %d on are ignored", pos)
 			be.PutUint32(b[pos:], extensionEnd)
 			return
 		}

@@ -40,7 +40,7 @@ func (d *head) mendL1(h *Header, size int64) {
 	if best == 0 || more {
 		return
 	}
-	d.note("the L1 table is at %#x", found)
+	d.note("the L1 table was found at %#x", found)
 	be.PutUint64(b[40:], uint64(found))
 	d.l1Lost = false
 	d.declared = max(d.declared, uint32(h.l1Needed()))

@@ -69,6 +69,30 @@ func (in *Input) noteSalvage(prefix string, img *qcow2.Salvage) {
 	}
 }
 
+// Lost returns the ranges of the disk that are known to be lost, as --bad-map names
+// those of a bad disk; nil if the source was not opened as a damaged image.
+func (in *Input) Lost() []scan.Range {
+	img := in.Salvaged()
+	if img == nil {
+		return nil
+	}
+	var list []scan.Range
+	for _, r := range img.Loss().Ranges {
+		list = append(list, scan.Range(r))
+	}
+	return list
+}
+
+// AstrayBytes returns how many bytes of the disk in a damaged image read as zero
+// though they were something else, while nobody knows where they are.
+func (in *Input) AstrayBytes() int64 {
+	img := in.Salvaged()
+	if img == nil {
+		return 0
+	}
+	return img.Loss().Astray * img.Header().ClusterSize()
+}
+
 // sayAstray says that a part of the disk reads as zero, and nobody knows which.
 func sayAstray(img *qcow2.Salvage) string {
 	n := img.Loss().Astray
@@ -129,9 +153,9 @@ func (s *Salvageable) String() string { return s.text }
 func SalvageableOf(img *qcow2.Salvage) *Salvageable {
 	loss := img.Loss()
 	s := &Salvageable{Readable: float64(img.Size()-loss.Bytes()) / float64(max(img.Size(), 1)), text: "all of the disk, by its tables"}
-	list := make([]scan.Range, len(loss.Ranges))
-	for i, r := range loss.Ranges {
-		list[i] = scan.Range(r)
+	var list []scan.Range
+	for _, r := range loss.Ranges {
+		list = append(list, scan.Range(r))
 	}
 	s.Lost = unreadableOf(list)
 	if s.Astray = loss.Astray; s.Astray > 0 {
@@ -238,7 +262,7 @@ func damaged(ctx context.Context, err error, src image.Image) error {
 	case img.Loss().Bytes() == 0:
 		advice += "; if this is the only copy, --salvage reads it: by its tables, none of the disk is lost"
 	default:
-		advice += fmt.Sprintf("; if this is the only copy, --salvage reads %s of the disk; lost are %s", readable(img.Loss(), img.Size()), lostThings(img.Loss()))
+		advice += fmt.Sprintf("; if this is the only copy, --salvage reads %s of the disk; lost: %s", readable(img.Loss(), img.Size()), lostThings(img.Loss()))
 	}
 	return &damagedError{err, advice}
 }

@@ -230,7 +230,8 @@ func parseOffset(c *cli.Context, name string) (*int64, error) {
 }
 
 // open opens the source, and checks that no program changes the source while it
-// is read. It also returns the ranges that --bad-map excludes.
+// is read. It also returns the ranges that are known to be lost:
+// those of --bad-map, or of a damaged image.
 func (o *common) open(ctx context.Context, t *Tool, q app.Quiet, shown *progress.Reporter) (*app.Input, []scan.Range, error) {
 	bad, err := app.ReadBadMap(o.badMap)
 	if err != nil {
@@ -245,7 +246,7 @@ func (o *common) open(ctx context.Context, t *Tool, q app.Quiet, shown *progress
 		in.Close()
 		return nil, nil, err
 	}
-	return in, bad, nil
+	return in, slices.Concat(bad, in.Lost()), nil // a map does not go with an image
 }
 
 // checkInput refuses options that do not apply to the source: an image that is

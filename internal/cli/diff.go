@@ -145,6 +145,9 @@ func (o *diffOptions) run(ctx context.Context, t *Tool) error {
 		if err := in.Damage(); err != nil {
 			return err
 		}
+		if in.AstrayBytes() > 0 {
+			return fmt.Errorf("%s lacks a part of the disk, and nobody knows which: it cannot be compared", in.Src.Name())
+		}
 	}
 	shown.Finish()
 	return o.print(t, parts, d)

@@ -127,6 +127,9 @@ func (o *dumpOptions) run(ctx context.Context, t *Tool) error {
 			if done.Rescue != nil {
 				i.Unreadable += blocksOf(done.Rescue.Unreadable(), int64(opt.BlockSize))
 			}
+			if astray := in.AstrayBytes(); astray > 0 {
+				i.Unreadable += (astray-1)/int64(opt.BlockSize) + 1
+			}
 			return i
 		}
 		opt.Dense = out.Target != nil && out.Target.Kind() == target.Device

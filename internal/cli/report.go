@@ -5,6 +5,7 @@ import (
 	"cmp"
 	"context"
 	"path/filepath"
+	"slices"
 
 	"github.com/urfave/cli/v2"
 
@@ -42,6 +43,7 @@ func reportFlags() []cli.Flag {
 		&cli.BoolFlag{Name: flagProgress, Aliases: []string{"p"}, Usage: "show progress though stderr is no terminal"},
 		&cli.BoolFlag{Name: flagOverwrite},
 		&cli.BoolFlag{Name: flagBacking},
+		&cli.BoolFlag{Name: flagSalvage},
 		&cli.StringFlag{Name: flagSourceFormat, Usage: "`raw|qcow2|e2image`"},
 		&cli.StringFlag{Name: flagBadMap, Usage: "`FILE`"},
 		&cli.StringFlag{Name: flagReadRetries, Usage: "`N`"},
@@ -122,6 +124,7 @@ func (o *reportOptions) run(ctx context.Context, t *Tool) error {
 	}
 	defer in.Close()
 	t.SayForeignMap(o.badMap, bad, in)
+	bad = slices.Concat(bad, in.Lost()) // a map does not go with an image
 	part, err := in.Part(o.search.Place)
 	if err != nil {
 		return err
