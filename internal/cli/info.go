@@ -14,6 +14,7 @@ import (
 	"e2qcow/internal/signature"
 	"e2qcow/internal/source"
 	"e2qcow/qcow2"
+	"e2qcow/scan/survey"
 )
 
 const infoHelp = `Usage: e2qcow info [OPTION...] SOURCE
@@ -42,6 +43,9 @@ type jsonInfo struct {
 	Hint       string           `json:"hint,omitempty"`    // what to do with such contents
 	Unread     string           `json:"unread,omitempty"`  // why the contents are not known
 	*jsonLost
+	Map *survey.Map `json:"map,omitempty"` // as in report --json
+
+	surveyed *survey.Data // with --map
 }
 
 // A part of a source, by -o or --partition.
@@ -99,7 +103,7 @@ func (t *Tool) info(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
-	o := infoOptions{place, c.Bool(flagSearch)}
+	o := infoOptions{place, c.Bool(flagSearch), c.Bool(flagMap)}
 	src, err := openImage(c, "info")
 	if err != nil {
 		return err
@@ -129,6 +133,9 @@ func (t *Tool) info(c *cli.Context) error {
 			err = i.qcow2(c.Context, t, src, o)
 		}
 	}
+	if err == nil && o.mapped && i.surveyed == nil {
+		err = fmt.Errorf("%s: --%s needs a whole ext filesystem", src.Name(), flagMap)
+	}
 	switch {
 	case err != nil:
 		return err
@@ -136,6 +143,12 @@ func (t *Tool) info(c *cli.Context) error {
 		err = app.EncodeJSON(t.Stdout, i)
 	default:
 		err = i.print(t.Stdout)
+		if err == nil && i.surveyed != nil {
+			err = t.printMap(i.surveyed)
+		}
+	}
+	if err == nil && i.surveyed != nil && i.surveyed.Damage.Ranges > 0 {
+		err = app.ErrUnreadable
 	}
 	if err == nil && i.jsonLost != nil && i.jsonLost.Unreadable > 0 {
 		err = app.ErrUnreadable
@@ -310,6 +323,12 @@ func (i *jsonInfo) look(ctx context.Context, t *Tool, whole *app.Part, o infoOpt
 	found, err := app.Look(ctx, part)
 	i.Filesystem, i.Partitions, i.Sectors = found.Description, found.Partitions, found.Sectors
 	i.Content, i.Hint = found.Name, found.Hint
+	if o.mapped && err == nil {
+		if err := i.survey(ctx, t, part); err != nil {
+			return false, err
+		}
+		i.Map = i.surveyed.Map
+	}
 	var corrupt *qcow2.CorruptError
 	switch {
 	case i.jsonQCOW2 != nil && errors.As(err, &corrupt):

@@ -17,6 +17,7 @@ const flagSearch = "search"
 // infoFlags returns the flags of info.
 func infoFlags() []cli.Flag {
 	return append([]cli.Flag{
+		&cli.BoolFlag{Name: flagMap, Usage: "draw what lies where on the device"},
 		&cli.BoolFlag{Name: flagSearch, Usage: "look everywhere for superblocks, at every 512 bytes"},
 		&cli.StringFlag{Name: flagOffset, Aliases: []string{"o"}, Usage: "look at what begins `OFF` into the source: 1M, 2048s"},
 		&cli.StringFlag{Name: flagPartition, Usage: "look at partition `N` of the source"},
@@ -27,6 +28,7 @@ func infoFlags() []cli.Flag {
 type infoOptions struct {
 	place  app.Place
 	search bool // for superblocks, everywhere
+	mapped bool // a map is drawn
 }
 
 // What info prints of superblocks that were looked for.
