@@ -326,8 +326,8 @@ func (v *Salvage) nextPart(off int64, zeros bool) (start, end int64, err error) 
 	}
 	start, end, err = v.m.nextKnown(off, zeros)
 	switch {
-	case ok && (err != nil || lost.Start <= start): // an error is of an entry that is lost
-		return lost.Start, lost.End, nil
+	case ok && (err != nil || lost.Start <= start):
+		return lost.Start, lost.End, nil //nolint:nilerr // the error is of an entry that is lost
 	case ok && err == nil:
 		end = min(end, lost.Start)
 	}

@@ -59,7 +59,7 @@ func TestCompleteBash(t *testing.T) {
 		{"i", "info info.img"},
 		{"-Q i", "info.img"},
 		{"-Q a", "a disk.img"},
-		{"check --", "--help --json"},
+		{"check --", "--help --json --salvage"},
 		{"info a", "a disk.img"},
 		{"completion ", "bash fish zsh"},
 		{"help ", "check completion diff domain help info mount reduce report try version"},

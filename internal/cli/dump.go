@@ -108,7 +108,7 @@ func (o *dumpOptions) run(ctx context.Context, t *Tool) error {
 	var runs iter.Seq2[app.Run, error] // of a dry run
 	work := func(ctx context.Context, frozen *freeze.Frozen) error {
 		part := part.Watched(frozen)
-		img := part.Disk
+		var img image.Image
 		if b.asItIs {
 			img, done.Rescue, err = in.Rescue(ctx, part.Disk, search.Scan.Retries)
 		} else {

@@ -8,6 +8,7 @@ import (
 
 	"github.com/urfave/cli/v2"
 
+	"e2qcow/image"
 	"e2qcow/internal/app"
 	"e2qcow/internal/freeze"
 )
@@ -55,7 +56,7 @@ func (o *restoreOptions) run(ctx context.Context, t *Tool) error {
 	var runs iter.Seq2[app.Run, error] // of a dry run
 	work := func(ctx context.Context, frozen *freeze.Frozen) error {
 		part := part.Watched(frozen)
-		img := part.Disk
+		var img image.Image
 		if b.asItIs {
 			img, done.Rescue, err = in.Rescue(ctx, part.Disk, search.Scan.Retries)
 		} else {
