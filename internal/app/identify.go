@@ -257,4 +257,4 @@ func (o Search) checkFeatures(sb *ext.Superblock) error {
 }
 
 // ErrNoSuperblock says that no superblock leads to the tables.
-var ErrNoSuperblock = advise.New("has no valid superblock", "use -Q, which dumps what there is")
+var ErrNoSuperblock = advise.New("has no valid superblock", "use -Q, which dumps what there is; "+adviceSearch)

@@ -69,7 +69,8 @@ func FindLost(ctx context.Context, p *Part, everywhere bool, progress func(done,
 			l.Strays = append(l.Strays, p.Start+off)
 		}
 		for k := range res.Filesystems {
-			if of := &res.Filesystems[k]; k != i && of.Root && of.Size() > f.Size() && of.Holds(f.Places[0].Offset) {
+			of := &res.Filesystems[k]
+			if of.Root && of.Holds(f.Places[0].Offset) && (of.Size() > f.Size() || of.Start < f.Start) {
 				l.Inside = UUID(of.Super.UUID())
 			}
 		}

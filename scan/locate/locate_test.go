@@ -92,8 +92,8 @@ func TestFind(t *testing.T) {
 		"-t ext4 -b 1024", "-t ext4 -b 1024 -g 1024", "-t ext4 -b 1024 -g 1024 -O ^sparse_super,^resize_inode", "-t ext4 -b 2048 -g 2048 -O meta_bg,^resize_inode",
 		"-t ext4 -b 1024 -g 1024 -O sparse_super2", "-t ext2 -b 4096 -g 1024", "-t ext4 -b 4096 -g 2048 -O ^metadata_csum,^64bit", "-t ext4 -b 1024 -O bigalloc -C 16384 -N 64",
 	} {
-		fs, blockSize, supers := makeFS(t, 24<<20, options)
-		for _, start := range []int{0, 63 * 512, 1<<20 - 512, 3 << 20} {
+		fs, blockSize, supers := makeFS(t, 12<<20, options)
+		for _, start := range []int{0, 63 * 512, 1<<20 - 512} {
 			for _, damaged := range []bool{false, true} {
 				img := make(disk, start+len(fs)+5000)
 				copy(img[start:], fs)
