@@ -395,7 +395,7 @@ func (w *walk) paint(p piece, start uint64) {
 	}
 	w.d.Map.split(p.start, p.end, func(cell int, from, to uint64) {
 		added := w.mask.fill((from-start)/w.ratio, (to-start+w.ratio-1)/w.ratio) * w.ratio
-		w.d.Map.add(cell, p.class, min(added, to-from))
+		w.d.Map.add(cell, p.class, added)
 	})
 	w.head.paint(p.start, p.end, p.class)
 }
@@ -416,8 +416,8 @@ func (w *walk) rest(start, n uint64, used bitset, as, others Class) {
 			in += ones(m & word)
 			out += ones(m &^ word)
 		}
-		w.d.Map.add(cell, as, min(in*w.ratio, to-from))
-		w.d.Map.add(cell, others, min(out*w.ratio, to-from))
+		w.d.Map.add(cell, as, in*w.ratio)
+		w.d.Map.add(cell, others, out*w.ratio)
 	})
 	w.head.rest(start, end, func(block uint64) Class {
 		if bit := (block - start) / w.ratio; used != nil && used[bit/64]>>(bit%64)&1 != 0 {
@@ -556,7 +556,7 @@ func (w *walk) finish() {
 	if end := uint64(w.groups) * uint64(w.geo.BlocksPerGroup); end < w.geo.BlocksCount-uint64(w.geo.FirstDataBlock) {
 		w.d.Map.addRange(uint64(w.geo.FirstDataBlock)+end, w.geo.BlocksCount, Unknown)
 	}
-	w.d.Map.total()
+	w.d.Map.total(w.geo.BlocksCount)
 	w.d.Head = w.head.strip()
 	st := w.sb.Status()
 	if w.unknown || w.stale() || w.groups < w.geo.GroupCount || st.State&ext.StateValid == 0 || w.now.Super.NeedsRecovery() {

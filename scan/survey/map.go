@@ -48,8 +48,21 @@ func (m *Map) addRange(from, to uint64, c Class) {
 	m.split(from, to, func(cell int, from, to uint64) { m.add(cell, c, to-from) })
 }
 
-// total fills in the totals.
-func (m *Map) total() {
+// total fills in the totals. Of a cluster in which the filesystem ends after
+// some blocks only these are counted.
+func (m *Map) total(blocks uint64) {
+	if n := len(m.Cells); n > 0 {
+		last := &m.Cells[n-1]
+		over := uint64(0)
+		for _, count := range last {
+			over += count
+		}
+		over -= min(over, blocks-m.First-uint64(n-1)*m.Size)
+		for c := Classes; c > 0 && over > 0; c-- {
+			cut := min(over, last[c-1])
+			last[c-1], over = last[c-1]-cut, over-cut
+		}
+	}
 	for _, cell := range m.Cells {
 		for c, n := range cell {
 			m.Totals[c] += n

@@ -160,7 +160,7 @@ const maxBackups = 512
 
 // sameFields are the fields that all copies of a superblock have in common.
 var sameFields = fieldsNamed("s_inodes_count", "s_blocks_count_lo", "s_r_blocks_count_lo", "s_first_data_block", "s_log_block_size", "s_log_cluster_size",
-	"s_blocks_per_group", "s_clusters_per_group", "s_inodes_per_group", "s_magic", "s_rev_level", "s_first_ino", "s_inode_size",
+	"s_blocks_per_group", "s_clusters_per_group", "s_inodes_per_group", "s_magic", "s_first_ino", "s_inode_size",
 	"s_uuid", "s_volume_name", "s_reserved_gdt_blocks", "s_journal_inum", "s_hash_seed", "s_desc_size", "s_first_meta_bg", "s_mkfs_time",
 	"s_blocks_count_hi", "s_r_blocks_count_hi", "s_log_groups_per_flex", "s_checksum_type", "s_checksum_seed",
 	"s_feature_compat", "s_feature_incompat", "s_feature_ro_compat")
@@ -175,12 +175,18 @@ func fieldsNamed(names ...string) []ext.Field {
 	return list
 }
 
-// passing are the bits of feature fields that come and go while a filesystem is
-// mounted: the kernel sets them in the primary superblock only.
+// passing are the features that the kernel sets in the primary superblock only.
+// e2fsck does not compare them either (check_backup_super_block).
 var passing = map[string]uint32{
-	"s_feature_incompat":  ext.IncompatRecover,
-	"s_feature_ro_compat": ext.RoCompatOrphanPresent,
+	"s_feature_compat":    ext.CompatExtAttr,
+	"s_feature_incompat":  ext.IncompatRecover | ext.IncompatExtents,
+	"s_feature_ro_compat": ext.RoCompatOrphanPresent | largeFile | dirNlink,
 }
+
+const (
+	largeFile = 0x2
+	dirNlink  = 0x20
+)
 
 // backups compares the copies of the superblock with the one that was used.
 func (s *survey) backups() {

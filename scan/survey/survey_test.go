@@ -5,10 +5,14 @@ import (
 	"compress/gzip"
 	"encoding/json"
 	"flag"
+	"fmt"
 	"io"
 	"os"
+	"os/exec"
 	"path/filepath"
+	"regexp"
 	"slices"
+	"strings"
 	"testing"
 
 	"e2qcow/internal/testfs"
@@ -57,13 +61,18 @@ const (
 	sampleBackup      = 8193
 )
 
-// damage damages the sample in ways that e2fsck tells apart.
-func damage(disk []byte) {
+// damageBitmap marks blocks of a file as free, and a free block as in use.
+func damageBitmap(disk []byte) {
 	bitmap := disk[sampleBlockBitmap*sampleBlock:]
 	for bit := 1000; bit < 1040; bit++ { // in the file "large"
 		bitmap[bit/8] &^= 1 << (bit % 8)
 	}
 	bitmap[8000/8] |= 1 << (8000 % 8)
+}
+
+// damage damages the sample in ways that e2fsck tells apart.
+func damage(disk []byte) {
+	damageBitmap(disk)
 	disk[sampleInodeTable*sampleBlock+11*256+4] ^= 1    // i_size of inode 12, without its checksum
 	disk[sampleBackup*sampleBlock+0x10] ^= 1            // s_free_inodes_count of the copy: only its checksum is wrong
 	disk[sampleInodeTable*sampleBlock+19*256+42] = 0xff // i_block of inode 20: no extent header
@@ -109,6 +118,33 @@ func TestGolden(t *testing.T) {
 				t.Errorf("the data differ from %s; go test -update writes it again:\n%s", name, got)
 			}
 		})
+	}
+}
+
+// What the survey says of bitmaps is what e2fsck says.
+func TestJudged(t *testing.T) {
+	disk := testfs.Sample("../..")
+	damageBitmap(disk)
+	path := filepath.Join(t.TempDir(), "disk.img")
+	if err := os.WriteFile(path, disk, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	out, _ := exec.Command("e2fsck", "-fn", path).Output()
+	m := regexp.MustCompile(`(?m)^Block bitmap differences: *(\+.*)$`).FindSubmatch(out)
+	if m == nil {
+		t.Fatalf("e2fsck names no bits:\n%s", out)
+	}
+	var got []string
+	for _, b := range gather(t, disk, 0).Damage.Bits {
+		sign := map[string]string{survey.KindMarkedFree: "+", survey.KindMarkedUsed: "-"}[b.Kind]
+		if b.Count == 1 {
+			got = append(got, fmt.Sprintf("%s%d", sign, b.Start))
+		} else {
+			got = append(got, fmt.Sprintf("%s(%d--%d)", sign, b.Start, b.Start+b.Count-1))
+		}
+	}
+	if want := strings.Fields(string(m[1])); !slices.Equal(got, want) {
+		t.Errorf("%q, e2fsck says %q", got, want)
 	}
 }
 
