@@ -37,6 +37,7 @@ type jsonRecord struct {
 	Metadata   *jsonMetadata   `json:"metadata,omitempty"`
 	Problems   *jsonProblems   `json:"problems,omitempty"`
 	Unreadable *jsonUnreadable `json:"unreadable,omitempty"`
+	Salvage    *Salvageable    `json:"salvage,omitempty"`    // of a damaged image, with --salvage
 	Lost       *jsonLostFiles  `json:"lost_files,omitempty"` // with --lost-files
 }
 
@@ -101,6 +102,7 @@ type Done struct {
 	Same       *int64 // blocks that the target held already; nil where they are not counted
 	Files      bool   // the contents of files are in the image
 	Scan       *scan.Result
+	Salvage    *Salvageable // what can be read of a damaged image; else nil
 	Rescue     *scan.Rescue // of a damaged image that was copied as it is; else nil
 	Lost       *lost.Report // the files that are hit; nil if they were not searched
 }
@@ -160,6 +162,7 @@ func (d Done) record() jsonRecord {
 		Same:      d.Same,
 		Lost:      lostOf(d.Lost, d.Mode != Scrambled),
 	}
+	r.Salvage = d.Salvage
 	if d.Rescue != nil {
 		r.Unreadable = unreadableOf(d.Rescue.Unreadable())
 	}

@@ -165,6 +165,9 @@ func imageOf(ctx context.Context, in *app.Input, part *app.Part, search app.Sear
 // end. beside is an error of a file beside a complete target; err means that
 // there is no target.
 func (o *common) settle(in *app.Input, out *app.Output, done app.Done, runs iter.Seq2[app.Run, error], shown *progress.Reporter) (beside, err error) {
+	if img := in.Salvaged(); img != nil {
+		done.Salvage = app.SalvageableOf(img)
+	}
 	if err := cmp.Or(out.WriteRecord(done, runs), out.WriteLost(o.lost, done.Lost)); err != nil {
 		return nil, err
 	}

@@ -131,7 +131,7 @@ func (o *tryOptions) runOn(ctx context.Context, t *Tool, d *openDisk, folder str
 	signals, stop := t.takeSignals()
 	defer stop()
 	m, err := d.mount(t, inner, false)
-	if errors.Is(err, fuse.ErrUnavailable) {
+	if errors.Is(err, fuse.ErrUnavailable) && d.in.Salvaged() == nil { // a copy has no read errors
 		t.Say("%v: the image is restored into a temporary file in %s", err, folder)
 		stop()
 		return o.runOnCopy(ctx, t, d, folder, shown)
