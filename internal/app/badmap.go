@@ -68,7 +68,7 @@ func (s *Session) SayForeignMap(name string, bad []scan.Range, in *Input) {
 	if name == "" || len(bad) == 0 || bad[len(bad)-1].End != math.MaxInt64 {
 		return
 	}
-	if rescued, size := bad[len(bad)-1].Start, in.Src.Size(); rescued > size {
+	if rescued, size := bad[len(bad)-1].Start, in.Disk().Size(); rescued > size {
 		s.Say("%s calls bytes up to %d rescued, but %s has only %d: check that the map belongs to this source, not to the whole disk", name, rescued, in.Src.Name(), size)
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"cmp"
 	"context"
+	"fmt"
 	"iter"
 
 	"github.com/dustin/go-humanize"
@@ -34,6 +35,9 @@ Examples:
 
 const flagPass = "pass"
 
+// errDomainImage says that a map of the disk in an image would be of no use.
+var errDomainImage = advise.New("is an image, but the map is for the disk that is to be rescued", "name the disk, or the raw copy that ddrescue makes")
+
 // domainPass returns the pass in which to read a kind of block. The first pass
 // is necessary to find anything, the second to find files.
 func domainPass(k scan.Kind) int {
@@ -59,6 +63,7 @@ func domainFlags() []cli.Flag {
 		&cli.StringFlag{Name: flagBlockSize, Aliases: []string{"B"}, Usage: "take blocks to be of `BYTES`"},
 		&cli.BoolFlag{Name: flagForce, Aliases: []string{"f"}, Usage: "read a source that is in use"},
 		&cli.StringFlag{Name: flagReadRetries, Usage: "`N`"},
+		&cli.StringFlag{Name: flagSourceFormat, Usage: "`raw|sparse`"},
 		&cli.BoolFlag{Name: flagOverwrite},
 		&cli.StringFlag{Name: flagThreads, Usage: "`N`"},
 		&cli.BoolFlag{Name: flagHelp, Aliases: []string{"h"}, Usage: "print this text"},
@@ -97,7 +102,6 @@ func parseDomain(c *cli.Context) (*domainOptions, error) {
 	if o.source, err = parseSource(c, args[0]); err != nil {
 		return nil, err
 	}
-	o.source.Format = app.FormatRaw // offsets are those of the disk
 	if o.search, err = parseSearch(c); err != nil {
 		return nil, err
 	}
@@ -127,6 +131,9 @@ func (o *domainOptions) run(ctx context.Context, t *Tool) error {
 		return err
 	}
 	defer in.Close()
+	if in.Guest != nil || in.Normal != nil {
+		return fmt.Errorf("%s %w", in.Src.Name(), errDomainImage)
+	}
 	t.SayForeignMap(o.badMap, bad, in)
 	part, err := in.Part(o.search.Place)
 	if err != nil {
@@ -142,7 +149,7 @@ func (o *domainOptions) run(ctx context.Context, t *Tool) error {
 	if err != nil {
 		return err
 	}
-	size := max(in.Src.Size(), part.Start+res.FilesystemSize()) // the rescued file may end early
+	size := max(in.Disk().Size(), part.Start+res.FilesystemSize()) // the rescued file may end early
 	b := bufio.NewWriter(to)
 	total, err := ddrescue.WriteDomain(b, size, "Domain for ddrescue -m. Made by "+app.Tool(), o.ranges(res, part.Start))
 	if err := cmp.Or(err, b.Flush()); err != nil {
