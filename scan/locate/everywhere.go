@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"math"
 	"time"
 
 	"e2qcow/ext"
@@ -23,7 +24,8 @@ const (
 const patience = 2 * time.Minute
 
 // everywhere looks at all bytes that may be something but zeros, in large reads,
-// ascending. What is unreadable is skipped.
+// ascending. What is unreadable is skipped, and what is known to be lost is not
+// read: of a damaged image that can be far more than there are bytes in the file.
 func (s *search) everywhere(ctx context.Context, progress func(done, total int64)) error {
 	// Before the bytes of a read are the last of the one before: a superblock may
 	// begin there.
@@ -34,6 +36,7 @@ func (s *search) everywhere(ctx context.Context, progress func(done, total int64
 	reader := &patientReader{img: s.img, since: time.Now()}
 	joined := int64(-1) // the byte behind those of which the last are before the buffer
 	run := int64(0)     // the end of the run of data, which a file finds slowly
+	lost := lostRanges{img: s.img}
 	for off := int64(0); off < size; {
 		if ctx.Err() != nil {
 			return context.Cause(ctx)
@@ -52,8 +55,17 @@ func (s *search) everywhere(ctx context.Context, progress func(done, total int64
 			run = (min(end, size-page)+page-1)&^(page-1) + page
 		}
 		end := min(run, start+min(piece, size-start))
-		lost := reader.read(buf.Bytes[page:][:end-start], start)
-		s.unreadable += lost
+		lostStart, lostEnd, err := lost.next(start)
+		if err != nil {
+			return err
+		}
+		if lostStart <= start {
+			off = min((lostEnd-1)|(unit-1)+1, size)
+			s.unreadable += off - start
+			continue
+		}
+		end = min(end, lostStart)
+		s.unreadable += reader.read(buf.Bytes[page:][:end-start], start)
 		from := int64(page)
 		if joined == start {
 			from -= before
@@ -69,6 +81,24 @@ func (s *search) everywhere(ctx context.Context, progress func(done, total int64
 		progress(size, size)
 	}
 	return nil
+}
+
+// lostRanges are the ranges of an image that are known to be lost.
+type lostRanges struct {
+	img        image.Image
+	start, end int64 // the one that was found last
+}
+
+// next returns the first that ends behind off, which does not go back; one behind
+// every image if there is none.
+func (l *lostRanges) next(off int64) (start, end int64, err error) {
+	if off >= l.end {
+		l.start, l.end, err = image.NextLost(l.img, off)
+		if errors.Is(err, io.EOF) {
+			l.start, l.end, err = math.MaxInt64, math.MaxInt64, nil
+		}
+	}
+	return l.start, l.end, err
 }
 
 // lookIn looks for superblocks in the bytes of the image from off on.

@@ -294,6 +294,63 @@ func TestRunsAreAskedOnce(t *testing.T) {
 }
 
 // FuzzFind looks for what is not bounded or does not lie on the disk.
+// lossy is a disk of 4 EiB with a filesystem at its start, of which ranges are lost.
+type lossy struct {
+	disk
+	lost [][2]int64
+	t    *testing.T
+}
+
+func (l lossy) Size() int64 { return 4 << 60 }
+
+func (l lossy) NextRun(off int64) (start, end int64, err error) {
+	if off >= l.Size() {
+		return 0, 0, io.EOF
+	}
+	return off, l.Size(), nil
+}
+
+func (l lossy) NextLost(off int64) (start, end int64, err error) {
+	for _, r := range l.lost {
+		if off < r[1] {
+			return max(off, r[0]), r[1], nil
+		}
+	}
+	return 0, 0, io.EOF
+}
+
+func (l lossy) ReadAt(p []byte, off int64) (int, error) {
+	if start, _, err := l.NextLost(off); err == nil && start < off+int64(len(p)) {
+		l.t.Errorf("%d bytes at %d are read, though what begins at %d is lost", len(p), off, start)
+	}
+	return l.disk.ReadAt(p, off)
+}
+
+// TestLost looks at a disk of which almost all is known to be lost: that is not
+// read, and hides no superblock beside it.
+func TestLost(t *testing.T) {
+	fs, blockSize, supers := makeFS(t, 32<<20, "-t ext4 -b 1024")
+	img := lossy{disk: fs, t: t}
+	var unreadable int64
+	for _, b := range supers[1:] {
+		at := b * blockSize
+		img.lost = append(img.lost, [2]int64{at - 512, at}, [2]int64{at + ext.SuperblockSize, at + ext.SuperblockSize + 100})
+		unreadable += 512 + 512
+	}
+	img.lost = append(img.lost, [2]int64{int64(len(fs)), img.Size()})
+	unreadable += img.Size() - int64(len(fs))
+	r, err := Find(t.Context(), img, Options{Everywhere: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(r.Filesystems) != 1 || len(r.Filesystems[0].Places) != len(supers) {
+		t.Errorf("found %+v, want a filesystem with %d superblocks", r.Filesystems, len(supers))
+	}
+	if r.Unreadable != unreadable {
+		t.Errorf("%d bytes are unreadable, want %d", r.Unreadable, unreadable)
+	}
+}
+
 func FuzzFind(f *testing.F) {
 	path := filepath.Join(f.TempDir(), "fs")
 	if err := os.WriteFile(path, make([]byte, 64<<10), 0o600); err != nil {
