@@ -44,7 +44,7 @@ func reportFlags() []cli.Flag {
 		&cli.BoolFlag{Name: flagOverwrite},
 		&cli.BoolFlag{Name: flagBacking},
 		&cli.BoolFlag{Name: flagSalvage},
-		&cli.StringFlag{Name: flagSourceFormat, Usage: "`raw|qcow2|e2image`"},
+		&cli.StringFlag{Name: flagSourceFormat, Usage: "`raw|qcow2|e2image|sparse`"},
 		&cli.StringFlag{Name: flagBadMap, Usage: "`FILE`"},
 		&cli.StringFlag{Name: flagReadRetries, Usage: "`N`"},
 		&cli.StringFlag{Name: flagThreads, Usage: "`N`"},
