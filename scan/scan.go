@@ -9,6 +9,7 @@ import (
 	"math"
 	"runtime"
 	"slices"
+	"sync/atomic"
 
 	"e2qcow/ext"
 	"e2qcow/image"
@@ -307,6 +308,7 @@ func (r *Result) freeze(blockSize uint32) {
 		holes:     holesOf(r.dev),
 		blockSize: int64(blockSize),
 		size:      r.dev.size &^ (sector - 1),
+		unscanned: new(atomic.Int64),
 	}
 }
 

@@ -2,6 +2,7 @@ package scan
 
 import (
 	"io"
+	"sync/atomic"
 
 	"e2qcow/image"
 )
@@ -16,7 +17,13 @@ type View struct {
 	holes     holes // of the source
 	blockSize int64
 	size      int64
+
+	unscanned *atomic.Int64 // bytes that were read and that the scan had not read
 }
+
+// UnscannedRead returns how many bytes of those that the scan had no need to read
+// have been read (Result.ReadBytes).
+func (v *View) UnscannedRead() int64 { return v.unscanned.Load() }
 
 // Size returns the virtual size in bytes: the source's length, rounded down
 // to whole sectors of 512 bytes.
@@ -91,6 +98,9 @@ func (v *View) tryRead(p []byte, off int64) bool {
 		stop, use := v.part(off, end)
 		if !v.dev.tryReadFor(p[:stop-off], off, use) {
 			return false
+		}
+		if use == image.Once {
+			v.unscanned.Add(v.covered(v.runs, off, stop) - v.covered(v.scanned, off, stop))
 		}
 		p, off = p[stop-off:], stop
 	}

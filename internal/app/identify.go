@@ -40,7 +40,7 @@ func (o Search) WatchedBy(r *Scrambler) Search {
 func (o Search) Metadata(ctx context.Context, p *Part, shown *progress.Reporter) (*scan.Result, error) {
 	opt := o.Scan
 	if shown != nil {
-		shown.Expect(copying, progress.AsFirst, o.Unread(p))
+		shown.Expect(copying, progress.AsFirst, o.Unread(p), nil)
 	}
 	opt.Progress = shown.Phase(scanning, progress.Bytes)
 	if o.Place.Offset == nil {
@@ -55,7 +55,7 @@ func (o Search) Metadata(ctx context.Context, p *Part, shown *progress.Reporter)
 	}
 	if shown != nil {
 		all, unread := res.ReadBytes()
-		shown.Expect(copying, all, unread)
+		shown.Expect(copying, all, unread, res.View().UnscannedRead)
 	}
 	return res, nil
 }

@@ -18,6 +18,9 @@ type Step struct {
 	// Fresh is how many bytes of the source the step is the first to read. They
 	// come at the rate of the first step, whatever Rate says.
 	Fresh int64
+	// Read returns how many of the fresh bytes have been read; nil where that is
+	// not known.
+	Read func() int64
 	// Fixed is the time for the step that does not depend on bytes.
 	Fixed time.Duration
 }
@@ -196,6 +199,9 @@ func (e *estimator) current(now time.Time) (seconds float64, ok bool) {
 	case part == 0 || rate == 0:
 		return max(assumed-took, overdue*took), true
 	}
+	if e.cur.Fresh > 0 && e.cur.Read != nil {
+		return e.mixed(took, rate, now), true
+	}
 	// What was assumed counts less the more the step has shown. Bytes that come
 	// from the source for the first time may all lie at the end, so only time
 	// shows something then.
@@ -206,6 +212,29 @@ func (e *estimator) current(now time.Time) (seconds float64, ok bool) {
 	}
 	shown = min(shown, 1)
 	return shown*byRate + (1-shown)*assumed*(1-part), true
+}
+
+// mixed returns how many seconds the current step will still take, if some of its
+// bytes come from the source for the first time and the others from memory.
+func (e *estimator) mixed(took, rate float64, now time.Time) float64 {
+	const enough = 0.3 // of the fresh bytes, to go by their own rate alone
+	read := float64(min(e.cur.Read(), e.cur.Fresh))
+	others := max(float64(e.now.done)-read, 0)
+	_, fromSource := e.source(now)
+	fromMemory := float64(e.cur.Rate)
+	if fromMemory == 0 {
+		fromMemory = rate
+	}
+	if own := took - others/fromMemory; read > 0 && own > 0 {
+		shown := min(read/(enough*float64(e.cur.Fresh)), 1)
+		fromSource = (1-shown)*fromSource + shown*read/own
+	}
+	freshLeft := float64(e.cur.Fresh) - read
+	left := max(float64(e.now.total-e.now.done)-freshLeft, 0) / fromMemory
+	if fromSource > 0 {
+		left += freshLeft / fromSource
+	}
+	return left
 }
 
 // advance moves the bar on to now. The bar goes at the speed at which it reaches

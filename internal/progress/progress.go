@@ -118,8 +118,9 @@ func (r *Reporter) Plan(steps ...Step) {
 }
 
 // Expect says how many bytes a planned step will work on, and how many of them
-// the step is the first to read from the source.
-func (r *Reporter) Expect(name string, bytes, fresh int64) {
+// the step is the first to read from the source. read, which may be nil, returns how
+// many of these it has read.
+func (r *Reporter) Expect(name string, bytes, fresh int64, read func() int64) {
 	if r == nil {
 		return
 	}
@@ -127,7 +128,7 @@ func (r *Reporter) Expect(name string, bytes, fresh int64) {
 	defer r.mu.Unlock()
 	for i := range r.estimate.ahead {
 		if s := &r.estimate.ahead[i]; s.Name == name {
-			s.Bytes, s.Fresh = bytes, fresh
+			s.Bytes, s.Fresh, s.Read = bytes, fresh, read
 		}
 	}
 }

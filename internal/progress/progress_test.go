@@ -58,10 +58,10 @@ type stage struct {
 	step    Step
 	total   int64
 	seconds float64
-	silent  bool                                         // it counts nothing
-	guess   func(part float64, total int64) int64        // the total that it tells; nil for the real one
-	at      func(part float64) (done float64)            // how much is done after a part of its time; nil for as much
-	before  func(r *Reporter, part float64, total int64) // what is told beside
+	silent  bool                                  // it counts nothing
+	guess   func(part float64, total int64) int64 // the total that it tells; nil for the real one
+	at      func(part float64) (done float64)     // how much is done after a part of its time; nil for as much
+	fresh   func(part float64) (read float64)     // how many of the fresh bytes are read; nil where nobody knows
 }
 
 // TestRemaining drives a reporter by a clock of its own through work of many
@@ -87,6 +87,9 @@ func TestRemaining(t *testing.T) {
 	burst.at = func(part float64) float64 { return 0.02 + 0.98*part } // a throttle that lets the first bytes pass
 	fresh := cp(2500, 30)
 	fresh.step.Fresh = 450 * mib // half as many as were scanned in a minute
+	journal := fresh             // a quarter of the rest, then a journal, then the others
+	journal.at = func(part float64) float64 { return 0.125 + 0.5*part + 0.375*max(0, part-0.99)/0.01 }
+	journal.fresh = func(part float64) float64 { return part }
 	tenth := cp(2500, 0.05)
 	tenth.total /= 10
 	for name, stages := range map[string][]stage{
@@ -97,6 +100,7 @@ func TestRemaining(t *testing.T) {
 		"source slows down":   {slowing, cp(2500, 0.4), sync(0.5)},
 		"burst":               {burst, cp(2500, 0.4), sync(0.5)},
 		"unread before":       {scan(60), fresh, sync(0.5)},
+		"a journal":           {scan(60), journal, sync(0.5)},
 		"one phase":           {cp(0, 100)},
 		"slower than assumed": {cp(2500, 100)},
 		"faster than assumed": {cp(1, 10)},
@@ -114,7 +118,11 @@ func simulate(t *testing.T, stages []stage) {
 	r := &Reporter{w: io.Discard, terminal: true, now: func() time.Time { return clock }, columns: func() int { return 80 }}
 	var steps []Step
 	whole := 0.0
+	read := 0.0
 	for _, s := range stages {
+		if s.fresh != nil {
+			s.step.Read = func() int64 { return int64(read * float64(s.step.Fresh)) }
+		}
 		steps = append(steps, s.step)
 		whole += s.seconds
 	}
@@ -127,6 +135,9 @@ func simulate(t *testing.T, stages []stage) {
 			part := took / s.seconds
 			if !s.silent {
 				done, total := part, s.total
+				if s.fresh != nil {
+					read = s.fresh(part)
+				}
 				if s.at != nil {
 					done = s.at(part)
 				}
@@ -172,7 +183,7 @@ func TestNil(t *testing.T) {
 		t.Error("a Reporter to a file that nobody asked for")
 	}
 	r.Plan(Step{Name: "scan"})
-	r.Expect("scan", 1, 1)
+	r.Expect("scan", 1, 1, nil)
 	if r.Phase("scan", Bytes) != nil {
 		t.Error("a callback from no Reporter")
 	}
