@@ -71,6 +71,9 @@ func (r *Report) damage(p *page) {
 	if r.Filesystem == nil {
 		p.NoDamage = "No superblock could be used, so nothing was looked at."
 	}
+	if d.Ranges > 0 {
+		p.NoDamage = "Nothing but what cannot be read. Because of that, it is not said which blocks and inodes are marked as in use and are not."
+	}
 	r.lost(p)
 	if len(d.Bits) == 0 {
 		return

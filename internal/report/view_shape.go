@@ -26,9 +26,16 @@ type shapeView struct {
 func (r *Report) shapes(p *page) {
 	s := &r.Shape
 	var types []string
-	for _, name := range []string{"regular files", "directories", "symlinks", "devices", "pipes and sockets", "attribute values"} {
-		if n := s.Types[name]; n > 0 {
-			types = append(types, advise.Comma(n)+" "+name)
+	for _, name := range [][2]string{
+		{"regular files", "regular file"}, {"directories", "directory"}, {"symlinks", "symlink"}, {"devices", "device"},
+		{"pipes and sockets", "pipe or socket"}, {"attribute values", "attribute value"},
+	} {
+		switch n := s.Types[name[0]]; n {
+		case 0:
+		case 1:
+			types = append(types, "1 "+name[1])
+		default:
+			types = append(types, advise.Comma(n)+" "+name[0])
 		}
 	}
 	p.Types = strings.Join(types, ", ")

@@ -34,7 +34,7 @@ func Gather(ctx context.Context, res *scan.Result) (*Data, error) {
 		(&survey{d: d}).finish(res)
 		return d, nil
 	}
-	s := &survey{res: res, now: &readings[i], rd: &readings[i], d: d}
+	s := &survey{res: res, bad: res.Unreadable(), now: &readings[i], rd: &readings[i], d: d}
 	if i+1 < len(readings) && readings[i+1].Replayed {
 		s.rd, d.Replayed = &readings[i+1], true
 	}

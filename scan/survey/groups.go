@@ -530,6 +530,9 @@ func (w *walk) compare(g uint32, n uint64, want, have bitset, kinds [2]string, n
 	}
 	diff := make(bitset, len(have))
 	for way, kind := range kinds {
+		if way == 1 && len(w.bad) > 0 {
+			break // what cannot be read may be what has them
+		}
 		for k := range diff {
 			if diff[k] = want[k] &^ have[k]; way == 1 {
 				diff[k] = have[k] &^ want[k]
@@ -542,7 +545,13 @@ func (w *walk) compare(g uint32, n uint64, want, have bitset, kinds [2]string, n
 				at = place{group: g, hasGroup: true, ino: uint32(start)}
 			}
 			w.found.add(kind, at, count, "")
-			w.mark(kind, at, count, "")
+			if at.ino != 0 {
+				w.mark(kind, at, count, "")
+			} else {
+				w.d.Map.split(start, start+count, func(cell int, from, to uint64) {
+					w.markCell(cell, kind, to-from, place{group: g, hasGroup: true, block: from}.String())
+				})
+			}
 			if len(w.d.Damage.Bits) < maxBits {
 				w.d.Damage.Bits = append(w.d.Damage.Bits, BitRun{Kind: kind, Group: g, Start: start, Count: count})
 			}
