@@ -18,8 +18,8 @@ const (
 )
 
 const (
-	claimsPage    = 512 // clusters
-	maxClaimPages = 1 << 18
+	claimsPage    = 128 // clusters
+	maxClaimPages = 1 << 20
 )
 
 // claims are what is said of the clusters of a file, in pages that are made when

@@ -160,6 +160,52 @@ func TestSalvageBombs(t *testing.T) {
 	}
 }
 
+// A sparseFile is bytes and a hole behind them.
+type sparseFile struct {
+	*bytes.Reader
+	size int64
+}
+
+func (f sparseFile) ReadAt(b []byte, off int64) (int, error) {
+	n := 0
+	if off < f.Reader.Size() {
+		n, _ = f.Reader.ReadAt(b, off)
+	}
+	clear(b[n:])
+	return len(b), nil
+}
+
+func (f sparseFile) NextRun(off int64) (start, end int64, err error) {
+	if off >= f.Reader.Size() {
+		return 0, 0, io.EOF
+	}
+	return off, f.Reader.Size(), nil
+}
+
+// TestSalvageTablesInHoles salvages an image with 131,072 tables of 2 MiB, all of
+// them in a hole of the file.
+func TestSalvageTablesInHoles(t *testing.T) {
+	const bits, n = 21, 1 << 17
+	b := bomb{clusterBits: bits, tables: 1, entry: func(int) uint64 { return 0 }}.image()
+	binary.BigEndian.PutUint64(b[24:], n<<(2*bits-3))
+	binary.BigEndian.PutUint32(b[36:], n)
+	for i := range n {
+		binary.BigEndian.PutUint64(b[1<<bits+i*8:], entryCopied|uint64(i+3)<<(bits+1))
+	}
+	started := time.Now()
+	f := sparseFile{bytes.NewReader(b), (n + 4) << (bits + 1)}
+	v, err := OpenSalvage(t.Context(), f, f.size, SalvageOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if start, end, err := v.NextData(0); err != io.EOF {
+		t.Errorf("data from %d to %d, %v", start, end, err)
+	}
+	if took := time.Since(started); took > 10*time.Second {
+		t.Errorf("it took %v", took)
+	}
+}
+
 // TestLossIsBounded loses more ranges than a list has.
 func TestLossIsBounded(t *testing.T) {
 	l := lossList{size: 1 << 40}

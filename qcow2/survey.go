@@ -45,6 +45,7 @@ type l2Claim struct {
 	valid   bool // there are entries in it that nothing else has
 	garbage bool // there is a sector in it that cannot be of a table
 	lost    bool
+	empty   bool // all of it is zero
 }
 
 // errSurveyLimit says that the tables are larger than the limit of a survey.
@@ -89,8 +90,13 @@ func (s *survey) run(d *head) error {
 	}
 	s.loseDoubtfulTables()
 	for i := range s.list {
-		if err := s.eachSector(&s.list[i], s.judgeSector); err != nil {
+		t := &s.list[i]
+		t.empty = true
+		if err := s.eachSector(t, s.judgeSector); err != nil {
 			return err
+		}
+		if t.empty {
+			s.m.l1[t.index] = 0 // the same, and nobody reads the table
 		}
 	}
 	s.loss.join()
@@ -499,6 +505,7 @@ func (s *survey) loseDoubtfulTables() {
 
 // judgeSector loses what a sector of a table does not lead to.
 func (s *survey) judgeSector(t *l2Claim, b []byte, at, guest int64) {
+	t.empty = false
 	h := s.m.header
 	all := int64(tableSector>>h.l2EntryBits()) << h.ClusterBits
 	if s.tables.bad(at, tableSector) {

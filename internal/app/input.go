@@ -100,9 +100,9 @@ func (in *Input) verify(ctx context.Context, force bool) error {
 		}
 		if corrupt := (*qcow2.CorruptError)(nil); errors.As(err, &corrupt) {
 			err = fmt.Errorf("%w: %w", errContradicts, err)
-			if o.src != nil && !force {
-				err = damaged(ctx, err, o.src)
-			}
+		}
+		if o.src != nil && !force {
+			err = damaged(ctx, err, o.src)
 		}
 		err = fmt.Errorf("%s: %w", o.name, err)
 		if !force || ctx.Err() != nil {

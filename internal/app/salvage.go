@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"github.com/dustin/go-humanize"
+	"golang.org/x/sys/unix"
 
 	"e2qcow/image"
 	"e2qcow/internal/advise"
@@ -243,10 +244,11 @@ func (e *damagedError) Unwrap() error  { return e.err }
 func (e *damagedError) Advice() string { return e.advice }
 
 // damaged returns err with the advice how to read the qcow2 image of size bytes
-// all the same, if err says that the image contradicts itself.
+// all the same, if err says that the image contradicts itself or that its disk is
+// bad.
 func damaged(ctx context.Context, err error, src image.Image) error {
 	corrupt := (*qcow2.CorruptError)(nil)
-	if !errors.As(err, &corrupt) {
+	if !errors.As(err, &corrupt) && !errors.Is(err, unix.EIO) {
 		return err
 	}
 	advice := "get the image again"

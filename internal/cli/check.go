@@ -2,7 +2,6 @@ package cli
 
 import (
 	"bufio"
-	"cmp"
 	"errors"
 	"fmt"
 
@@ -63,10 +62,14 @@ func (t *Tool) check(c *cli.Context) error {
 	var salvage *app.Salvageable
 	if c.Bool(flagSalvage) {
 		img, failed := qcow2.OpenSalvage(c.Context, src, src.Size(), qcow2.SalvageOptions{})
-		if failed != nil {
-			return notImage(src, cmp.Or(err, failed))
+		switch {
+		case failed == nil:
+			salvage = app.SalvageableOf(img)
+		case err != nil || errors.Is(failed, qcow2.ErrNotQcow2):
+			return notImage(src, failed)
+		default:
+			t.Say("%s: nothing can be read with --salvage: %v", src.Name(), failed)
 		}
-		salvage = app.SalvageableOf(img)
 	}
 	if err != nil && salvage != nil && !c.Bool(flagJSON) {
 		t.Say("%s: what can be read with --salvage: %v", src.Name(), salvage)
