@@ -93,6 +93,16 @@ func IsSuperblock(b []byte) bool {
 	return uintptr(len(b)) >= off+2 && binary.LittleEndian.Uint16(b[off:]) == ext4.Ext4Magic
 }
 
+// LooksLikeSuperblock is IsSuperblock for bytes that may be anything: it also
+// reports whether the block size is possible, and costs next to nothing.
+func LooksLikeSuperblock(b []byte) bool {
+	const off = unsafe.Offsetof(ext4.SuperblockData{}.SLogBlockSize)
+	return IsSuperblock(b) && binary.LittleEndian.Uint32(b[off:]) <= maxLogBlockSize
+}
+
+// maxLogBlockSize is the largest s_log_block_size, of blocks of MaxBlockSize.
+const maxLogBlockSize = 6
+
 // HasCompat reports whether all bits of mask are set in s_feature_compat.
 func (sb *Superblock) HasCompat(mask uint32) bool { return sb.d.SFeatureCompat&mask == mask }
 
@@ -122,7 +132,7 @@ func (sb *Superblock) BlocksCount() uint64 {
 // BlockSize returns the block size in bytes, 0 where s_log_block_size is out
 // of range.
 func (sb *Superblock) BlockSize() uint32 {
-	if sb.d.SLogBlockSize > 6 {
+	if sb.d.SLogBlockSize > maxLogBlockSize {
 		return 0
 	}
 	return MinBlockSize << sb.d.SLogBlockSize
@@ -177,7 +187,7 @@ type Hint struct {
 // should stand, whether they have its magic number or not.
 func GeometryHint(b []byte) Hint {
 	var d ext4.SuperblockData
-	if _, err := binary.Decode(b, binary.LittleEndian, &d); err != nil || d.SLogBlockSize > 6 || d.SBlocksPerGroup < 8 {
+	if _, err := binary.Decode(b, binary.LittleEndian, &d); err != nil || d.SLogBlockSize > maxLogBlockSize || d.SBlocksPerGroup < 8 {
 		return Hint{}
 	}
 	return Hint{MinBlockSize << d.SLogBlockSize, d.SFirstDataBlock, d.SBlocksPerGroup}

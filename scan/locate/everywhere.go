@@ -104,7 +104,7 @@ func (l *lostRanges) next(off int64) (start, end int64, err error) {
 // lookIn looks for superblocks in the bytes of the image from off on.
 func (s *search) lookIn(b []byte, off int64) {
 	for at := 0; at+ext.SuperblockSize <= len(b); at += unit {
-		if ext.IsSuperblock(b[at:]) {
+		if ext.LooksLikeSuperblock(b[at:]) {
 			s.look(b[at:at+ext.SuperblockSize], off+int64(at))
 		}
 	}

@@ -66,6 +66,10 @@ const (
 	MaxPlaces      = 64   // of a filesystem
 	maxFilesystems = 1024 // also with those that prove to be strays
 	maxLone        = 256  // of one UUID, of which only a primary is known
+
+	// maxDecoded is how many possible superblocks are decoded, which takes far
+	// longer than to read them.
+	maxDecoded = 1 << 18
 )
 
 // Size returns how long the filesystem is in bytes.
@@ -145,15 +149,21 @@ type search struct {
 	img        image.Image
 	known      map[identity]*Filesystem
 	lone       map[[16]byte]int // how many of known have no copy, only a primary
+	decoded    int
 	unreadable int64
 	leftOut    uint64
 }
 
 // look notes the superblock that b may be, at a byte of the image.
 func (s *search) look(b []byte, off int64) {
-	if !ext.IsSuperblock(b) {
+	if !ext.LooksLikeSuperblock(b) {
 		return
 	}
+	if s.decoded == maxDecoded {
+		s.leftOut++
+		return
+	}
+	s.decoded++
 	sb, err := ext.DecodeSuperblock(b)
 	if err != nil {
 		return

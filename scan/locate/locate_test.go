@@ -190,8 +190,28 @@ func TestStrays(t *testing.T) {
 	}
 }
 
+// A cycle is a disk that comes again and again.
+type cycle struct {
+	disk
+	size int64
+}
+
+func (c cycle) Size() int64 { return c.size }
+
+func (c cycle) ReadAt(p []byte, off int64) (n int, err error) {
+	for n < len(p) {
+		n += copy(p[n:], c.disk[(off+int64(n))%int64(len(c.disk)):])
+	}
+	return n, nil
+}
+
+func (c cycle) NextRun(off int64) (start, end int64, err error) { return off, c.size, nil }
+
 // TestBounds has no more kept than the bounds say.
 func TestBounds(t *testing.T) {
+	if testing.Short() {
+		t.Skip("takes some seconds")
+	}
 	fs, _, _ := makeFS(t, 1<<20, "-t ext2 -b 1024")
 	super := fs[1024:2048]
 	img := make(disk, 4<<20)
@@ -205,6 +225,18 @@ func TestBounds(t *testing.T) {
 	}
 	if len(r.Filesystems) > maxLone || r.LeftOut == 0 || total != 4<<10 {
 		t.Errorf("%d filesystems, %d left out, %d in all", len(r.Filesystems), r.LeftOut, total)
+	}
+	// More than are decoded.
+	r, err := Find(t.Context(), cycle{img, 2 * maxDecoded * 1024}, Options{Everywhere: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	total = 0
+	for _, f := range r.Filesystems {
+		total += uint64(len(f.Places)) + f.MorePlaces + uint64(len(f.Strays)) + f.MoreStrays
+	}
+	if total+r.LeftOut != 2*maxDecoded || r.LeftOut < maxDecoded {
+		t.Errorf("%d left out, %d in all", r.LeftOut, total)
 	}
 	// Each of another UUID.
 	for at := 0; at < len(img); at += 1024 {
