@@ -70,6 +70,10 @@ const (
 	// maxDecoded is how many possible superblocks are decoded, which takes far
 	// longer than to read them.
 	maxDecoded = 1 << 18
+
+	// maxTries is how often a root directory is looked for: in a compressed image
+	// each time costs a cluster or two.
+	maxTries = 2048
 )
 
 // Size returns how long the filesystem is in bytes.
@@ -150,6 +154,7 @@ type search struct {
 	known      map[identity]*Filesystem
 	lone       map[[16]byte]int // how many of known have no copy, only a primary
 	decoded    int
+	tries      int // to find a root directory
 	unreadable int64
 	leftOut    uint64
 }
@@ -201,7 +206,10 @@ func (s *search) look(b []byte, off int64) {
 		return
 	}
 	f.Places = append(f.Places, p)
-	f.Root = f.Root || s.leadsToRoot(sb, geo, start, p.Group)
+	if !f.Root && s.tries < maxTries {
+		s.tries++
+		f.Root = s.leadsToRoot(sb, geo, start, p.Group)
+	}
 }
 
 // place returns whose copy a superblock at a byte of the image is, and where its
