@@ -12,6 +12,8 @@
 //	...
 //	n, err := img.ReadAt(b, off)
 //
+// [OpenSalvage] opens a damaged file, of which it reads what can be read.
+//
 // Open verifies the tables of the file, so that one which contradicts itself is a
 // *[CorruptError] rather than a disk of wrong bytes.
 //

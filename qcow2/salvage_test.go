@@ -285,3 +285,42 @@ func TestSalvageBadSectors(t *testing.T) {
 		})
 	}
 }
+
+// A deadFile cannot be read behind its first bytes. It counts the attempts.
+type deadFile struct {
+	head  []byte
+	tries *int
+}
+
+func (f deadFile) ReadAt(b []byte, off int64) (int, error) {
+	if end := off + int64(len(b)); end <= int64(len(f.head)) {
+		return copy(b, f.head[off:]), nil
+	}
+	*f.tries++
+	return 0, errBadSector
+}
+
+// TestSalvageDeadDisk has a dying disk give nothing but the header and the L1 table
+// of a large image: it is not asked for each sector of its tables.
+func TestSalvageDeadDisk(t *testing.T) {
+	const tables = 2000
+	b := bomb{clusterBits: 16, tables: tables, entry: func(int) uint64 { return 0 }}
+	head := bomb{clusterBits: 16, tables: 0}.image()
+	head = append(head, make([]byte, 65536)...)
+	binary.BigEndian.PutUint64(head[24:], tables<<29)
+	binary.BigEndian.PutUint32(head[36:], tables)
+	for i := range tables {
+		binary.BigEndian.PutUint64(head[65536+i*8:], entryCopied|uint64(b.dataOffset())-uint64(tables-i)<<16)
+	}
+	tries := 0
+	v, err := OpenSalvage(t.Context(), deadFile{head, &tries}, b.dataOffset(), SalvageOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if n := v.Loss().Bytes(); n != v.Size() {
+		t.Errorf("%d of %d bytes are lost", n, v.Size())
+	}
+	if tries > 2*maxTableFailures+2*tables {
+		t.Errorf("%d reads failed", tries)
+	}
+}

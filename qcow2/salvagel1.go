@@ -25,7 +25,7 @@ func (d *head) mendL1(h *Header, size int64) {
 	t := &tableReader{r: d.r, size: size}
 	n := min(int64(h.l1Needed())*8, maxTableSlice)
 	known := int64(be.Uint64(b[40:]))
-	if !d.l1Lost && (h.scoreL1(t, known, n) > 0 || t.bad(known, n)) {
+	if !d.l1Lost && (h.scoreL1(t, known, n) != 0 || t.bad(known, n)) {
 		return // it is there, even if it cannot be read
 	}
 	best, found, more := 0, int64(0), false
@@ -33,7 +33,7 @@ func (d *head) mendL1(h *Header, size int64) {
 		switch score := h.scoreL1(t, off, n); {
 		case score > best:
 			best, found, more = score, off, false
-		case score == best:
+		case score == best && score > 0:
 			more = true
 		}
 	}
@@ -48,7 +48,7 @@ func (d *head) mendL1(h *Header, size int64) {
 
 // scoreL1 returns how many entries of an L1 table there may be in the n bytes of a
 // file from off on: 0 if there is anything that cannot be one, or the first
-// entries do not lead to L2 tables.
+// entries do not lead to L2 tables; -1 if those tables cannot be read.
 func (h *Header) scoreL1(t *tableReader, off, n int64) (score int) {
 	b := make([]byte, n)
 	_, _ = t.ReadAt(b, off)
@@ -70,10 +70,16 @@ func (h *Header) scoreL1(t *tableReader, off, n int64) (score int) {
 		}
 	}
 	table := make([]byte, h.ClusterSize())
-	good := 0
+	good, unread := 0, 0
 	for _, at := range tables {
 		_, _ = t.ReadAt(table, at)
 		good += h.isTable(table, t.size)
+		if t.bad(at, min(h.ClusterSize(), t.size-at)) {
+			unread++
+		}
+	}
+	if good == 0 && unread > 0 && unread == len(tables) {
+		return -1
 	}
 	if good == 0 || good < len(tables)-1 {
 		return 0

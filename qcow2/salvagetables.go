@@ -4,6 +4,7 @@ import (
 	"io"
 	"slices"
 	"sync"
+	"time"
 
 	"e2qcow/internal/ranges"
 )
@@ -12,9 +13,11 @@ const (
 	// tableSector is the piece of a table that is lost where it cannot be read.
 	tableSector = 512
 
-	// maxTableFailures is after how many failed reads of tables a failed read is
-	// no longer broken up: a dying disk takes seconds for each.
+	// maxTableFailures is after how many failed reads of tables, and tableTime
+	// after what time for them, a failed read is no longer broken up: a dying disk
+	// takes seconds for each.
 	maxTableFailures = 1 << 12
+	tableTime        = 5 * time.Minute
 )
 
 // A tableReader reads tables of a damaged file. No read fails: what is behind the
@@ -25,7 +28,8 @@ type tableReader struct {
 
 	mu       sync.Mutex
 	failures int
-	unread   []Range // of the file; ascending and disjoint
+	wasted   time.Duration // on failed reads
+	unread   []Range       // of the file; ascending and disjoint
 }
 
 // ReadAt fills b.
@@ -53,13 +57,14 @@ func (t *tableReader) read(b []byte, off int64) {
 
 func (t *tableReader) readUntried(b []byte, off int64) {
 	for len(b) > 0 {
+		started := time.Now()
 		n, _ := t.r.ReadAt(b, off)
 		if n == len(b) {
 			return
 		}
 		good := max(int64(n)-(off+int64(n))%tableSector, 0)
 		b, off = b[good:], off+good
-		if t.failed() || int64(len(b)) <= tableSector-off%tableSector {
+		if t.failed(time.Since(started)) || int64(len(b)) <= tableSector-off%tableSector {
 			clear(b)
 			t.lose(off, off+int64(len(b)))
 			return
@@ -73,12 +78,14 @@ func (t *tableReader) readUntried(b []byte, off int64) {
 	}
 }
 
-// failed counts a failure, and reports whether there were too many.
-func (t *tableReader) failed() bool {
+// failed counts a failure that took some time, and reports whether there were too
+// many.
+func (t *tableReader) failed(took time.Duration) bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.failures++
-	return t.failures > maxTableFailures
+	t.wasted += took
+	return t.failures > maxTableFailures || t.wasted > tableTime
 }
 
 func (t *tableReader) lose(start, end int64) {
