@@ -109,7 +109,7 @@ var onContents = map[string]string{
 	"a Parallels image":      toRaw,
 	"a Bochs image":          toRaw,
 	"an Apple disk image":    toRaw,
-	signature.FixedVHD:       "its disk begins with the first byte, and nothing known is there; check that it is the right one",
+	signature.FixedVHD:       "its disk begins with the first byte, and nothing known is there; e2qcow info --search SOURCE lists the places that hold a superblock",
 	signature.Sparse:         "without --source-format=raw the disk in it is read; where a raw disk is needed, convert it with simg2img first",
 	"an Android OTA payload": "take its partitions out: payload-dumper-go FILE, then read one of them",
 	"an Android boot image":  "it holds a kernel, and no filesystem; unpack_bootimg takes it apart",
