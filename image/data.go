@@ -1,7 +1,5 @@
 package image
 
-import "syscall"
-
 // A DataFinder is an image that knows which of its known bytes are zero.
 type DataFinder interface {
 	// NextData is NextRun without the bytes that are known to be zero.
@@ -37,7 +35,7 @@ func (d data) Advice() Advice { return AdviceOf(d.Image) }
 
 func (d data) Damage() error { return DamageOf(d.Image) }
 
-func (d data) Locate(off, limit int64, read bool) (f syscall.Conn, at, n int64) {
+func (d data) Locate(off, limit int64, read bool) (f File, at, n int64) {
 	return Locate(d.Image, off, limit, read)
 }
 

@@ -3,7 +3,6 @@ package image
 import (
 	"errors"
 	"io"
-	"syscall"
 )
 
 // A section is a part of an image, an image itself.
@@ -60,7 +59,7 @@ func (s *section) NextLost(off int64) (start, end int64, err error) {
 }
 
 // Locate locates bytes as Locator says.
-func (s *section) Locate(off, limit int64, read bool) (f syscall.Conn, at, n int64) {
+func (s *section) Locate(off, limit int64, read bool) (f File, at, n int64) {
 	return Locate(s.img, s.off+off, min(limit, s.size-off), read)
 }
 

@@ -1,13 +1,9 @@
 package qcow2
 
-import (
-	"syscall"
-
-	"e2qcow/image"
-)
+import "e2qcow/image"
 
 // Locate locates the bytes of plain clusters in the file, as image.Locator says.
-func (m *Image) Locate(off, limit int64, read bool) (f syscall.Conn, at, n int64) {
+func (m *Image) Locate(off, limit int64, read bool) (f image.File, at, n int64) {
 	limit = min(limit, m.Size()-off)
 	if off < 0 || limit <= 0 {
 		return nil, 0, max(limit, 1)

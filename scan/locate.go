@@ -1,15 +1,11 @@
 package scan
 
-import (
-	"syscall"
-
-	"e2qcow/image"
-)
+import "e2qcow/image"
 
 // Locate locates the blocks of the map in the source, as image.Locator says,
 // except those of which a read returns something else: blocks whose end is
 // unused, and bytes that could not be read. Before a read it locates nothing.
-func (v *View) Locate(off, limit int64, read bool) (f syscall.Conn, at, n int64) {
+func (v *View) Locate(off, limit int64, read bool) (f image.File, at, n int64) {
 	end := min(off+limit, v.size, v.dev.size)
 	if !read || off < 0 || off >= end {
 		return nil, 0, max(limit, 1)

@@ -3,6 +3,7 @@ package scan
 import (
 	"bytes"
 	"context"
+	"e2qcow/image"
 	"errors"
 	"syscall"
 	"testing"
@@ -13,7 +14,7 @@ import (
 // A fileReader is a reader that locates all its bytes, as a regular file does.
 type fileReader struct{ *bytes.Reader }
 
-func (r fileReader) Locate(off, limit int64, _ bool) (f syscall.Conn, at, n int64) {
+func (r fileReader) Locate(off, limit int64, _ bool) (f image.File, at, n int64) {
 	return r, off, limit
 }
 
@@ -87,7 +88,7 @@ func TestLocate(t *testing.T) {
 			off += n
 		}
 	}
-	if known := int64(whole.UsedBytes()); located < known*int64(len(bad))/2 {
+	if known := whole.UsedBytes(); located < known*int64(len(bad))/2 {
 		t.Errorf("only %d bytes were located, of %d known ones %d times", located, known, len(bad))
 	}
 }

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"io"
 	"math"
-	"syscall"
 
 	"e2qcow/ext"
 	"e2qcow/image"
@@ -52,7 +51,7 @@ func (g *Guest) NextData(off int64) (start, end int64, err error) {
 }
 
 // Locate locates bytes as image.Locator says.
-func (g *Guest) Locate(off, limit int64, read bool) (f syscall.Conn, at, n int64) {
+func (g *Guest) Locate(off, limit int64, read bool) (f image.File, at, n int64) {
 	return image.Locate(g.img, off, limit, read)
 }
 

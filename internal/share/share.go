@@ -14,7 +14,6 @@ import (
 	"errors"
 	"io"
 	"sync/atomic"
-	"syscall"
 
 	"e2qcow/image"
 	"e2qcow/internal/ranges"
@@ -28,7 +27,7 @@ type Target interface {
 	ShareUnit() int64
 	// Share makes n bytes at off those of src at from. All three are multiples
 	// of the unit. After an error the bytes at off are undefined.
-	Share(src syscall.Conn, from, off, n int64) error
+	Share(src image.File, from, off, n int64) error
 }
 
 // least is the number of bytes that are worth a call: fewer are written faster.
@@ -181,6 +180,6 @@ func (r *remainder) ReadFor(p []byte, off int64, use image.Use) (int, error) {
 	return image.ReadFor(r.Image, p, off, use)
 }
 
-func (r *remainder) Locate(off, limit int64, read bool) (f syscall.Conn, at, n int64) {
+func (r *remainder) Locate(off, limit int64, read bool) (f image.File, at, n int64) {
 	return image.Locate(r.Image, off, limit, read)
 }

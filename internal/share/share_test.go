@@ -37,7 +37,7 @@ func (l *located) NextRun(off int64) (start, end int64, err error) {
 	return max(off, l.runs[i].Start), l.runs[i].End, nil
 }
 
-func (l *located) Locate(off, limit int64, _ bool) (f syscall.Conn, at, n int64) {
+func (l *located) Locate(off, limit int64, _ bool) (f image.File, at, n int64) {
 	for _, p := range l.pieces {
 		switch {
 		case off < p.start:
@@ -66,7 +66,7 @@ func (f *file) WriteAt(p []byte, off int64) (int, error) { return copy(f.b[off:]
 
 func (f *file) ShareUnit() int64 { return unit }
 
-func (f *file) Share(_ syscall.Conn, from, off, n int64) error {
+func (f *file) Share(_ image.File, from, off, n int64) error {
 	if f.left == 0 {
 		rubbish := bytes.Repeat([]byte{0xee}, int(n))
 		copy(f.b[off:], rubbish)

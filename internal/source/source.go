@@ -14,7 +14,6 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"syscall"
 
 	"e2qcow/image"
 	"e2qcow/internal/spool"
@@ -227,7 +226,7 @@ func (s *Source) ReadAt(p []byte, off int64) (int, error) {
 }
 
 // Locate locates the bytes of a regular file, as image.Locator says.
-func (s *Source) Locate(off, limit int64, _ bool) (f syscall.Conn, at, n int64) {
+func (s *Source) Locate(off, limit int64, _ bool) (f image.File, at, n int64) {
 	if s.device || s.pipe != nil || s.spool != nil || off < 0 || off >= s.size {
 		return nil, 0, limit
 	}

@@ -2,7 +2,8 @@ package target
 
 import (
 	"errors"
-	"syscall"
+
+	"e2qcow/image"
 
 	"golang.org/x/sys/unix"
 )
@@ -17,8 +18,8 @@ func (t *Target) ShareUnit() int64 {
 	if err := control(t.f, func(fd int) error { return unix.Fstatfs(fd, &st) }); err != nil || st.Bsize <= 0 || st.Bsize&(st.Bsize-1) != 0 {
 		return 0
 	}
-	t.copies = copiesItself(int64(st.Type))
-	return int64(st.Bsize)
+	t.copies = copiesItself(int64(st.Type)) //nolint:unconvert // 32 bits on some systems
+	return int64(st.Bsize)                  //nolint:unconvert // as above
 }
 
 // copiesItself reports whether files on a filesystem of that type are copied by
@@ -34,7 +35,7 @@ func copiesItself(kind int64) bool {
 
 // Share makes n bytes of the target those of src at from: both have the same
 // blocks then, or the server of both has copied them.
-func (t *Target) Share(src syscall.Conn, from, off, n int64) error {
+func (t *Target) Share(src image.File, from, off, n int64) error {
 	conn, err := src.SyscallConn()
 	if err != nil {
 		return err
