@@ -12,6 +12,7 @@ import (
 	"e2qcow/internal/advise"
 	"e2qcow/internal/app"
 	"e2qcow/internal/report"
+	"e2qcow/internal/signature"
 	"e2qcow/internal/target"
 	"e2qcow/scan/survey"
 )
@@ -123,6 +124,9 @@ func (o *reportOptions) run(ctx context.Context, t *Tool) error {
 		return err
 	}
 	defer in.Close()
+	if in.Normal != nil {
+		return app.Usagef("report needs a whole filesystem; %s is %s, which has no directories", in.Src.Name(), signature.Normal)
+	}
 	t.SayForeignMap(o.badMap, bad, in)
 	bad = slices.Concat(bad, in.Lost()) // a map does not go with an image
 	part, err := in.Part(o.search.Place)

@@ -55,7 +55,7 @@ func (r *Report) WriteHTML(w io.Writer) error {
 		Style:  template.CSS(pageCSS), //nolint:gosec // ours
 	}
 	p.State, p.Verdict = r.verdict()
-	p.Headline = map[string]string{sound: "Sound:", notable: "Mind:", damaged: "Damaged:"}[p.State]
+	p.Headline = map[string]string{sound: "Looks sound:", notable: "Mind:", damaged: "Damaged:"}[p.State]
 	r.head(p)
 	p.Map, p.Head = r.mapView(), r.headView()
 	r.signs(p)

@@ -37,7 +37,12 @@ func (s *survey) log() {
 		return
 	}
 	blocks := min(file.Blocks(), s.geo.BlocksCount, uint64(s.res.View().Size())/s.bs)
+	left := maxLogBytes / s.bs
 	recovery, err := ext.WalkJournal(jsb, blocks, func(n uint32, p []byte) error {
+		if left == 0 {
+			return errLongLog
+		}
+		left--
 		if !s.readJournal(file, n, p) {
 			return errNoBlock
 		}
@@ -63,7 +68,13 @@ func (s *survey) log() {
 	}
 }
 
-var errNoBlock = errors.New("no such block")
+// maxLogBytes is how much of the journal is read.
+const maxLogBytes = 1 << 30
+
+var (
+	errNoBlock = errors.New("no such block")
+	errLongLog = errors.New("the log is longer than what is followed")
+)
 
 // readJournal reads a block of the journal; false if there is no such block.
 func (s *survey) readJournal(file scan.FileMap, n uint32, p []byte) bool {

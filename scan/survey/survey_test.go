@@ -22,7 +22,7 @@ import (
 
 var update = flag.Bool("update", false, "write the golden files again")
 
-func open(t *testing.T, name string) []byte {
+func open(t testing.TB, name string) []byte {
 	t.Helper()
 	f, err := os.Open(filepath.Join("testdata", name+".img.gz"))
 	if err != nil {
