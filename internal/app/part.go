@@ -67,7 +67,7 @@ func (p *Part) At(at Place) (*Part, error) {
 		part.Start, part.End = list[i].Start, list[i].Start+list[i].Size
 		part.Name = fmt.Sprintf("partition %d of %s", at.Partition, p.Name)
 		if other := otherSectors(table, p.SectorSize); other != "" {
-			p.Name += " (" + other + ")"
+			part.Name += " (" + other + ")"
 		}
 	} else {
 		part.Start = *at.Offset
