@@ -36,8 +36,8 @@ type Loss struct {
 	Findings []Finding // why; the first MaxFindings
 
 	// Astray is how many clusters of the file are in use while nothing leads to
-	// them, beyond those of lost tables and clusters, if these are many: they were
-	// a part of the disk that now reads as zero, and nobody knows which.
+	// them, beyond those that lost tables and entries may have led to. If they were
+	// a part of the disk, that part now reads as zero, and nobody knows which.
 	Astray int64
 }
 

@@ -24,17 +24,15 @@ type survey struct {
 	limit  int64 // bytes of tables that are read at most; 0 for no limit
 	loss   lossList
 
-	list        []l2Claim // the L2 tables
-	claims      claims
-	packed      []int64            // where compressed clusters begin in the file
-	twice       map[int64]struct{} // offsets where more than one compressed cluster begins
-	leaks       int64              // clusters that are in use according to refcounts, and nothing claims
-	sharedLeaks int64              // of these, with a refcount of 2 or more
-	used        int64              // clusters that are claimed, of those that refcounts can be believed of
-	unpacked    int64              // compressed clusters that are not lost
-	repeated    int64              // of these, beyond the first of a cluster
-	read        int64              // bytes of tables
-	buf         []byte             // a cluster
+	list     []l2Claim // the L2 tables
+	claims   claims
+	packed   []int64            // where compressed clusters begin in the file
+	twice    map[int64]struct{} // offsets where more than one compressed cluster begins
+	leaks    int64              // clusters that are in use according to refcounts, and nothing claims
+	unpacked int64              // compressed clusters that are not lost
+	repeated int64              // of these, beyond the first of a cluster
+	read     int64              // bytes of tables
+	buf      []byte             // a cluster
 }
 
 // An l2Claim is an L1 entry that leads to an L2 table.
@@ -613,17 +611,15 @@ func (s *survey) doubtPacked(e l2Entry) (LossKind, string) {
 	return 0, ""
 }
 
-// findAstray counts the clusters that nothing leads to. Programs that do not end
-// well leave some. Many, or some that several tables shared, are a sign of tables
-// that were overwritten.
+// findAstray counts the clusters that nothing leads to, though entries that are
+// lost may have. Programs that do not end well leave some, and so do entries that
+// were overwritten with zeros.
 func (s *survey) findAstray() {
 	explained := s.loss.Kinds[LostTable].Count
 	for _, n := range s.loss.Kinds {
 		explained += (n.Bytes + s.m.header.ClusterSize() - 1) >> s.m.header.ClusterBits
 	}
-	if s.leaks > explained && (s.leaks*4 > s.used || s.sharedLeaks > 0) {
-		s.loss.Astray = s.leaks - explained
-	}
+	s.loss.Astray = max(0, s.leaks-explained)
 }
 
 // inflated returns an error if the disk has much more data than the file: then

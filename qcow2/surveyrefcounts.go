@@ -98,7 +98,6 @@ func (s *survey) compareBlock(block *refBlock) error {
 	clusters := (s.m.fileSize + size - 1) / size
 	n := min(h.refcountsPerBlock(), uint64(clusters)-block.first)
 	used, wrong, leaks := uint64(0), uint64(0), int64(0)
-	sharedLeaks := int64(0)
 	for i := range n {
 		refcount := readRefcount(s.buf, i, h.RefcountBits)
 		v := s.claims.of(block.first + i)
@@ -106,9 +105,6 @@ func (s *survey) compareBlock(block *refBlock) error {
 		if want == 0 {
 			if refcount > 0 && (v&claimSnapshot == 0 || refcount > uint64(h.Snapshots)) {
 				leaks++
-				if refcount > 1 {
-					sharedLeaks++
-				}
 			}
 			continue
 		}
@@ -125,8 +121,6 @@ func (s *survey) compareBlock(block *refBlock) error {
 	}
 	block.good = true
 	s.leaks += leaks
-	s.sharedLeaks += sharedLeaks
-	s.used += int64(used)
 	for i := range n {
 		v := s.claims.of(block.first + i)
 		want := references(v)

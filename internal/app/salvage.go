@@ -94,10 +94,10 @@ func (in *Input) AstrayBytes() int64 {
 	return img.Loss().Astray * img.Header().ClusterSize()
 }
 
-// sayAstray says that a part of the disk reads as zero, and nobody knows which.
+// sayAstray says that a part of the disk may read as zero, and nobody knows which.
 func sayAstray(img *qcow2.Salvage) string {
 	n := img.Loss().Astray
-	return fmt.Sprintf("%s (%s) of the file are in use, and no table leads to them: a part of the disk that now reads as zero is lost too, but which part is not known",
+	return fmt.Sprintf("%s (%s) of the file are in use, and no table leads to them: if they were a part of the disk, that part reads as zero now, and which part is not known",
 		advise.Count(n, "cluster"), advise.Size(uint64(n), uint64(img.Header().ClusterSize())))
 }
 
