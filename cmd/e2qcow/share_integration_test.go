@@ -132,5 +132,5 @@ func (s *sharing) free(t *testing.T) int64 {
 	if err := unix.Statfs(s.folder, &st); err != nil {
 		t.Fatal(err)
 	}
-	return int64(st.Bfree) * st.Bsize
+	return int64(st.Bfree * uint64(st.Bsize))
 }
