@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"math/rand/v2"
+	"slices"
 	"testing"
 
 	"github.com/klauspost/compress/flate"
@@ -200,7 +201,7 @@ func TestLimit(t *testing.T) {
 			}
 			want := prefix
 			if ok {
-				want = append(prefix, full...)
+				want = slices.Concat(prefix, full)
 			}
 			if !bytes.Equal(out, want) {
 				t.Fatalf("%s, limit %d: other output", name, limit)

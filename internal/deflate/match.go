@@ -117,6 +117,15 @@ func matchLen(src []byte, pos, dist int) int {
 	t := src[pos+leastMatch:]
 	s := src[pos+leastMatch-dist:][:len(t)]
 	n := leastMatch
+	for len(s) >= 16 && len(t) >= 16 {
+		x := binary.LittleEndian.Uint64(s) ^ binary.LittleEndian.Uint64(t)
+		y := binary.LittleEndian.Uint64(s[8:]) ^ binary.LittleEndian.Uint64(t[8:])
+		if x|y != 0 {
+			break
+		}
+		s, t = s[16:], t[16:]
+		n += 16
+	}
 	for len(s) >= 8 && len(t) >= 8 {
 		if x := binary.LittleEndian.Uint64(s) ^ binary.LittleEndian.Uint64(t); x != 0 {
 			return n + bits.TrailingZeros64(x)>>3
