@@ -35,6 +35,20 @@ func inodes(n int) []byte {
 	return b
 }
 
+// names returns n bytes of a directory.
+func names(n int) []byte {
+	var b []byte
+	rnd := rand.New(rand.NewPCG(11, 12))
+	for i := uint32(0); len(b) < n; i++ {
+		name := fmt.Sprintf("file-%x.txt", rnd.Uint32N(1<<20))
+		b = binary.LittleEndian.AppendUint32(b, 0x10000+i)
+		b = append(b, byte(8+(len(name)+3)&^3), 0, byte(len(name)), 1)
+		b = append(b, name...)
+		b = append(b, make([]byte, -len(name)&3)...)
+	}
+	return b[:n]
+}
+
 func random(n int) []byte {
 	b := make([]byte, n)
 	rnd := rand.New(rand.NewPCG(3, 4))
@@ -66,11 +80,22 @@ func skewed() []byte {
 	return b
 }
 
+// numbers returns n bytes of an indirect block: numbers of blocks in a row.
+func numbers(n int) []byte {
+	b := make([]byte, n)
+	for i := 0; i+4 <= n; i += 4 {
+		binary.LittleEndian.PutUint32(b[i:], 0x123400+uint32(i/4))
+	}
+	return b
+}
+
 // samples are inputs of all kinds.
 func samples() map[string][]byte {
 	m := map[string][]byte{
 		"inodes":       inodes(64 << 10),
 		"many inodes":  inodes(2 << 20),
+		"numbers":      numbers(64 << 10),
+		"3 of 4 bytes": bytes.Repeat([]byte{1, 2, 3, 4, 1, 2, 3, 5, 1, 2, 3, 6, 1, 2, 3, 7}, 4<<10),
 		"zeros":        make([]byte, 128<<10),
 		"2 MiB zeros":  make([]byte, 2<<20),
 		"ones":         bytes.Repeat([]byte{255}, 32<<10),
@@ -226,7 +251,8 @@ func TestSmall(t *testing.T) {
 		src  []byte
 	}{
 		{"inodes", inodes(64 << 10)}, {"few inodes", inodes(4 << 10)}, {"zeros", make([]byte, 64<<10)},
-		{"period", periodic(64<<10, 1000)}, {"random", random(64 << 10)},
+		{"period", periodic(64<<10, 1000)}, {"numbers", numbers(16 << 10)},
+		{"a block of names", append(names(4<<10), make([]byte, 60<<10)...)}, {"random", random(64 << 10)},
 	} {
 		out := check(t, &e, c.src)
 		var b bytes.Buffer

@@ -10,12 +10,17 @@ const (
 	// windowBits of -12, and some readers have no larger window.
 	window = 4 << 10
 
-	// leastMatch is the length of the shortest match that is looked for.
+	// leastMatch is the length of the shortest match that is looked for in general.
 	leastMatch = 4
 
 	// lazyMatch is the length of a match that is good enough. Where one is
 	// shorter, the match that begins at the next byte may be better.
 	lazyMatch = 16
+
+	// numberSize is the size of a block's number. In a list of these, such as an
+	// indirect block, often only the lowest byte of each is another one. A match
+	// this near takes so few bits that three bytes are enough.
+	numberSize = 4
 
 	// margin is how many bytes at the end of the source no match begins in, so
 	// that eight bytes can be loaded at once, also at the next byte.
@@ -41,8 +46,8 @@ type matcher struct {
 	// table holds, by the hash of four bytes, the low half of the place where
 	// they were last.
 	table     [1 << hashBits]uint16
-	sequences [blockLen/leastMatch + 1]sequence // of the block
-	n         int                               // of sequences
+	sequences [blockLen/minMatch + 2]sequence // of the block
+	n         int                             // of sequences
 	litLen    [litLenSyms]uint32
 	dist      [distSyms]uint32
 }
@@ -72,9 +77,21 @@ func (m *matcher) split(src []byte, start, end int) {
 				length, dist = n, last
 			}
 		}
+		if length == 0 && pos >= numberSize && (load32(src, pos-numberSize)^v)<<8 == 0 {
+			m.add(src[lit:pos], minMatch, numberSize)
+			pos += minMatch
+			lit = pos
+			continue
+		}
 		if length == 0 {
 			pos += 1 + (pos-lit)>>skipShift
 			continue
+		}
+		if dist != 1 && pos > 0 && load32(src, pos-1) == v {
+			// A run of one byte: no distance takes fewer bits.
+			if n := matchLen(src, pos, 1); n >= length {
+				length, dist = n, 1
+			}
 		}
 		if length < lazyMatch {
 			v := load32(src, pos+1)
