@@ -10,23 +10,28 @@ import (
 	"e2qcow/internal/ordered"
 )
 
-// The sizes of clusters that are weighed for compression: of 4 to 128 KiB.
+// The sizes of clusters that are weighed for compression: of 4 to 512 KiB. Larger
+// ones save little, and who reads a block has to decompress all of its cluster.
 const (
 	leastPackedBits = 12
-	mostPackedBits  = 17
+	mostPackedBits  = 19
 )
 
 // packedSizes are the expected sizes of a filesystem's metadata in compressed
-// clusters, by cluster size, in thousandths of the size with 64 KiB. The table
-// in docs/ARCHITECTURE.md has the measurements.
+// clusters, by cluster size, in thousandths of the size with 64 KiB. They are
+// those of the filesystems in docs/ARCHITECTURE.md, without their tables.
 var packedSizes = map[Compression][mostPackedBits - leastPackedBits + 1]int64{
-	//      4 KiB  8    16    32    64    128
-	Zlib: {1250, 1130, 1050, 1015, 1000, 1005},
-	Zstd: {1400, 1220, 1110, 1060, 1000, 965},
+	//      4 KiB  8    16    32    64    128   256   512
+	Zlib: {1450, 1270, 1115, 1050, 1000, 1003, 1020, 1030},
+	Zstd: {1700, 1420, 1200, 1095, 1000, 935, 900, 840},
 }
 
-// packedRatio is how many bytes of metadata become one, roughly.
-const packedRatio = 16
+// packedRatio is how many bytes of metadata become one in clusters of 64 KiB.
+var packedRatio = map[Compression]int64{Zlib: 14, Zstd: 20}
+
+// zerosRatio is how many zeros, beside the data in a cluster, count as a byte of
+// the image. They compress to nearly nothing, but that takes time.
+const zerosRatio = 512
 
 // fixedClusters are the header, the refcount table and a refcount block.
 const fixedClusters = 3
@@ -75,9 +80,11 @@ func packedClusterBits(ctx context.Context, src image.Image, compression Compres
 			counts[i].add(start, end)
 		}
 	}
+	data := counts[0].data << leastPackedBits
+	packed := data / packedRatio[compression] / 1000
 	best, least := uint(0), int64(math.MaxInt64)
 	for _, c := range counts {
-		cost := c.tables<<c.bits + (c.data<<c.bits)/packedRatio/1000*packedSizes[compression][c.bits-leastPackedBits]
+		cost := c.tables<<c.bits + packed*packedSizes[compression][c.bits-leastPackedBits] + (c.data<<c.bits-data)/zerosRatio
 		if cost < least {
 			best, least = c.bits, cost
 		}

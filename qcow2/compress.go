@@ -11,6 +11,11 @@ import (
 // compressSlack is how many bytes behind its output a compressor may write.
 const compressSlack = deflate.Slack
 
+// MaxLevel is the highest level of Zstd that makes smaller images. The next step of
+// the library, for levels from 10 on, takes several times as long for images that
+// are longer.
+const MaxLevel = 9
+
 // A compressor compresses clusters. It is used by one goroutine.
 type compressor interface {
 	// compress appends the compressed form of src to dst, which has capacity for
@@ -30,7 +35,7 @@ func newCompressor(c Compression, level int, clusterSize int64) (compressor, err
 			zstd.WithEncoderConcurrency(1),
 			zstd.WithEncoderCRC(false),
 			zstd.WithWindowSize(int(max(clusterSize, zstd.MinWindowSize))),
-			zstd.WithEncoderLevel(zstd.EncoderLevelFromZstd(level)),
+			zstd.WithEncoderLevel(zstd.EncoderLevelFromZstd(min(level, MaxLevel))),
 		}
 		w, err := zstd.NewWriter(nil, opts...)
 		if err != nil {

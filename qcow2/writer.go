@@ -17,7 +17,7 @@ import (
 type WriteOptions struct {
 	// ClusterSize is the size of a cluster in bytes, a power of two of 512 to 2
 	// MiB. 0 means BlockSize, or 64 KiB if that is 0; for compressed clusters,
-	// the size of 4 to 128 KiB that should give the smallest image. If qemu
+	// the size of 4 to 512 KiB that should give the smallest image. If qemu
 	// would not open an image of that cluster size, 0 means the next larger
 	// one.
 	ClusterSize int
@@ -42,8 +42,9 @@ type WriteOptions struct {
 	// stored as it is.
 	Compression Compression
 
-	// Level is the level of Zstd in the numbers of the zstd program; this
-	// package has four steps. 0 means 1, the fastest. Zlib has one level.
+	// Level is the level of Zstd in the numbers of the zstd program. There are
+	// three steps: to 2, to 5, and to MaxLevel, which higher ones mean, too. 0
+	// means 1, the fastest. Zlib has one level.
 	Level int
 
 	// Threads is how many threads there are to compute on. 0 is GOMAXPROCS.

@@ -80,7 +80,7 @@ func parseQCOW2(c *cli.Context) (o qcow2.WriteOptions, err error) {
 
 // The limits of qcow2 images.
 const (
-	maxLevel       = 22 // of zstd
+	maxLevel       = 22 // of zstd, which has steps up to qcow2.MaxLevel
 	minClusterSize = 512
 	maxClusterSize = 2 << 20
 )
