@@ -24,15 +24,17 @@ type survey struct {
 	limit  int64 // bytes of tables that are read at most; 0 for no limit
 	loss   lossList
 
-	list     []l2Claim // the L2 tables
-	claims   claims
-	packed   []int64            // where compressed clusters begin in the file
-	twice    map[int64]struct{} // offsets where more than one compressed cluster begins
-	leaks    int64              // clusters that are in use according to refcounts, and nothing claims
-	unpacked int64              // compressed clusters that are not lost
-	repeated int64              // of these, beyond the first of a cluster
-	read     int64              // bytes of tables
-	buf      []byte             // a cluster
+	list      []l2Claim // the L2 tables
+	claims    claims
+	packed    []int64            // where compressed clusters begin in the file
+	twice     map[int64]struct{} // offsets where more than one compressed cluster begins
+	leaks     int64              // clusters that are in use according to refcounts, and nothing claims
+	excess    int64              // references that clusters with compressed data lack, according to refcounts
+	unclaimed int64              // clusters with contents that nothing claims, where refcounts cannot be believed
+	unpacked  int64              // compressed clusters that are not lost
+	repeated  int64              // of these, beyond the first of a cluster
+	read      int64              // bytes of tables
+	buf       []byte             // a cluster
 }
 
 // An l2Claim is an L1 entry that leads to an L2 table.
@@ -70,8 +72,8 @@ func (s *survey) run(d *head) error {
 	}
 	s.settleTables()
 	s.findTwice()
-	if !d.noRefcounts && !s.m.header.Dirty() {
-		if err := s.useRefcounts(); err != nil {
+	if !s.m.header.Dirty() { // else refcounts are as they were long ago
+		if err := s.useRefcounts(d.noRefcounts); err != nil {
 			return err
 		}
 	}
@@ -435,10 +437,7 @@ func (s *survey) claimSector(t *l2Claim, b []byte, at, guest int64) {
 			off, n := packedPlace(e.entry, h.ClusterBits)
 			n = min(n, s.m.fileSize-off)
 			for c := uint64(off) >> h.ClusterBits; c <= uint64(off+n-1)>>h.ClusterBits; c++ {
-				if s.claims.of(c)&claimPacked != 0 {
-					s.claims.set(c, claimPacks)
-				}
-				s.claims.set(c, claimPacked)
+				s.claims.countPacked(c)
 			}
 			s.packed = append(s.packed, off)
 		}
@@ -562,7 +561,7 @@ func (s *survey) unallocatedBehind(e l2Entry, bytes int64) bool {
 
 // doubt returns why the cluster of a plain L2 entry may be another's, "" if
 // nothing speaks for that.
-func (s *survey) doubt(e l2Entry, v uint16) (LossKind, string) {
+func (s *survey) doubt(e l2Entry, v uint32) (LossKind, string) {
 	copied, shared := counted(v)
 	switch {
 	case v&claimFixed != 0:
@@ -602,7 +601,7 @@ func (s *survey) doubtPacked(e l2Entry) (LossKind, string) {
 		switch copied, shared := counted(v); {
 		case v&(claimFixed|claimTable|claimRefcount) != 0:
 			return LostCluster, "the compressed cluster would be in a table"
-		case copied+shared > 0 && v&claimPacks == 0:
+		case copied+shared > 0 && packedIn(v) == 1:
 			return LostDoubtful, "a plain cluster is in the same place"
 		case v&claimFree != 0 && s.leaks > 0:
 			return LostDoubtful, "the refcounts call the cluster free"
@@ -619,7 +618,8 @@ func (s *survey) findAstray() {
 	for _, n := range s.loss.Kinds {
 		explained += (n.Bytes + s.m.header.ClusterSize() - 1) >> s.m.header.ClusterBits
 	}
-	s.loss.Astray = max(0, s.leaks-explained)
+	// A compressed cluster may lie in two clusters of the file.
+	s.loss.Astray = max(0, s.leaks+s.unclaimed-explained) + max(0, s.excess-2*explained)
 }
 
 // inflated returns an error if the disk has much more data than the file: then

@@ -3,7 +3,10 @@ package qcow2
 import (
 	"cmp"
 	"encoding/binary"
+	"math"
 	"slices"
+
+	"e2qcow/internal/zero"
 )
 
 // A refBlock is a refcount block as the refcount table has it.
@@ -16,10 +19,14 @@ type refBlock struct {
 // useRefcounts compares the claims with the refcounts, as far as these can be
 // believed: damage may as well be in them. A block of refcounts in which more
 // than a quarter of the clusters in use have another refcount than they should is
-// no witness.
-func (s *survey) useRefcounts() error {
+// no witness; what is in the clusters tells instead. none says that the header does
+// not lead to refcounts.
+func (s *survey) useRefcounts(none bool) error {
 	if err := s.claimSnapshots(); err != nil {
 		return err
+	}
+	if none {
+		return s.countUnclaimed(nil)
 	}
 	blocks, err := s.refBlocks()
 	if err != nil {
@@ -29,6 +36,9 @@ func (s *survey) useRefcounts() error {
 		if err := s.compareBlock(&blocks[i]); err != nil {
 			return err
 		}
+	}
+	if err := s.countUnclaimed(blocks); err != nil {
+		return err
 	}
 	h := s.m.header
 	good := slices.ContainsFunc(blocks, func(b refBlock) bool { return b.good })
@@ -97,7 +107,8 @@ func (s *survey) compareBlock(block *refBlock) error {
 	_, _ = s.tables.ReadAt(s.buf, off)
 	clusters := (s.m.fileSize + size - 1) / size
 	n := min(h.refcountsPerBlock(), uint64(clusters)-block.first)
-	used, wrong, leaks := uint64(0), uint64(0), int64(0)
+	used, wrong := uint64(0), uint64(0)
+	leaks, excess := int64(0), int64(0)
 	for i := range n {
 		refcount := readRefcount(s.buf, i, h.RefcountBits)
 		v := s.claims.of(block.first + i)
@@ -112,7 +123,10 @@ func (s *survey) compareBlock(block *refBlock) error {
 			continue // that is to be found out
 		}
 		used++
-		if refcount < want || refcount > want && v&claimPacked == 0 && refcount-want > uint64(h.Snapshots) {
+		if v&claimPacked != 0 && v&claimSnapshot == 0 && refcount > want && refcount < math.MaxUint16 {
+			excess += int64(refcount - want)
+		}
+		if refcount < want || refcount-want > uint64(h.Snapshots) && v&claimPacked == 0 {
 			wrong++
 		}
 	}
@@ -121,6 +135,7 @@ func (s *survey) compareBlock(block *refBlock) error {
 	}
 	block.good = true
 	s.leaks += leaks
+	s.excess += excess
 	for i := range n {
 		v := s.claims.of(block.first + i)
 		want := references(v)
@@ -136,6 +151,51 @@ func (s *survey) compareBlock(block *refBlock) error {
 		case refcount >= want && h.Snapshots == 0: // else some of it may be for snapshots
 			s.claims.set(block.first+i, claimAllowed)
 		}
+	}
+	return nil
+}
+
+// countUnclaimed counts the clusters of the file that nothing claims and that are
+// not zero, except those that good blocks count.
+func (s *survey) countUnclaimed(blocks []refBlock) error {
+	h := s.m.header
+	per := h.refcountsPerBlock()
+	var good []uint64 // their first clusters
+	for _, b := range blocks {
+		if b.good {
+			good = append(good, b.first)
+		}
+	}
+	slices.Sort(good)
+	looked := int64(0) // bytes of such clusters that were read
+	for off := int64(0); off < s.m.fileSize; {
+		start, end := s.m.runs.data(off, s.m.fileSize-off)
+		if start == end {
+			return nil
+		}
+		first := uint64(start) >> h.ClusterBits
+		for c := first; c < uint64(end+h.ClusterSize()-1)>>h.ClusterBits; c++ {
+			if c%per == 0 || c == first {
+				if err := s.count(0); err != nil {
+					return err
+				}
+				if _, ok := slices.BinarySearch(good, c/per*per); ok {
+					c = c/per*per + per - 1
+					continue
+				}
+			}
+			if s.claims.of(c) != 0 {
+				continue
+			}
+			at := int64(c << h.ClusterBits)
+			b := s.buf[:min(h.ClusterSize(), s.m.fileSize-at)]
+			if looked += int64(len(b)); looked > maxLostBytes {
+				s.unclaimed++
+			} else if _, _ = s.tables.ReadAt(b, at); !zero.IsZero(b) {
+				s.unclaimed++
+			}
+		}
+		off = end
 	}
 	return nil
 }
