@@ -79,7 +79,7 @@ func (o Search) Explain(p *Part, err error) error {
 func (o Search) notExt(p *Part, found signature.Signature) error {
 	size := p.Disk.Size()
 	e := &NotExtError{Name: p.Name, start: p.Start, found: found, superblock: o.Scan.Superblock, short: size < ext.SuperblockOffset+ext.SuperblockSize}
-	if found.Name == signature.Ext {
+	if found.Name == signature.Ext && e.superblock != 0 {
 		e.backup = firstBackup(p.Disk)
 	}
 	if e.superblock >= uint64(size)/uint64(max(o.Scan.BlockSize, ext.MinBlockSize)) {
@@ -186,6 +186,8 @@ func (e *NotExtError) Advice() string {
 	switch {
 	case e.found.Name == signature.Ext && e.short:
 		return "it is cut short; get it again"
+	case e.found.Name == signature.Ext && e.superblock == 0:
+		return "" // the map of --bad-map calls all superblocks unread
 	case e.found.Name == signature.Ext:
 		return cmp.Or(e.backup, adviceSearch)
 	}
