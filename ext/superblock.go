@@ -224,6 +224,15 @@ func (sb *Superblock) JournalBackup() (iblock [IBlockSize]byte, ok bool) {
 	return iblock, sb.d.SJnlBackupType == jnlBackupBlocks
 }
 
+// FreeBlocksCount returns s_free_blocks_count: of clusters, with bigalloc.
+func (sb *Superblock) FreeBlocksCount() uint64 {
+	n := uint64(sb.d.SFreeBlocksCountLo)
+	if sb.HasIncompat(Incompat64bit) {
+		n |= uint64(sb.d.SFreeBlocksCountHi) << 32
+	}
+	return n
+}
+
 // JournalSize returns how many bytes the journal has as s_jnl_blocks says it, 0
 // where that holds no copy of the journal inode.
 func (sb *Superblock) JournalSize() int64 {

@@ -1,6 +1,8 @@
 package app
 
 import (
+	"math"
+
 	"e2qcow/ext"
 	"e2qcow/image"
 	"e2qcow/internal/progress"
@@ -19,6 +21,10 @@ const (
 	verifying     = "verify"
 	comparing     = "compare"
 	syncing       = "sync"
+
+	Undoing    = "undo"
+	Installing = "install"
+	Moving     = "move"
 )
 
 // Rates that are assumed of phases till they show their own, in bytes of the image
@@ -65,13 +71,37 @@ func (p Plan) Steps() []progress.Step {
 		steps = append(steps, progress.Step{Name: scrambling, Bytes: progress.AsFirst, Rate: scrambleRate})
 	}
 	if p.DryRun {
-		return append(steps, progress.Step{Name: reading, Bytes: progress.AsFirst, Rate: plainRate})
+		write.Name = reading
 	}
 	steps = append(steps, write)
 	if p.Scrambled {
 		steps = append(steps, progress.Step{Name: verifying, Bytes: progress.AsFirst, Rate: verifyRate})
 	}
+	if p.DryRun {
+		return steps
+	}
 	return append(steps, sync)
+}
+
+// InstallSteps returns the steps of putting metadata back, with an undo or without.
+// The device is as fast as the source, or nothing is known about it.
+func InstallSteps(undo bool) []progress.Step {
+	steps := []progress.Step{{Name: scanning}}
+	if undo {
+		steps = append(steps, progress.Step{Name: Undoing, Bytes: progress.AsFirst})
+	}
+	return append(steps, progress.Step{Name: Installing, Bytes: progress.AsFirst})
+}
+
+// MoveSteps returns the steps of moving the filesystem on p: all that is in use is
+// read once and written once.
+func MoveSteps(p *Part) []progress.Step {
+	move := progress.Step{Name: Moving, Bytes: progress.AsFirst}
+	if sb := SuperblockAt(p.Disk); sb != nil {
+		used := sb.BlocksCount() - min(sb.FreeBlocksCount(), sb.BlocksCount())
+		move.Bytes = 2 * int64(min(used, math.MaxInt64/ext.MaxBlockSize/2)) * int64(sb.BlockSize())
+	}
+	return []progress.Step{{Name: scanning}, move}
 }
 
 // Unread estimates how many bytes of the metadata on p a scan does not read: a

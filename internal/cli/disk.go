@@ -150,6 +150,7 @@ func (o *diskOptions) openIn(ctx context.Context, t *Tool, in *app.Input, shown 
 // scrambled returns the scrambled metadata of the filesystem. All of it is read
 // once before anybody else may: only then it is known that no word is left.
 func (o *diskOptions) scrambled(ctx context.Context, t *Tool, in *app.Input, part *app.Part, shown *progress.Reporter) (image.Image, error) {
+	shown.Plan(app.Plan{Scrambled: true, DryRun: true}.Steps()...)
 	r := o.scramble.Begin()
 	img, res, err := imageOf(ctx, in, part, o.search, r, endsWithFilesystem(o.search, part), shown)
 	if err != nil {

@@ -99,6 +99,7 @@ func (o *installOptions) run(ctx context.Context, t *Tool) error {
 	if err := checkNoImage(to); err != nil {
 		return err
 	}
+	shown.Plan(app.InstallSteps(o.undo != "")...)
 	p, err := o.patch(ctx, in, bad, shown)
 	if err != nil {
 		return err
@@ -120,7 +121,6 @@ func (o *installOptions) run(ctx context.Context, t *Tool) error {
 			return err
 		}
 	} else if !p.undo {
-		shown.Finish()
 		t.Say("the old metadata on %s is not saved; --%s saves it", to.Name(), flagUndo)
 	}
 	if done.DataBytes, err = o.write(ctx, t, to, p, bytes, shown); err != nil {
@@ -315,7 +315,7 @@ func (o *installOptions) write(ctx context.Context, t *Tool, to *target.Target, 
 	t.AtStake(o.halfway(to), true)
 	stats, err := raw.WriteInPlace(ctx, to, p.img, total, raw.Options{
 		Threads:  o.threads,
-		Progress: shown.Phase("install", progress.Bytes),
+		Progress: shown.Phase(app.Installing, progress.Bytes),
 	})
 	var part *raw.PartialError
 	if err != nil {

@@ -227,6 +227,7 @@ func (o *moveOptions) lookAt(ctx context.Context, t *Tool, in *app.Input, shown 
 	if part.Start == o.begins() {
 		return nil, nil, app.Usagef("the filesystem begins at byte %d already", part.Start)
 	}
+	shown.Plan(app.MoveSteps(part)...)
 	res, err := o.search.Metadata(ctx, part, shown)
 	if err != nil {
 		return nil, nil, err
@@ -378,7 +379,7 @@ func (o *moveOptions) move(ctx context.Context, t *Tool, to *target.Target, p *m
 			"until then a part of the filesystem is at byte %d, the rest at byte %d: do not mount or check it", o.journal, p.To, p.From)
 	}
 	t.AtStake(intact, true)
-	counted := shown.Phase("move", progress.Bytes)
+	counted := shown.Phase(app.Moving, progress.Bytes)
 	warned := false
 	err := p.Run(ctx, to, move.Options{Journal: journal, Force: o.force, Progress: func(done, total int64, destroying bool) {
 		if counted != nil {

@@ -73,7 +73,7 @@ func keepUndo(ctx context.Context, t *Tool, o *installOptions, in *app.Input, ou
 		Version:   3,
 		BlockSize: p.block,
 		Threads:   o.threads,
-		Progress:  shown.Phase("undo", progress.Bytes),
+		Progress:  shown.Phase(app.Undoing, progress.Bytes),
 		Info: func() qcow2.Info {
 			return qcow2.Info{Tool: app.Tool(), Mode: app.Undo, BlockSize: int64(p.block), UUID: p.uuid}
 		},
