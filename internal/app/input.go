@@ -207,6 +207,9 @@ func SuperblockAt(disk io.ReaderAt) *ext.Superblock {
 
 // examine finds the format of the source, and opens the image in it.
 func (s *Session) examine(ctx context.Context, in *Input, o Source, shown *progress.Reporter) error {
+	if o.Salvage {
+		in.Src.EndAtDamage()
+	}
 	head, err := in.Src.Head(HeadSize)
 	if err == nil && o.Format != FormatRaw {
 		kind, failed := in.Src.Decompress(head, o.Force)
@@ -234,6 +237,9 @@ func (s *Session) examine(ctx context.Context, in *Input, o Source, shown *progr
 	s.Say("%s is first read to its end, into memory and a temporary file in %s", in.Src.Name(), o.Spool.Folder())
 	if err := in.Src.Spool(ctx, o.Spool, shown.Phase("spool", progress.Bytes)); err != nil {
 		return err
+	}
+	if err := in.Src.Damage(); err != nil {
+		in.notes = append(in.notes, fmt.Sprintf("what could be decompressed is %s: %v", advise.ExactBytes(in.Src.Size()), err))
 	}
 	return in.open(ctx, f, o)
 }

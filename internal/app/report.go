@@ -37,7 +37,7 @@ func (s *Session) SayFound(in *Input, res *scan.Result) error {
 		s.SayProblems(res.Problems())
 		err = s.sayUnreadable(res.Unreadable(), "metadata")
 	}
-	if in.AstrayBytes() > 0 {
+	if in.AstrayBytes() > 0 || in.Src.Damage() != nil {
 		err = ErrUnreadable
 	}
 	if i, ok := in.Made(); ok && i.Unreadable > 0 {

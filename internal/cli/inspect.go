@@ -40,6 +40,9 @@ func openImage(c *cli.Context, command string) (*source.Source, error) {
 	if err != nil {
 		return nil, err
 	}
+	if c.Bool(flagSalvage) {
+		src.EndAtDamage()
+	}
 	if head, failed := src.Head(app.HeadSize); failed == nil { // else reading it meets the error again
 		_, err = src.Decompress(head, false)
 	}

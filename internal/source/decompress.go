@@ -73,6 +73,14 @@ func (s *Source) Decompress(head []byte, force bool) (string, error) {
 	return "", nil
 }
 
+// EndAtDamage has compressed data that are damaged or cut short end there, without
+// an error. It is called before Decompress.
+func (s *Source) EndAtDamage() { s.endsAtDamage = true }
+
+// Damage returns what ended the compressed data before their end, nil if nothing
+// did. It is known when all is read.
+func (s *Source) Damage() error { return s.damage }
+
 // A counter counts what is read.
 type counter struct {
 	r io.Reader
@@ -99,7 +107,12 @@ func (d *decompressor) Read(p []byte) (int, error) {
 	n, err := d.out.Read(p)
 	d.n += int64(n)
 	if err != nil && !errors.Is(err, io.EOF) {
-		return n, fmt.Errorf("%s: %s data: %w", d.s.name, d.c.name, unexpected(err))
+		err = fmt.Errorf("%s data: %w", d.c.name, unexpected(err))
+		if d.s.endsAtDamage {
+			d.s.damage = err
+			return n, io.EOF
+		}
+		return n, fmt.Errorf("%s: %w", d.s.name, err)
 	}
 	if !d.force && d.n > freeOutput && d.n/d.c.ratio > d.in.n {
 		return n, fmt.Errorf("%s %w: %d bytes of %s data were %d", d.s.name, ErrBomb, d.in.n, d.c.name, d.n)

@@ -45,6 +45,9 @@ type Source struct {
 	direct *direct       // nil where all reads go through the page cache
 	pipe   *bufio.Reader // nil where bytes can be read at offsets
 	spool  *spool.Spool  // what came through a pipe, once that is read
+
+	endsAtDamage bool  // of compressed data, that before the first damage is read
+	damage       error // the first damage in compressed data; nil for none yet
 }
 
 // Stdin is the name of standard input.
