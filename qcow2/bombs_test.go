@@ -7,6 +7,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math/rand/v2"
+	"slices"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -321,5 +323,52 @@ func TestStreamOfTables(t *testing.T) {
 	}
 	if start, _, err := s.NextRun(0); err != nil || start != 0 {
 		t.Errorf("the run begins at %d, %v", start, err)
+	}
+}
+
+// TestL1Gaps asks for holes of an image whose L1 table is nearly empty, from many
+// places and with many limits: they are as long as the table says, whatever is
+// remembered of it.
+func TestL1Gaps(t *testing.T) {
+	const entries = 1 << 14
+	m := newImage(&Header{Version: 3, ClusterBits: 16, RefcountBits: 16, Size: entries << 29, L1Entries: entries}, bytes.NewReader(nil), 0)
+	m.l1 = make([]uint64, entries)
+	used := []int64{0, 300, 301, 5000, 5001, entries - 1}
+	for _, i := range used {
+		m.l1[i] = 1 << 16
+	}
+	end := func(index int64) int64 {
+		i, _ := slices.BinarySearch(used, index)
+		return used[i]
+	}
+	var places []int64
+	for i := range int64(entries) {
+		if i%7 == 0 || i < 310 {
+			places = append(places, i)
+		}
+	}
+	random := rand.New(rand.NewPCG(1, 2))
+	for _, order := range []string{"ascending", "descending", "random"} {
+		switch order {
+		case "descending":
+			slices.Reverse(places)
+		case "random":
+			random.Shuffle(len(places), func(i, j int) { places[i], places[j] = places[j], places[i] })
+		}
+		for _, i := range places {
+			if slices.Contains(used, i) {
+				continue
+			}
+			off := i<<29 + random.Int64N(1<<29)
+			for _, limit := range []int64{1, 1 << 29, 1 << 38, m.Size()} {
+				p, err := m.step(off, min(limit, m.Size()-off))
+				if want := min(limit, end(i)<<29-off); err != nil || p.kind != mapHole || p.n != want {
+					t.Fatalf("%s: a hole of %d bytes at %d, %v, want %d", order, p.n, off, err, want)
+				}
+			}
+		}
+	}
+	if l := m.gap.last.Load(); l == nil || l[1]-l[0] < leastGap {
+		t.Errorf("no gap is remembered, but %v", l)
 	}
 }

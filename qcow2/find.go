@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"sync/atomic"
 
 	"e2qcow/internal/zero"
 )
@@ -60,10 +61,11 @@ func (m *Image) step(off, limit int64) (part, error) {
 	}
 	if tableOffset == 0 {
 		// Tables that are missing side by side are one hole.
-		end := index + 1
+		end := m.gap.end(index)
 		for end < int64(len(m.l1)) && m.l1[end]&entryOffset == 0 && end<<cover-off < limit {
 			end++
 		}
+		m.gap.set(index, end)
 		return part{kind: mapHole, n: min(end<<cover-off, limit)}, nil
 	}
 	inTable := (off & (1<<cover - 1)) >> h.ClusterBits
@@ -76,6 +78,39 @@ func (m *Image) step(off, limit int64) (part, error) {
 		return part{}, cacheErr
 	}
 	return p, err
+}
+
+// An l1Gap remembers entries of an L1 table that lead to no table. Who goes through
+// a large disk in small steps comes to the same entries many times, and there may be
+// millions. Its methods are safe for concurrent use.
+type l1Gap struct {
+	last atomic.Pointer[[2]int64] // from where to where
+}
+
+// leastGap is how many entries are worth to be remembered.
+const leastGap = 256
+
+// end returns the first entry behind index that may lead to a table. The one at
+// index does not.
+func (g *l1Gap) end(index int64) int64 {
+	if l := g.last.Load(); l != nil && l[0] <= index && index < l[1] {
+		return l[1]
+	}
+	return index + 1
+}
+
+// set remembers that the entries from index to end lead to no table.
+func (g *l1Gap) set(index, end int64) {
+	l := g.last.Load()
+	switch {
+	case l != nil && l[0] <= index && index < l[1] && end == l[1]:
+		return
+	case l != nil && l[0] <= index && index <= l[1] && end > l[1]:
+		index = l[0]
+	case end-index < leastGap:
+		return
+	}
+	g.last.Store(&[2]int64{index, end})
 }
 
 // l2Table returns the offset of the L2 table of an L1 index, or 0.

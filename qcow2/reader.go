@@ -43,6 +43,7 @@ type Image struct {
 	fileSize int64
 	tableEnd int64 // where L2 tables end at the latest
 	l1       []uint64
+	gap      l1Gap
 	l2       *tableCache
 	unpacked *clusterCache
 	tables   areas
