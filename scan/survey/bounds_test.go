@@ -1,6 +1,7 @@
 package survey
 
 import (
+	"cmp"
 	"maps"
 	"math/rand"
 	"slices"
@@ -146,7 +147,7 @@ func TestTally(t *testing.T) {
 		var parts [3]tally
 		var all []Largest
 		for i := range 1 + r.Intn(300) {
-			l := Largest{Inode: uint32(i + 1), Value: uint64(r.Intn(1 << r.Intn(40)))}
+			l := Largest{Inode: uint32(i + 1), Value: uint64(r.Int63n(1 << r.Intn(40)))}
 			all = append(all, l)
 			parts[r.Intn(3)].add(l.Value, Largest{Inode: l.Inode})
 		}
@@ -156,10 +157,7 @@ func TestTally(t *testing.T) {
 		}
 		h := sum.histogram("x")
 		slices.SortFunc(all, func(a, b Largest) int {
-			if a.Value != b.Value {
-				return int(b.Value>>1) - int(a.Value>>1) + int(b.Value&1) - int(a.Value&1)
-			}
-			return int(a.Inode) - int(b.Inode)
+			return cmp.Or(cmp.Compare(b.Value, a.Value), cmp.Compare(a.Inode, b.Inode))
 		})
 		if want := all[:min(len(all), maxLargest)]; !slices.Equal(h.Largest, want) {
 			t.Fatalf("%v, want %v", h.Largest, want)
