@@ -27,7 +27,7 @@ func FuzzGather(f *testing.F) {
 		f.Add(byte(i), edits)
 	}
 	f.Fuzz(func(t *testing.T, base byte, edits []byte) {
-		disk := bytes.Clone(bases[int(base)%len(bases)])
+		disk := bytes.Clone(bases[int(base%uint8(len(bases)))])
 		for n := 0; len(edits) >= 9 && n < 64; edits, n = edits[9:], n+1 {
 			start, size := 0, len(disk)
 			switch edits[0] % 4 {
@@ -38,7 +38,7 @@ func FuzzGather(f *testing.F) {
 			case 2:
 				start, size = 194<<10, 300<<10
 			}
-			at := (start + int(binary.LittleEndian.Uint32(edits[1:]))%max(size, 1)) % (len(disk) - 4)
+			at := (start + int(binary.LittleEndian.Uint32(edits[1:])%uint32(max(size, 1)))) % (len(disk) - 4)
 			copy(disk[at:], edits[5:5+1+int(edits[0]>>6)])
 		}
 		check(t, disk)
