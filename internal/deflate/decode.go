@@ -159,6 +159,10 @@ func (d *Decoder) step() (end bool, err error) {
 // them.
 func repeat(out []byte, pos, n, dist int) int {
 	from, end := pos-dist, pos+n
+	if dist == 1 && out[from] == 0 {
+		clear(out[pos:end])
+		return end
+	}
 	for pos < end { // what is copied doubles what can be copied
 		pos += copy(out[pos:end], out[from:pos])
 	}

@@ -18,8 +18,8 @@ const (
 	lazyMatch = 16
 
 	// numberSize is the size of a block's number. In a list of these, such as an
-	// indirect block, often only the lowest byte of each is another one. A match
-	// this near takes so few bits that three bytes are enough.
+	// indirect block, often only the first byte of each is another one. A match
+	// this near takes so few bits that the three others are enough.
 	numberSize = 4
 
 	// margin is how many bytes at the end of the source no match begins in, so
@@ -63,31 +63,32 @@ func (m *matcher) split(src []byte, start, end int) {
 	clear(m.dist[:])
 	m.litLen[endOfBlock] = 1
 	src = src[:end]
-	pos, lit := start, start
-	last := 1 // the distance of the last match
+	// The first byte of all is a literal: so pos is never less than last, the
+	// distance of the last match.
+	pos, lit, last := max(start, 1), start, 1
 	for pos < end-margin {
 		v := load32(src, pos)
 		length, dist := 0, m.swap(v, pos)
 		if uint(dist-1) < window && load32(src, pos-dist) == v {
 			length = matchLen(src, pos, dist)
 		}
-		if dist != last && pos >= last && load32(src, pos-last) == v {
+		if dist != last && load32(src, pos-last) == v {
 			n := matchLen(src, pos, last)
 			if n > length || n == length && last < dist {
 				length, dist = n, last
 			}
 		}
-		if length == 0 && pos >= numberSize && (load32(src, pos-numberSize)^v)<<8 == 0 {
-			m.add(src[lit:pos], minMatch, numberSize)
-			pos += minMatch
-			lit = pos
-			continue
-		}
 		if length == 0 {
+			if pos%numberSize == 1 && pos > numberSize && (load32(src, pos-numberSize)^v)<<8 == 0 {
+				m.add(src[lit:pos], minMatch, numberSize)
+				pos += minMatch
+				lit = pos
+				continue
+			}
 			pos += 1 + (pos-lit)>>skipShift
 			continue
 		}
-		if dist != 1 && pos > 0 && load32(src, pos-1) == v {
+		if dist != 1 && load32(src, pos-1) == v {
 			// A run of one byte: no distance takes fewer bits.
 			if n := matchLen(src, pos, 1); n >= length {
 				length, dist = n, 1
