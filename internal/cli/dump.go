@@ -124,11 +124,15 @@ func (o *dumpOptions) run(ctx context.Context, t *Tool) error {
 				_ = frozen.Thaw() // all is read; WhileFrozen calls Thaw again and checks its error
 			}
 			i := o.info(in, done.Scan)
+			unit := int64(opt.BlockSize)
+			if unit == 0 { // without a filesystem
+				unit = in.Guest.Header().ClusterSize()
+			}
 			if done.Rescue != nil {
-				i.Unreadable += blocksOf(done.Rescue.Unreadable(), int64(opt.BlockSize))
+				i.Unreadable += blocksOf(done.Rescue.Unreadable(), unit)
 			}
 			if astray := in.AstrayBytes(); astray > 0 {
-				i.Unreadable += (astray-1)/int64(opt.BlockSize) + 1
+				i.Unreadable += (astray-1)/unit + 1
 			}
 			return i
 		}
