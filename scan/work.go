@@ -30,10 +30,10 @@ func (w *work) beginScanner(groups uint32, request int, twice bool) {
 // gather adds blocks that something leads to.
 func (w *work) gather(it *item, blockSize uint32) {
 	w.gathered += int64(it.count) * int64(blockSize)
-	if gap := int64(it.block-w.gatheredEnd) * int64(blockSize); it.block < w.gatheredEnd || gap > w.request {
+	if it.block < w.gatheredEnd || it.block-w.gatheredEnd > uint64(w.request)/uint64(blockSize) {
 		w.gathered += w.request
 	} else {
-		w.gathered += gap
+		w.gathered += int64(it.block-w.gatheredEnd) * int64(blockSize) // read through
 	}
 	w.gatheredEnd = it.block + uint64(it.count)
 }

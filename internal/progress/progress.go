@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"sync"
 	"time"
 
@@ -106,15 +107,15 @@ func (r *Reporter) redraw() (stop func()) {
 	}
 }
 
-// Plan says which steps come, in their order, in place of those that were
-// planned before.
+// Plan begins work of its own, and says which steps it has, in their order.
 func (r *Reporter) Plan(steps ...Step) {
 	if r == nil {
 		return
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.estimate.ahead = append([]Step(nil), steps...)
+	r.endPhase(r.now())
+	r.estimate = estimator{ahead: slices.Clone(steps)}
 }
 
 // Expect says how many bytes a planned step will work on, and how many of them

@@ -239,6 +239,30 @@ func TestNarrow(t *testing.T) {
 	}
 }
 
+// TestPlanned begins planned work after a phase of which nobody knew: what that did
+// says nothing about the work.
+func TestPlanned(t *testing.T) {
+	clock := time.Unix(0, 0)
+	r := &Reporter{w: io.Discard, terminal: true, now: func() time.Time { return clock }, columns: func() int { return 80 }}
+	spool := r.Phase("spool", Bytes)
+	spool(1<<40, 0)
+	clock = clock.Add(time.Hour)
+	spool(2<<40, 0)
+	r.Plan(Step{Name: "scan"}, Step{Name: "copy", Bytes: AsFirst, Rate: 10 << 20})
+	count := r.Phase("scan", Bytes)
+	for i := range int64(5) {
+		clock = clock.Add(time.Second)
+		count((i+1)<<20, 10<<20)
+	}
+	left, ok := r.estimate.left(clock)
+	if !ok || (left-6*time.Second).Abs() > time.Second/2 {
+		t.Errorf("%v are said to be left (%v), not 6 s", left, ok)
+	}
+	if part := r.estimate.part; part > 0.6 {
+		t.Errorf("%.2f are said to be done", part)
+	}
+}
+
 // TestAside writes beside the bar: the line is clear when that happens.
 func TestAside(t *testing.T) {
 	var out strings.Builder
