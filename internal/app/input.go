@@ -102,7 +102,7 @@ func (in *Input) verify(ctx context.Context, force bool) error {
 			err = fmt.Errorf("%w: %w", errContradicts, err)
 		}
 		if o.src != nil && !force {
-			err = damaged(ctx, err, o.src)
+			err = Damaged(ctx, err, o.src)
 		}
 		err = fmt.Errorf("%s: %w", o.name, err)
 		if !force || ctx.Err() != nil {
@@ -298,7 +298,7 @@ func (in *Input) openQCOW2(ctx context.Context, o Source) error {
 	}
 	img, err := qcow2.Open(ctx, in.Src, in.Src.Size(), opt)
 	if err != nil {
-		return fmt.Errorf("%s: %w", name, damaged(ctx, err, in.Src))
+		return fmt.Errorf("%s: %w", name, Damaged(ctx, err, in.Src))
 	}
 	in.notes = append(in.notes, img.Notes()...)
 	in.opened = append(in.opened, openedImage{name, img, in.Src})

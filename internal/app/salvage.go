@@ -243,10 +243,10 @@ func (e *damagedError) Error() string  { return e.err.Error() }
 func (e *damagedError) Unwrap() error  { return e.err }
 func (e *damagedError) Advice() string { return e.advice }
 
-// damaged returns err with the advice how to read the qcow2 image of size bytes
+// Damaged returns err with the advice how to read the qcow2 image of size bytes
 // all the same, if err says that the image contradicts itself or that its disk is
 // bad.
-func damaged(ctx context.Context, err error, src image.Image) error {
+func Damaged(ctx context.Context, err error, src image.Image) error {
 	corrupt := (*qcow2.CorruptError)(nil)
 	if !errors.As(err, &corrupt) && !errors.Is(err, unix.EIO) {
 		return err

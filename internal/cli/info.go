@@ -233,7 +233,7 @@ func (i *jsonInfo) qcow2(ctx context.Context, t *Tool, src *source.Source, o inf
 		}
 	}
 	if err != nil {
-		return notImage(src, err)
+		return notImage(src, app.Damaged(ctx, err, src))
 	}
 	return nil
 }
