@@ -84,8 +84,7 @@ type grid struct {
 	label   string
 	columns int
 	cells   [][]part
-	empty   string // class of cells with nothing in them
-	ground  []string
+	ground  []string // class behind the parts of each cell
 	marks   []mark
 }
 

@@ -60,13 +60,13 @@ func WriteMap(out io.Writer, d *survey.Data, o TextOptions) error {
 			fmt.Fprintf(w, "\x1b[38;5;%dm", colour)
 			last = colour
 		}
-		w.WriteString(text)
+		_, _ = w.WriteString(text)
 		if (i+1)%columns == 0 || i == len(cells.Cells)-1 {
 			if o.Blocks {
-				w.WriteString("\x1b[0m")
+				_, _ = w.WriteString("\x1b[0m")
 				last = -1
 			}
-			w.WriteString("\n")
+			_, _ = w.WriteString("\n")
 		}
 	}
 	writeLegend(w, d.Map, len(d.Map.Marks) > 0, columns, o.Blocks)
@@ -133,17 +133,17 @@ func writeLegend(w *bufio.Writer, m *survey.Map, marked bool, columns int, block
 	entry := func(symbol string, colour int, name string) {
 		text := symbol + " " + name
 		if n := len([]rune(text)); line > 0 && line+2+n > columns {
-			w.WriteString("\n")
+			_, _ = w.WriteString("\n")
 			line = 0
 		} else if line > 0 {
-			w.WriteString("  ")
+			_, _ = w.WriteString("  ")
 			line += 2
 		}
 		line += len([]rune(text))
 		if blocks {
 			text = fmt.Sprintf("\x1b[38;5;%dm%s\x1b[0m %s", colour, symbol, name)
 		}
-		w.WriteString(text)
+		_, _ = w.WriteString(text)
 	}
 	for c, s := range styles {
 		if m.Totals[c] == 0 {
@@ -169,7 +169,7 @@ func writeLegend(w *bufio.Writer, m *survey.Map, marked bool, columns int, block
 		entry("abc", 0, "less than half")
 	}
 	if line > 0 {
-		w.WriteString("\n")
+		_, _ = w.WriteString("\n")
 	}
 }
 

@@ -43,7 +43,7 @@ func (r *Report) shapes(p *page) {
 	if s.Sample > 1 {
 		sampled = fmt.Sprintf(" From a sample of one in %d.", s.Sample)
 	}
-	count := func(v uint64) string { return advise.Comma(v) }
+	count := advise.Comma[uint64]
 	blocks := func(v uint64) string { return r.size(v) }
 	p.add(r, histogram{id: "free-runs", title: "Free space by length of run", of: s.FreeRuns, what: "run", value: blocks,
 		median: "is the median of runs of free blocks", largest: "The longest runs"})

@@ -96,27 +96,27 @@ func (r *Report) errorSign(p *page) {
 func (r *Report) journalSign(p *page) {
 	s := sign{Name: "Journal"}
 	j := r.Filesystem.JournalHead
-	switch log := r.Log; {
+	switch state := r.Log; {
 	case j != nil && j.External:
 		s.Value = "on another device"
 		s.More = append(s.More, "not looked at")
-	case log == nil && j == nil:
+	case state == nil && j == nil:
 		s.Value = "none"
-	case log == nil:
+	case state == nil:
 		s.Value, s.State = "cannot be read", "bad"
-	case log.Err != "":
+	case state.Err != "":
 		s.Value, s.State = "replay would fail", "bad"
-		s.More = append(s.More, shown(log.Err))
+		s.More = append(s.More, shown(state.Err))
 	case r.replays():
-		s.Value, s.State = advise.Count(uint64(log.Transactions), "transaction")+" to replay", "warn"
-		if log.Replaced > 0 {
-			s.More = append(s.More, advise.Count(log.Replaced, "block")+" to be replaced")
+		s.Value, s.State = advise.Count(uint64(state.Transactions), "transaction")+" to replay", "warn"
+		if state.Replaced > 0 {
+			s.More = append(s.More, advise.Count(state.Replaced, "block")+" to be replaced")
 		}
-		if log.FastCommits > 0 {
-			s.More = append(s.More, advise.Count(uint64(log.FastCommits), "block")+" of fast commits")
+		if state.FastCommits > 0 {
+			s.More = append(s.More, advise.Count(uint64(state.FastCommits), "block")+" of fast commits")
 		}
-		if !log.Oldest.IsZero() {
-			s.More = append(s.More, "committed from "+moment(log.Oldest)+" to "+moment(log.Newest))
+		if !state.Oldest.IsZero() {
+			s.More = append(s.More, "committed from "+moment(state.Oldest)+" to "+moment(state.Newest))
 		}
 	default:
 		s.Value, s.State = "empty", "good"

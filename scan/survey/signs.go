@@ -27,13 +27,13 @@ func (s *survey) log() {
 	if err != nil {
 		return
 	}
-	log := &Log{Blocks: uint64(jsb.MaxLen)}
-	s.d.Log = log
+	state := &Log{Blocks: uint64(jsb.MaxLen)}
+	s.d.Log = state
 	if jsb.Start == 0 {
 		return
 	}
 	if uint64(jsb.BlockSize) != s.bs {
-		log.Err = "its blocks have another size than those of the filesystem"
+		state.Err = "its blocks have another size than those of the filesystem"
 		return
 	}
 	blocks := min(file.Blocks(), s.geo.BlocksCount, uint64(s.res.View().Size())/s.bs)
@@ -49,20 +49,20 @@ func (s *survey) log() {
 		return nil
 	}, nil)
 	if err != nil {
-		log.Err = err.Error()
+		state.Err = err.Error()
 		return
 	}
 	if recovery.Err != nil {
-		log.Err = recovery.Err.Error()
+		state.Err = recovery.Err.Error()
 	}
-	log.Transactions, log.FastCommits, log.Replaced = recovery.End-recovery.First, recovery.FastCommits, uint64(recovery.Replay.Len())
+	state.Transactions, state.FastCommits, state.Replaced = recovery.End-recovery.First, recovery.FastCommits, uint64(recovery.Replay.Len())
 	for b := range recovery.Logged(ext.JournalCommit, recovery.End) {
 		if t := s.committed(file, b.Block, buf); !t.IsZero() {
-			if log.Oldest.IsZero() || t.Before(log.Oldest) {
-				log.Oldest = t
+			if state.Oldest.IsZero() || t.Before(state.Oldest) {
+				state.Oldest = t
 			}
-			if t.After(log.Newest) {
-				log.Newest = t
+			if t.After(state.Newest) {
+				state.Newest = t
 			}
 		}
 	}

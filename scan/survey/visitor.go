@@ -32,7 +32,6 @@ type part struct {
 	types   [inodeTypes]uint64
 	sizes   tally
 	extents tally
-	entries tally
 	ages    tally
 	mapped  uint64
 	future  uint64
