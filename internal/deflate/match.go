@@ -97,7 +97,7 @@ func (m *matcher) split(src []byte, start, end int) {
 		if length < lazyMatch {
 			v := load32(src, pos+1)
 			if d := m.swap(v, pos+1); uint(d-1) < window && load32(src, pos+1-d) == v {
-				if n := matchLen(src, pos+1, d); n > length+1 {
+				if n := matchLen(src, pos+1, d); n > length {
 					pos++
 					length, dist = n, d
 				}
