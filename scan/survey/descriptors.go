@@ -43,8 +43,8 @@ func (s *survey) readDescs(first, end uint32, f func(g uint32, d ext.GroupDesc, 
 	}
 }
 
-// group decodes the descriptor of a group.
-func (s *survey) group(g uint32, d ext.GroupDesc, lost bool) group {
+// decode decodes the descriptor of a group.
+func (s *survey) decode(g uint32, d ext.GroupDesc, lost bool) group {
 	x := group{
 		lost:        lost,
 		blockBitmap: d.BlockBitmap(), inodeBitmap: d.InodeBitmap(), inodeTable: d.InodeTable(),

@@ -2,13 +2,12 @@
 // device holds, how files and free space are spread, which checksums are right,
 // and where damage lies.
 //
-// Prepare makes a scan show its structures to the survey, and Gather adds what
-// only a finished scan knows:
+// A scan with the options of Watch shows its structures to the survey. Gather
+// adds what only a finished scan knows:
 //
-//	var s survey.Survey
-//	res, err := scan.Scan(ctx, device, size, s.Watch(scan.Options{}))
+//	res, err := scan.Scan(ctx, device, size, survey.Watch(scan.Options{}))
 //	...
-//	data, err := s.Gather(ctx, res)
+//	data, err := survey.Gather(ctx, res)
 //
 //	scan ── inodes, extents, directories ──► visitor ─┬─ tallies    histograms, largest files
 //	                                                  ├─ claims     a bit for each cluster that a file has

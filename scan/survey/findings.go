@@ -81,8 +81,8 @@ func (s *survey) markCell(cell int, kind string, n uint64, first string) {
 	m.Count += n
 }
 
-// finish fills in what is wrong.
-func (s *survey) finish(res *scan.Result) {
+// judge fills in what is wrong.
+func (s *survey) judge(res *scan.Result) {
 	d := s.d
 	dmg := &d.Damage
 	if s.geo != nil {

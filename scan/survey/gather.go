@@ -31,7 +31,7 @@ func Gather(ctx context.Context, res *scan.Result) (*Data, error) {
 	readings := res.Readings()
 	i := slices.IndexFunc(readings, func(r scan.Reading) bool { return r.Super == res.Super() })
 	if i < 0 {
-		(&survey{d: d}).finish(res)
+		(&survey{d: d}).judge(res)
 		return d, nil
 	}
 	s := &survey{res: res, bad: res.Unreadable(), now: &readings[i], rd: &readings[i], d: d}
@@ -49,14 +49,14 @@ func Gather(ctx context.Context, res *scan.Result) (*Data, error) {
 	s.log()
 	if !s.sb.HasIncompat(ext.IncompatJournalDev) {
 		s.orphans()
-		if err := s.survey(ctx); err != nil {
+		if err := s.walkGroups(ctx); err != nil {
 			return nil, err
 		}
 		s.backups()
 		s.shape()
 	}
 	s.checksums()
-	s.finish(res)
+	s.judge(res)
 	return d, nil
 }
 

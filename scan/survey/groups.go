@@ -13,8 +13,8 @@ import (
 // window is how many groups have their bitmaps read together.
 const window = 256
 
-// survey goes through all groups in their order.
-func (s *survey) survey(ctx context.Context) error {
+// walkGroups goes through all groups in their order.
+func (s *survey) walkGroups(ctx context.Context) error {
 	s.d.Map = newMap(s.geo)
 	s.groups = s.countGroups()
 	s.tables = make([]uint64, s.groups)
@@ -32,7 +32,7 @@ func (s *survey) survey(ctx context.Context) error {
 			return err
 		}
 		end := min(first+window, s.groups)
-		s.readDescs(first, end, func(g uint32, d ext.GroupDesc, lost bool) { w.said[g-first] = s.group(g, d, lost) })
+		s.readDescs(first, end, func(g uint32, d ext.GroupDesc, lost bool) { w.said[g-first] = s.decode(g, d, lost) })
 		w.readBitmaps(int(end - first))
 		for g := first; g < end; g++ {
 			w.group(g, int(g-first))
