@@ -176,16 +176,33 @@ func TestCompletedWords(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	found := regexp.MustCompile(`(--[a-z0-9-]+)\) .*compgen -W '([^']*)'`).FindAllStringSubmatch(string(text), -1)
-	if len(found) < 5 {
-		t.Fatalf("only %d options have words", len(found))
-	}
-	for _, m := range found {
+	var command []string // whose options the lines below are of
+	section := regexp.MustCompile(`^\t(?:\d([a-z]+)|\*)\)$`)
+	option := regexp.MustCompile(`(--[a-z0-9-]+)\) .*compgen -W '([^']*)'`)
+	found := 0
+	for line := range strings.Lines(string(text)) {
+		if m := section.FindStringSubmatch(strings.TrimSuffix(line, "\n")); m != nil {
+			if command = []string{"-Q"}; m[1] != "" {
+				command = []string{m[1]}
+			}
+		}
+		m := option.FindStringSubmatch(line)
+		if m == nil {
+			continue
+		}
+		found++
 		words := strings.Fields(m[2])
 		slices.Sort(words)
-		out, err := exec.Command("e2qcow", "-Qs", m[1]+"=nonsense", "a", "b").CombinedOutput()
-		if want := "is not one of " + strings.Join(words, ", ") + "\n"; err == nil || !strings.Contains(string(out), want) {
-			t.Errorf("%s: want %q in\n%s", m[1], want, out)
+		args := slices.Concat(command, []string{m[1] + "=nonsense", "a", "b"})
+		if strings.Contains(m[1], "scramble") {
+			args = slices.Insert(args, 1, "-s")
 		}
+		out, err := exec.Command("e2qcow", args...).CombinedOutput()
+		if want := "is not one of " + strings.Join(words, ", ") + "\n"; err == nil || !strings.Contains(string(out), want) {
+			t.Errorf("%v %s: want %q in\n%s", command, m[1], want, out)
+		}
+	}
+	if found < 5 {
+		t.Fatalf("only %d options have words", found)
 	}
 }

@@ -99,6 +99,10 @@ func parseDomain(c *cli.Context) (*domainOptions, error) {
 		}
 		o.pass = 4
 	}
+	// Offsets are those of the disk that ddrescue reads, so an image is no source.
+	if _, err := choice(c, flagSourceFormat, map[string]app.Format{"raw": app.FormatRaw, "sparse": app.FormatSparse}); err != nil {
+		return nil, err
+	}
 	if o.source, err = parseSource(c, args[0]); err != nil {
 		return nil, err
 	}
