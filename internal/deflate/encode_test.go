@@ -93,11 +93,10 @@ func numbers(n int) []byte {
 func samples() map[string][]byte {
 	m := map[string][]byte{
 		"inodes":       inodes(64 << 10),
-		"many inodes":  inodes(2 << 20),
+		"many inodes":  inodes(200 << 10),
 		"numbers":      numbers(64 << 10),
 		"3 of 4 bytes": bytes.Repeat([]byte{1, 2, 3, 4, 1, 2, 3, 5, 1, 2, 3, 6, 1, 2, 3, 7}, 4<<10),
 		"zeros":        make([]byte, 128<<10),
-		"2 MiB zeros":  make([]byte, 2<<20),
 		"ones":         bytes.Repeat([]byte{255}, 32<<10),
 		"random":       random(64 << 10),
 		"much random":  random(200 << 10),
@@ -107,7 +106,13 @@ func samples() map[string][]byte {
 			bytes.Repeat([]byte("name of a file"), blockLen/14)}, nil),
 		"skewed": skewed(),
 	}
-	for i := range 270 {
+	step := 1
+	if testing.Short() {
+		step = 9
+	} else {
+		m["2 MiB of inodes"], m["2 MiB of zeros"] = inodes(2<<20), make([]byte, 2<<20)
+	}
+	for i := 0; i < 270; i += step {
 		m[fmt.Sprintf("%d zeros", i)] = make([]byte, i)
 		m[fmt.Sprintf("%d random", i)] = random(i)
 	}

@@ -27,7 +27,11 @@ func optimum(counts []uint32) int {
 func TestLengths(t *testing.T) {
 	var f lengthFinder
 	rnd := rand.New(rand.NewPCG(7, 8))
-	for round := range 3000 {
+	rounds := 3000
+	if testing.Short() {
+		rounds = 300
+	}
+	for round := range rounds {
 		counts := make([]uint32, 2+rnd.IntN(litLenSyms-1))
 		for i := range counts {
 			if rnd.IntN(3) > 0 {
