@@ -34,7 +34,7 @@ const (
 	zlibRate     = 600 << 20
 	zstdRate     = 1500 << 20
 	scrambleRate = 2000 << 20
-	scrubRate    = 700 << 20
+	scrubRate    = 300 << 20
 	verifyRate   = 2000 << 20
 	compareRate  = 2000 << 20
 	syncRate     = 1500 << 20

@@ -40,6 +40,7 @@ type estimator struct {
 	now   pace      // of the current step
 	cur   Step
 	ahead []Step
+	waits float64   // how much longer all takes for want of a processor; 0 is not known
 	part  float64   // of all work, from 0 to 1, that the bar shows as done
 	moved time.Time // when part was changed
 }
@@ -155,6 +156,9 @@ func (e *estimator) assumed(s Step, now time.Time) float64 {
 		rate = source
 	}
 	seconds := s.Fixed.Seconds()
+	if s.Rate != 0 {
+		rate /= max(e.waits, 1)
+	}
 	if rate > 0 {
 		seconds += bytes / rate
 	}
@@ -215,26 +219,24 @@ func (e *estimator) current(now time.Time) (seconds float64, ok bool) {
 }
 
 // mixed returns how many seconds the current step will still take, if some of its
-// bytes come from the source for the first time and the others from memory.
+// bytes come from the source for the first time and the others from memory: as many
+// as are assumed for them, times what the step was slower so far than assumed.
 func (e *estimator) mixed(took, rate float64, now time.Time) float64 {
-	const enough = 0.3 // of the fresh bytes, to go by their own rate alone
-	read := float64(min(e.cur.Read(), e.cur.Fresh))
-	others := max(float64(e.now.done)-read, 0)
 	_, fromSource := e.source(now)
-	fromMemory := float64(e.cur.Rate)
+	fromMemory := float64(e.cur.Rate) / max(e.waits, 1)
 	if fromMemory == 0 {
 		fromMemory = rate
 	}
-	if own := took - others/fromMemory; read > 0 && own > 0 {
-		shown := min(read/(enough*float64(e.cur.Fresh)), 1)
-		fromSource = (1-shown)*fromSource + shown*read/own
+	if fromSource == 0 {
+		fromSource = fromMemory
 	}
+	read := float64(min(e.cur.Read(), e.cur.Fresh))
+	others := max(float64(e.now.done)-read, 0)
 	freshLeft := float64(e.cur.Fresh) - read
-	left := max(float64(e.now.total-e.now.done)-freshLeft, 0) / fromMemory
-	if fromSource > 0 {
-		left += freshLeft / fromSource
-	}
-	return left
+	othersLeft := max(float64(e.now.total-e.now.done)-freshLeft, 0)
+	const calm = 1 // second: less than that says little
+	slower := (took + calm) / (read/fromSource + others/fromMemory + calm)
+	return slower * (freshLeft/fromSource + othersLeft/fromMemory)
 }
 
 // advance moves the bar on to now. The bar goes at the speed at which it reaches

@@ -45,6 +45,7 @@ type Reporter struct {
 	now      func() time.Time
 	columns  func() int           // of the terminal; 0 where that is not known
 	interval time.Duration        // between what is shown
+	waits    func() float64       // see estimator; nil where that is not known
 	tick     func() (stop func()) // has the line redrawn now and then; nil in tests
 
 	mu       sync.Mutex
@@ -80,7 +81,7 @@ func New(f *os.File, always bool) *Reporter {
 	if terminal {
 		r.interval = barInterval
 	}
-	r.tick = r.redraw
+	r.tick, r.waits = r.redraw, new(contention).factor
 	return r
 }
 
@@ -184,6 +185,9 @@ const eraseRest = "\x1b[K"
 // status returns what there is to say.
 func (r *Reporter) status(now time.Time) status {
 	e := &r.estimate
+	if r.waits != nil {
+		e.waits = r.waits()
+	}
 	e.advance(now)
 	s := status{phase: r.phase, unit: r.unit, done: e.now.done, total: e.now.total, part: e.part}
 	s.left, s.known = e.left(now)

@@ -263,6 +263,37 @@ func TestPlanned(t *testing.T) {
 	}
 }
 
+// TestContention reads what the kernel says of threads, and lets what is assumed of
+// later steps take as much longer.
+func TestContention(t *testing.T) {
+	folder := t.TempDir()
+	for name, text := range map[string]string{"1": "100000000 200000000 7\n", "2": "100000000 0 7\n", "3": "rubbish"} {
+		if err := os.MkdirAll(folder+"/"+name, 0o700); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(folder+"/"+name+"/schedstat", []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if got := factorOf(folder); got != 2 {
+		t.Errorf("the factor is %v", got)
+	}
+	if got := factorOf(folder + "/none"); got != 0 {
+		t.Errorf("the factor of nothing is %v", got)
+	}
+	clock := time.Unix(0, 0)
+	r := &Reporter{w: io.Discard, terminal: true, now: func() time.Time { return clock }, columns: func() int { return 80 }, waits: func() float64 { return 5 }}
+	r.Plan(Step{Name: "scan"}, Step{Name: "copy", Bytes: AsFirst, Rate: 10 << 20})
+	count := r.Phase("scan", Bytes)
+	for i := range int64(5) {
+		clock = clock.Add(time.Second)
+		count((i+1)<<20, 10<<20)
+	}
+	if left, ok := r.estimate.left(clock); !ok || (left-10*time.Second).Abs() > time.Second/2 {
+		t.Errorf("%v are said to be left (%v), not 10 s", left, ok)
+	}
+}
+
 // TestAside writes beside the bar: the line is clear when that happens.
 func TestAside(t *testing.T) {
 	var out strings.Builder
