@@ -48,7 +48,7 @@ func (r *Report) damage(p *page) {
 	for _, f := range d.Findings {
 		unit := "case"
 		switch f.Kind {
-		case survey.KindMarkedFree, survey.KindMarkedUsed:
+		case survey.KindMarkedFree, survey.KindMarkedUsed, survey.KindMultiple:
 			unit = "block"
 		case survey.KindInodeFree, survey.KindInodeUsed:
 			unit = "inode"

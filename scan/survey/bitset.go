@@ -73,20 +73,27 @@ func (b *bitsets) make(g uint32) bitset {
 	return set
 }
 
-// set sets the bits [first, end) of a group, and returns how many were set
-// before.
-func (b *bitsets) set(g uint32, first, end uint64) (before uint64) {
+// set sets the bits [first, end) of a group. It returns how many were set
+// before, and the first of these.
+func (b *bitsets) set(g uint32, first, end uint64) (before, lowest uint64) {
 	set := b.make(g)
 	end = min(end, uint64(len(set))*64)
 	for first < end {
 		i := first / 64
 		mask := mask(first, end)
-		old := atomic.OrUint64(&set[i], mask)
-		before += uint64(bits.OnesCount64(old & mask))
+		if old := atomic.OrUint64(&set[i], mask) & mask; old != 0 {
+			if before == 0 {
+				lowest = i*64 + uint64(bits.TrailingZeros64(old))
+			}
+			before += uint64(bits.OnesCount64(old))
+		}
 		first = (i + 1) * 64
 	}
-	return before
+	return before, lowest
 }
+
+// whole reports whether no group was given up.
+func (b *bitsets) whole() bool { return int64(b.limit.Load()) == int64(len(b.sets)) }
 
 // mask returns the bits [first, end) of the word that holds bit first.
 func mask(first, end uint64) uint64 {

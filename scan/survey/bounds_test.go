@@ -80,7 +80,7 @@ func TestBits(t *testing.T) {
 				}
 				plain[i] = true
 			}
-			if got := b.set(0, uint64(first), uint64(end)); got != uint64(before) {
+			if got, _ := b.set(0, uint64(first), uint64(end)); got != uint64(before) {
 				t.Fatalf("%d bits of [%d, %d) were set, not %d", got, first, end, before)
 			}
 		}

@@ -2,6 +2,7 @@ package survey
 
 import (
 	"encoding/binary"
+	"sync"
 
 	"e2qcow/ext"
 )
@@ -9,7 +10,7 @@ import (
 // claimInode takes in the blocks that an inode has.
 func (v *visitor) claimInode(ino uint32, in ext.Inode) {
 	if block := in.FileACL(v.wide); block != 0 {
-		v.claim(block, 1)
+		v.share(block)
 	}
 	flags := in.Flags()
 	if flags&(ext.FlagInlineData|ext.FlagExtents) == ext.FlagInlineData {
@@ -33,6 +34,31 @@ func (v *visitor) claimInode(ino uint32, in ext.Inode) {
 		return
 	}
 	v.claimPointers(in.IBlock())
+}
+
+// share takes in a block that several inodes may have.
+func (v *visitor) share(block uint64) {
+	if v.geo.ValidBlock(block) {
+		g := v.geo.GroupOf(block)
+		bit := (block - v.geo.GroupFirstBlock(g)) / uint64(v.geo.ClusterSize/v.geo.BlockSize)
+		v.claims.set(g, bit, bit+1)
+	}
+}
+
+// multiple counts the blocks that more than one claim.
+type multiple struct {
+	mu    sync.Mutex
+	count uint64
+	first uint64 // block
+}
+
+func (m *multiple) add(n, block uint64) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.count == 0 || block < m.first {
+		m.first = block
+	}
+	m.count += n
 }
 
 // claimNode takes in the blocks to which a node of an extent tree points.
@@ -80,7 +106,9 @@ func (v *visitor) claim(start, n uint64) {
 		g := v.geo.GroupOf(start)
 		first := start - v.geo.GroupFirstBlock(g)
 		count := min(n, uint64(v.geo.BlocksPerGroup)-first)
-		v.claims.set(g, first/ratio, (first+count+ratio-1)/ratio)
+		if again, lowest := v.claims.set(g, first/ratio, (first+count+ratio-1)/ratio); again > 0 && v.counts {
+			v.multiple.add(again, v.geo.GroupFirstBlock(g)+lowest)
+		}
 		start, n = start+count, n-count
 	}
 }

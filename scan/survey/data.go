@@ -76,7 +76,8 @@ type Mark struct {
 
 // Kinds of marks and findings that are not kinds of problems.
 const (
-	KindUnreadable  = "unreadable"                // bytes of metadata
+	KindUnreadable  = "unreadable" // bytes of metadata
+	KindMultiple    = "blocks of several files"
 	KindMarkedFree  = "blocks in use marked free" // blocks
 	KindMarkedUsed  = "free blocks marked in use" // blocks
 	KindInodeFree   = "inodes in use marked free"

@@ -35,7 +35,7 @@ func (f *findings) add(kind string, at place, n uint64, what string) {
 }
 
 // order is the order in which findings of the survey are listed.
-var order = []string{KindBackup, KindMarkedFree, KindMarkedUsed, KindInodeFree, KindInodeUsed, KindCounts, KindSuperCounts}
+var order = []string{KindBackup, KindMultiple, KindMarkedFree, KindMarkedUsed, KindInodeFree, KindInodeUsed, KindCounts, KindSuperCounts}
 
 // A markKey tells marks apart.
 type markKey struct {
@@ -195,6 +195,7 @@ func (s *survey) markLost(start, end int64) {
 // fsckNames says what e2fsck calls what the survey finds.
 var fsckNames = map[string]string{
 	KindBackup:      "nothing, unless it needs the copy (-b)",
+	KindMultiple:    "Multiply-claimed block(s) in inode … (pass 1B)",
 	KindMarkedFree:  "Block bitmap differences: +(…) (pass 5)",
 	KindMarkedUsed:  "Block bitmap differences: -(…) (pass 5)",
 	KindInodeFree:   "Inode bitmap differences: +(…) (pass 5)",

@@ -235,6 +235,10 @@ func (w *walk) rest(start, n uint64, used bitset, as, others Class) {
 // finish ends the walk.
 func (w *walk) finish() {
 	w.endRun()
+	if m := &w.v.multiple; m.count > 0 && w.v.claims.whole() {
+		w.found.add(KindMultiple, place{block: m.first}, m.count, "")
+		w.mark(KindMultiple, place{block: m.first}, m.count, "")
+	}
 	if end := uint64(w.groups) * uint64(w.geo.BlocksPerGroup); end < w.geo.BlocksCount-uint64(w.geo.FirstDataBlock) {
 		w.d.Map.addRange(uint64(w.geo.FirstDataBlock)+end, w.geo.BlocksCount, Unknown)
 	}

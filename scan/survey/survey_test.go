@@ -148,6 +148,35 @@ func TestJudged(t *testing.T) {
 	}
 }
 
+// Blocks that two files have are found where e2fsck finds them.
+func TestMultiplyClaimed(t *testing.T) {
+	disk := testfs.Sample("../..")
+	inode := func(n int) []byte { return disk[sampleInodeTable*sampleBlock+(n-1)*256:][:256] }
+	copy(inode(23)[40:100], inode(21)[40:100]) // i_block
+	path := filepath.Join(t.TempDir(), "disk.img")
+	if err := os.WriteFile(path, disk, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	out, _ := exec.Command("e2fsck", "-fn", path).Output()
+	m := regexp.MustCompile(`Multiply-claimed block\(s\) in inode 21: (.*)`).FindSubmatch(out)
+	if m == nil {
+		t.Fatalf("e2fsck finds none:\n%s", out)
+	}
+	for _, f := range gather(t, disk, 0).Damage.Findings {
+		if f.Kind == survey.KindMultiple {
+			first, last := 0, 0
+			if n, _ := fmt.Sscanf(string(m[1]), "%d--%d", &first, &last); n < 2 {
+				last = first
+			}
+			if want := fmt.Sprintf("block %d", first); f.Place != want || f.Count != uint64(last-first+1) {
+				t.Errorf("%d from %s, e2fsck says %s", f.Count, f.Place, m[1])
+			}
+			return
+		}
+	}
+	t.Error("not found")
+}
+
 // encode returns JSON with a line for each field; cells in a line each.
 func encode(t *testing.T, d *survey.Data) []byte {
 	t.Helper()

@@ -19,7 +19,11 @@ type visitor struct {
 	seen   *bitsets // inodes that were counted
 	claims *bitsets // clusters that files have
 	rows   *rows
-	parts  [parts]part
+
+	counts   bool // a block belongs to one file
+	multiple multiple
+
+	parts [parts]part
 }
 
 // parts is how many locks the counts are spread over. The inodes of a group are
@@ -48,6 +52,7 @@ func newVisitor(sb *ext.Superblock, geo *ext.Geometry) *visitor {
 		seen:   newBitsets(groups, geo.InodesPerGroup),
 		claims: newBitsets(groups, geo.ClustersPerGroup()),
 		rows:   newRows(maxRows),
+		counts: geo.ClusterSize == geo.BlockSize && !sb.HasRoCompat(ext.RoCompatSharedBlocks),
 	}
 	if t := sb.Status().Written; !t.IsZero() {
 		v.ref = t.Unix()
@@ -103,7 +108,7 @@ func (v *visitor) Inode(ino uint32, in ext.Inode) {
 		return
 	}
 	g, index := v.geo.InodePlace(ino)
-	if v.seen.set(g, uint64(index), uint64(index)+1) > 0 {
+	if before, _ := v.seen.set(g, uint64(index), uint64(index)+1); before > 0 {
 		return
 	}
 	v.checkInode(ino, in)
