@@ -18,6 +18,7 @@ var verbs = map[string]string{
 	"convert":   "-r, or -Q --whole",
 	"copy":      "-ra SOURCE TARGET",
 	"create":    "-Q",
+	"draw":      "report",
 	"dump":      "-Q",
 	"export":    "-Q",
 	"extract":   "-r",

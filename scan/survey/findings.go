@@ -91,6 +91,9 @@ func (s *survey) judge(res *scan.Result) {
 		}
 	}
 	dmg.Findings = []Finding{}
+	if dmg.Bits == nil {
+		dmg.Bits = []BitRun{}
+	}
 	for _, p := range res.Problems() {
 		dmg.Findings = append(dmg.Findings, Finding{
 			Kind: p.Kind.String(), Count: p.Count, What: p.What, Fsck: fsckOf(p),
