@@ -89,7 +89,7 @@ func (r *Scrambler) Summary() string {
 		parts = append(parts, fmt.Sprintf("%s of indexed directories lie in another block of the index (%s in the same block)", advise.Count(sum.Misplaced, "name"), advise.Comma(sum.Names)))
 	}
 	if sum.Replaced > 0 {
-		parts = append(parts, advise.Count(sum.Replaced, "block")+"of invalid metadata replaced: e2fsck reports something else there")
+		parts = append(parts, advise.Count(sum.Replaced, "block")+" of invalid metadata replaced: e2fsck reports something else there")
 	}
 	if sum.Indexed > 0 && sum.Symlinks {
 		parts = append(parts, fmt.Sprintf("symlinks through %s may lead elsewhere", advise.Count(sum.Indexed, "indexed directory")))
