@@ -56,7 +56,11 @@ func TestOwners(t *testing.T) {
 				t.Fatal(err)
 			}
 			random := rand.New(rand.NewPCG(1, 2))
-			for range 20 {
+			rounds := 20
+			if testing.Short() {
+				rounds = 4
+			}
+			for range rounds {
 				var bad []scan.Range
 				want := map[uint32]bool{}
 				for block := range len(data) / bs {
@@ -206,10 +210,13 @@ func TestTree(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			bs, nodes := int(res.BlockSize()), 0
+			bs, nodes, most := int(res.BlockSize()), 0, 40
+			if testing.Short() {
+				most = 4
+			}
 			for _, kind := range []scan.Kind{scan.ExtentNode, scan.IndirectBlock} {
 				for run := range res.Map.RunsOf(kind) {
-					for block := run.Start; block < run.Start+run.Count && nodes < 40; block++ {
+					for block := run.Start; block < run.Start+run.Count && nodes < most; block++ {
 						from := int(block) * bs
 						r := find(t, data, []scan.Range{{Start: int64(from), End: int64(from + bs)}})
 						if len(r.Files) != 1 || r.Files[0].Parts&Tree == 0 {
