@@ -26,6 +26,7 @@ type survey struct {
 	claims    claims
 	packed    []int64            // where compressed clusters begin in the file
 	twice     map[int64]struct{} // offsets where more than one compressed cluster begins
+	spare     []uint64           // clusters with refcounts of clusters behind the end of the file; ascending
 	leaks     int64              // clusters that are in use according to refcounts, and nothing claims
 	excess    int64              // references that clusters with compressed data lack, according to refcounts
 	unclaimed int64              // clusters with contents that nothing claims, where refcounts cannot be believed

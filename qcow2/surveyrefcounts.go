@@ -71,6 +71,9 @@ func (s *survey) refBlocks() ([]refBlock, error) {
 	}
 	b := make([]byte, n*8)
 	_, _ = s.tables.ReadAt(b, int64(h.RefcountTableOffset))
+	if err := s.findSpare(n); err != nil {
+		return nil, err
+	}
 	var list []refBlock
 	for i := range n {
 		off := binary.BigEndian.Uint64(b[i*8:])
@@ -91,6 +94,33 @@ func (s *survey) refBlocks() ([]refBlock, error) {
 		s.claims.set(block.cluster, claimRefcount)
 	}
 	return unique, nil
+}
+
+// findSpare finds the clusters that hold refcounts of clusters behind the end of
+// the file: the refcount blocks from index n on, and the part of the refcount table
+// that leads to them. e2qcow reserves them for the largest image there can be.
+func (s *survey) findSpare(n uint64) error {
+	h := s.m.header
+	size := uint64(h.ClusterSize())
+	for i := (n*8 + size - 1) / size; i < uint64(h.RefcountTableLength); i++ {
+		s.spare = append(s.spare, h.RefcountTableOffset>>h.ClusterBits+i)
+	}
+	end := uint64(h.RefcountTableLength) * size / 8
+	for n < end {
+		part := s.buf[:min(size, (end-n)*8)]
+		if err := s.count(int64(len(part))); err != nil {
+			return err
+		}
+		_, _ = s.tables.ReadAt(part, int64(h.RefcountTableOffset+n*8))
+		for at := 0; at < len(part); at += 8 {
+			if off := binary.BigEndian.Uint64(part[at:]); off != 0 && off%size == 0 && off < uint64(s.m.fileSize) {
+				s.spare = append(s.spare, off>>h.ClusterBits)
+			}
+		}
+		n += uint64(len(part)) / 8
+	}
+	slices.Sort(s.spare)
+	return nil
 }
 
 // compareBlock compares the claims on the clusters of a block with its refcounts.
@@ -114,6 +144,9 @@ func (s *survey) compareBlock(block *refBlock) error {
 		v := s.claims.of(block.first + i)
 		want := references(v)
 		if want == 0 {
+			if _, spare := slices.BinarySearch(s.spare, block.first+i); spare {
+				continue
+			}
 			if refcount > 0 && (v&claimSnapshot == 0 || refcount > uint64(h.Snapshots)) {
 				leaks++
 			}

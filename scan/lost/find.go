@@ -19,10 +19,10 @@ import (
 // them.
 var ErrNoTables = errors.New("the scan found no inode tables")
 
-// The bounds of a report.
+// The bounds of a report. A file takes about 230 bytes.
 const (
-	maxFiles  = 1 << 22
-	maxRanges = 1 << 22
+	maxFiles  = 1 << 20
+	maxRanges = 1 << 22 // that are looked at: of those behind, only bytes are counted
 )
 
 // Find returns the files that have something in the lost ranges: bytes of the
@@ -36,12 +36,12 @@ func Find(ctx context.Context, res *scan.Result, lost []scan.Range) (*Report, er
 	if err != nil {
 		return nil, err
 	}
-	err = f.eachInode(f.inode, func(ino uint64) { f.lostInodes = ranges.Append(f.lostInodes, ino, ino+1) })
+	err = f.findLostInodes()
 	if err == nil {
-		err = f.drain()
+		err = f.eachInode(f.inode)
 	}
 	if err == nil {
-		err = f.lostInUse()
+		err = f.drain()
 	}
 	if err == nil {
 		err = f.findNames()
@@ -61,12 +61,13 @@ type finder struct {
 	bs      uint64 // bytes of a block
 	wide    bool   // block numbers have high halves
 	lost    []scan.Range
+	sums    []int64 // of the bytes in the lost ranges before each
 	tables  []scan.TableRun
 
 	files      map[uint32]*File
-	lostInodes []ranges.Range[uint64] // whose place in a table is lost; ascending after the first pass
+	lostInodes []ranges.Range[uint64] // whose place in a table is lost, or not known; ascending
 	dirs       *roaring.Bitmap        // directories
-	ranges     int                    // of all files
+	looks      int                    // at lost ranges
 	omitted    int
 	cut        bool
 	nodesLeft  int
@@ -96,6 +97,10 @@ func newFinder(ctx context.Context, res *scan.Result, lost []scan.Range) (*finde
 	for _, r := range lost {
 		f.lost = ranges.Append(f.lost, max(r.Start, 0), min(r.End, end))
 	}
+	f.sums = make([]int64, len(f.lost)+1)
+	for i, r := range f.lost {
+		f.sums[i+1] = f.sums[i] + r.End - r.Start
+	}
 	f.nodesLeft = f.mostNodes()
 	return f, nil
 }
@@ -107,6 +112,16 @@ func (f *finder) mostNodes() int {
 	return few + int(min(2*(f.res.Map.Blocks(scan.ExtentNode)+f.res.Map.Blocks(scan.IndirectBlock)), math.MaxInt32))
 }
 
+// lostBefore returns how many bytes of the disk before off are lost.
+func (f *finder) lostBefore(off uint64) int64 {
+	i := ranges.Find(f.lost, int64(off))
+	n := f.sums[i]
+	if i < len(f.lost) && f.lost[i].Start < int64(off) {
+		n += int64(off) - f.lost[i].Start
+	}
+	return n
+}
+
 // isLost reports whether one of n bytes of the disk from off is lost.
 func (f *finder) isLost(off, n uint64) bool {
 	i := ranges.Find(f.lost, int64(off))
@@ -116,9 +131,9 @@ func (f *finder) isLost(off, n uint64) bool {
 // maxWindow is how many bytes are read at once.
 const maxWindow = 1 << 20
 
-// eachInode calls visit with the inodes of the tables that the scan has read, and
-// lost with the numbers of those that cannot be read.
-func (f *finder) eachInode(visit func(ino uint32, in ext.Inode), lost func(ino uint64)) error {
+// eachInode calls visit with the inodes of the tables that the scan has read, but
+// for those that are lost.
+func (f *finder) eachInode(visit func(ino uint32, in ext.Inode)) error {
 	ratio := f.bs / uint64(f.res.BlockSize())
 	window := max(maxWindow/f.bs, 1)
 	buf := make([]byte, window*f.bs)
@@ -133,7 +148,7 @@ func (f *finder) eachInode(visit func(ino uint32, in ext.Inode), lost func(ino u
 			part := buf[:n*f.bs]
 			f.reading.ReadBlocks(block, part)
 			for i := range n {
-				f.tableBlock(block+i, part[i*f.bs:(i+1)*f.bs], visit, lost)
+				f.tableBlock(block+i, part[i*f.bs:(i+1)*f.bs], visit)
 			}
 			if len(f.pending) >= maxPending {
 				if err := f.drain(); err != nil {
@@ -148,7 +163,7 @@ func (f *finder) eachInode(visit func(ino uint32, in ext.Inode), lost func(ino u
 }
 
 // tableBlock does for a block of the tables what eachInode does.
-func (f *finder) tableBlock(block uint64, data []byte, visit func(ino uint32, in ext.Inode), lost func(ino uint64)) {
+func (f *finder) tableBlock(block uint64, data []byte, visit func(ino uint32, in ext.Inode)) {
 	i, found := slices.BinarySearchFunc(f.tables, block, func(t scan.TableRun, b uint64) int { return cmp.Compare(t.Start, b) })
 	if !found {
 		i--
@@ -165,7 +180,6 @@ func (f *finder) tableBlock(block uint64, data []byte, visit func(ino uint32, in
 			return
 		}
 		if hit && f.isLost(block*f.bs+k*size, size) {
-			lost(ino)
 			continue
 		}
 		visit(uint32(ino), ext.Inode(data[k*size:(k+1)*size:(k+1)*size]))
@@ -217,10 +231,20 @@ func (f *finder) contents(t *tree, logical, start, n uint64) {
 	if start >= f.geo.BlocksCount || n > f.geo.BlocksCount-start {
 		return // damage: nobody reads blocks there
 	}
-	from, end := start*f.bs, (start+n)*f.bs
-	for i := ranges.Find(f.lost, int64(from)); i < len(f.lost) && uint64(f.lost[i].Start) < end; i++ {
+	at := logical * f.bs
+	from, end := start*f.bs, start*f.bs+min(n*f.bs, t.end-min(t.end, at))
+	i := ranges.Find(f.lost, int64(from))
+	for ; i < len(f.lost) && uint64(f.lost[i].Start) < end && f.looks < maxRanges; i++ {
+		f.looks++
 		lo, hi := max(uint64(f.lost[i].Start), from), min(uint64(f.lost[i].End), end)
-		f.lose(t, 0, logical*f.bs+lo-from, logical*f.bs+hi-from)
+		f.lose(t, 0, at+lo-from, at+hi-from)
+		from, at = hi, at+hi-from
+	}
+	if bytes := f.lostBefore(end) - f.lostBefore(from); bytes > 0 && from < end {
+		f.omitted++
+		if file := f.file(t, contentsOf(t)); file != nil {
+			file.LostBytes += uint64(bytes)
+		}
 	}
 }
 
@@ -229,22 +253,17 @@ func (f *finder) lose(t *tree, parts Parts, from, end uint64) {
 	if end = min(end, t.end, math.MaxInt64); from >= end {
 		return
 	}
-	part := Contents
+	if file := f.file(t, parts|contentsOf(t)); file != nil {
+		file.Lost = ranges.Append(file.Lost, int64(from), int64(end))
+	}
+}
+
+// contentsOf returns what the contents of a file are called.
+func contentsOf(t *tree) Parts {
 	if t.typ == ext.ModeDir {
-		part = Entries
+		return Entries
 	}
-	file := f.file(t, parts|part)
-	if file == nil {
-		return
-	}
-	if f.ranges >= maxRanges {
-		file.LostBytes += end - from
-		f.omitted++
-		return
-	}
-	before := len(file.Lost)
-	file.Lost = ranges.Append(file.Lost, int64(from), int64(end))
-	f.ranges += len(file.Lost) - before
+	return Contents
 }
 
 // file returns the record of a file, with these parts among those that are lost;

@@ -1,31 +1,107 @@
 package lost
 
 import (
+	"math/bits"
+
 	"e2qcow/ext"
 	"e2qcow/internal/ranges"
 )
 
-// lostInUse notes the lost inodes that the inode bitmaps mark as in use. Entries of
-// directories name more of them where a bitmap is lost too.
-func (f *finder) lostInUse() error {
+// maxGroups bounds the descriptors that are looked at.
+const maxGroups = 1 << 20
+
+// findLostInodes finds the inodes whose place in a table is lost, and those of
+// groups whose descriptor, which says where the table is, is lost.
+func (f *finder) findLostInodes() error {
+	size := uint64(f.geo.InodeSize)
+	for _, t := range f.tables {
+		from, end := t.Start*f.bs, (t.Start+t.Count)*f.bs
+		for i := ranges.Find(f.lost, int64(from)); i < len(f.lost) && uint64(f.lost[i].Start) < end; i++ {
+			lo, hi := max(uint64(f.lost[i].Start), from)-from, min(uint64(f.lost[i].End), end)-from
+			f.addLost(uint64(t.First)+lo/size, uint64(t.First)+(hi+size-1)/size)
+		}
+	}
+	if err := f.findLostGroups(); err != nil {
+		return err
+	}
 	f.lostInodes = ranges.Join(f.lostInodes)
-	bitmap := make([]byte, f.bs)
-	group, usable := ^uint32(0), false
-	for _, r := range f.lostInodes {
-		for ino := r.Start; ino < r.End; ino++ {
-			g, index := f.geo.InodePlace(uint32(ino))
-			if g != group {
-				if err := f.ctx.Err(); err != nil {
-					return err
-				}
-				group, usable = g, f.readInodeBitmap(g, bitmap)
-			}
-			if usable && int(index/8) < len(bitmap) && bitmap[index/8]>>(index%8)&1 != 0 {
-				f.file(&tree{ino: uint32(ino)}, Inode)
-			}
+	return f.lostInUse()
+}
+
+// addLost notes that the inodes from first up to end are lost, as far as there
+// are so many.
+func (f *finder) addLost(first, end uint64) {
+	f.lostInodes = ranges.Append(f.lostInodes, first, min(end, uint64(f.geo.GroupCount)*uint64(f.geo.InodesPerGroup)+1))
+}
+
+// findLostGroups notes the inodes of groups whose table is not known because the
+// descriptor is lost.
+func (f *finder) findLostGroups() error {
+	var known []ranges.Range[uint64] // inodes
+	for t := range f.reading.Tables() {
+		known = append(known, ranges.Range[uint64]{Start: uint64(t.First), End: uint64(t.First) + t.Count*uint64(f.geo.InodesPerBlock())})
+	}
+	known = ranges.Join(known)
+	per, size := f.geo.DescsPerBlock(), uint64(f.geo.DescSize)
+	groups := f.geo.GroupCount
+	if groups > maxGroups {
+		groups, f.cut = maxGroups, true
+	}
+	for g := uint32(0); g < groups; g++ {
+		if g%per == 0 && f.ctx.Err() != nil {
+			return f.ctx.Err()
+		}
+		block := f.reading.DescBlock(g / per)
+		if !f.isLost(block*f.bs+uint64(g%per)*size, size) {
+			continue
+		}
+		first := uint64(g)*uint64(f.geo.InodesPerGroup) + 1
+		if i := ranges.Find(known, first); i == len(known) || known[i].Start > first {
+			f.addLost(first, first+uint64(f.geo.InodesPerGroup))
 		}
 	}
 	return nil
+}
+
+// lostInUse notes the lost inodes that the inode bitmaps mark as in use. Entries of
+// directories name more of them where a bitmap is lost too.
+func (f *finder) lostInUse() error {
+	bitmap := make([]byte, f.bs)
+	left := maxGroups // bitmaps that are read
+	for _, r := range f.lostInodes {
+		for ino := r.Start; ino < r.End; {
+			g, index := f.geo.InodePlace(uint32(ino))
+			end := min(r.End, (uint64(g)+1)*uint64(f.geo.InodesPerGroup)+1)
+			switch {
+			case f.ctx.Err() != nil:
+				return f.ctx.Err()
+			case left == 0:
+				f.cut = true
+				return nil
+			case f.readInodeBitmap(g, bitmap):
+				left--
+				f.markInUse(bitmap, index, index+uint32(end-ino), uint32(ino)-index)
+			}
+			ino = end
+		}
+	}
+	return nil
+}
+
+// markInUse notes the inodes of the bits from first up to end that are set. base is
+// the number of the inode of bit 0.
+func (f *finder) markInUse(bitmap []byte, first, end, base uint32) {
+	for i := first; i < min(end, uint32(8*len(bitmap))); {
+		b := bitmap[i/8] >> (i % 8)
+		if b == 0 {
+			i = (i/8 + 1) * 8
+			continue
+		}
+		if i += uint32(bits.TrailingZeros8(b)); i < end {
+			f.file(&tree{ino: base + i}, Inode)
+		}
+		i++
+	}
 }
 
 // readInodeBitmap reads the inode bitmap of a group; false if the bitmap was never

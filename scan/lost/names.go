@@ -94,7 +94,7 @@ func (f *finder) findNames() error {
 		if len(n.gathered) >= maxPending {
 			failed = n.read()
 		}
-	}, func(uint64) {})
+	})
 	err = cmp.Or(err, failed)
 	if err == nil {
 		err = f.drain()
@@ -192,12 +192,12 @@ func (p *pathFinder) of(ino uint32) []scan.Name {
 	}
 	var paths []scan.Name
 	for _, k := range p.links.of(ino) {
-		path := p.path(k)
-		if p.left -= len(path); p.left < 0 {
+		if p.left <= 0 {
 			p.omitted++
-			p.left = 0
 			continue
 		}
+		path := p.path(k)
+		p.left -= len(path)
 		paths = append(paths, path)
 	}
 	slices.Sort(paths)

@@ -97,8 +97,8 @@ func (f *finder) pointers(n node, data []byte, span uint64) {
 	}
 }
 
-// push gathers a node. If all of an extent node or all pointers of an indirect
-// block are lost, what lies below is lost.
+// push gathers a node. If a part of an extent node is lost, what lies below the
+// node is lost: the checksum of the node cannot be right.
 func (f *finder) push(n node) {
 	switch {
 	case !f.geo.ValidBlock(n.block) || n.depth > maxDepth || n.first*f.bs >= n.tree.end:
