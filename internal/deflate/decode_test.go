@@ -69,6 +69,30 @@ func agree(t testing.TB, d *Decoder, n int, src []byte) error {
 	return err
 }
 
+// TestShortBlocks: a stream may end a block after each 127 bytes, with an empty
+// block behind, as zlib with little memory does.
+func TestShortBlocks(t *testing.T) {
+	src := make([]byte, 64<<10)
+	for i := range src {
+		src[i] = byte(i*i>>7) ^ byte(i)
+	}
+	var b bytes.Buffer
+	w, err := stdflate.NewWriter(&b, 6)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for p := src; len(p) > 0; p = p[min(127, len(p)):] {
+		_, _ = w.Write(p[:min(127, len(p))])
+		_ = w.Flush()
+	}
+	if err := w.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if err := agree(t, new(Decoder), len(src), b.Bytes()); err != nil {
+		t.Error(err)
+	}
+}
+
 func TestDecode(t *testing.T) {
 	var d Decoder
 	var e Encoder
