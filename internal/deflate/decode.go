@@ -15,10 +15,11 @@ func corrupt(format string, args ...any) error {
 
 // leastBlocks and blockRatio bound how many blocks a stream has: some, and one
 // more for each so many bytes of output. A block of few bytes can take as long as
-// one of thousands, for its tables. Encoders make blocks of some KiB at least.
+// one of thousands, for its tables. zlib ends a block after 127 symbols if it has
+// little memory, and a flush adds an empty one.
 const (
 	leastBlocks = 16
-	blockRatio  = 1024
+	blockRatio  = 32
 )
 
 // A Decoder decompresses. The zero value is ready. It is used by one goroutine at
