@@ -9,6 +9,7 @@ import (
 
 // visitDirBlock processes a directory block and the inodes that it names.
 func (s *scanner) visitDirBlock(b *batch, ino uint32, block uint64, data []byte) {
+	s.tellLost(b, block)
 	s.visitor.Directory(ino, block, data)
 	if s.visitDirents(b, ino, block, data) {
 		b.mark(Directory, block, 1)

@@ -241,6 +241,7 @@ func (s *scanner) visitXattrs(b *batch, ino uint32, in ext.Inode) {
 }
 
 func (s *scanner) visitXattrBlock(b *batch, ino uint32, block uint64, data []byte) {
+	s.tellLost(b, block)
 	s.visitor.Attributes(block, data)
 	off := int64(block) * int64(s.geo.BlockSize)
 	if h, ok := ext.DecodeXattrHeader(data); (!ok || !h.Valid()) && !b.unread(off, ext.XattrHeaderLen) {

@@ -69,6 +69,7 @@ func (s *scanner) visitExtentBlock(b *batch, it *item, block uint64, data []byte
 		return
 	}
 	b.mark(ExtentNode, block, 1)
+	s.tellLost(b, block)
 	s.visitor.Extents(it.ino, block, data)
 	s.visitExtentNode(b, it.ino, block, node, it.content)
 }

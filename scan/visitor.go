@@ -37,6 +37,24 @@ type Visitor interface {
 	Pointers(block uint64)
 }
 
+// A LossVisitor is a Visitor that needs to know which blocks are incomplete.
+type LossVisitor interface {
+	// Lost is called with the number of a block before the block is shown, if a
+	// part of the block could not be read and is zero.
+	Lost(block uint64)
+}
+
+// tellLost tells a LossVisitor that a part of a block is lost.
+func (s *scanner) tellLost(b *batch, block uint64) {
+	bs := int64(s.geo.BlockSize)
+	if len(b.lost) == 0 || !b.unread(int64(block)*bs, bs) {
+		return
+	}
+	if v, ok := s.visitor.(LossVisitor); ok {
+		v.Lost(block)
+	}
+}
+
 // nobody is the visitor of a scan without a visitor.
 type nobody struct{}
 

@@ -66,7 +66,7 @@ func (r *Report) damage(p *page) {
 	}
 	p.NoDamage = "Nothing: all structures that were read make sense, and the bitmaps say of all blocks and inodes what the inodes say."
 	if d.Unchecked > 0 {
-		p.NoDamage = fmt.Sprintf("Nothing was found. The bitmaps of %s were not compared with the inodes: that would take too much memory.", advise.Count(uint64(d.Unchecked), "group"))
+		p.NoDamage = fmt.Sprintf("Nothing was found. The bitmaps of %s were not compared with the inodes: that would take too much memory, or the groups lie behind the end of the source.", advise.Count(uint64(d.Unchecked), "group"))
 	}
 	if r.Filesystem == nil {
 		p.NoDamage = "No superblock could be used, so nothing was looked at."

@@ -13,13 +13,8 @@ const maxGroups = 1 << 20
 // findLostInodes finds the inodes whose place in a table is lost, and those of
 // groups whose descriptor, which says where the table is, is lost.
 func (f *finder) findLostInodes() error {
-	size := uint64(f.geo.InodeSize)
 	for _, t := range f.tables {
-		from, end := t.Start*f.bs, (t.Start+t.Count)*f.bs
-		for i := ranges.Find(f.lost, int64(from)); i < len(f.lost) && uint64(f.lost[i].Start) < end; i++ {
-			lo, hi := max(uint64(f.lost[i].Start), from)-from, min(uint64(f.lost[i].End), end)-from
-			f.addLost(uint64(t.First)+lo/size, uint64(t.First)+(hi+size-1)/size)
-		}
+		f.addLostTable(uint64(t.First), t.Start, t.Count)
 	}
 	if err := f.findLostGroups(); err != nil {
 		return err
@@ -28,36 +23,59 @@ func (f *finder) findLostInodes() error {
 	return f.lostInUse()
 }
 
+// addLostTable notes the inodes that are lost of a table of n blocks, whose first
+// inode is first.
+func (f *finder) addLostTable(first, start, n uint64) {
+	size := uint64(f.geo.InodeSize)
+	from, end := start*f.bs, (start+n)*f.bs
+	for i := ranges.Find(f.lost, int64(from)); i < len(f.lost) && uint64(f.lost[i].Start) < end; i++ {
+		lo, hi := max(uint64(f.lost[i].Start), from)-from, min(uint64(f.lost[i].End), end)-from
+		f.addLost(first+lo/size, first+(hi+size-1)/size)
+	}
+}
+
 // addLost notes that the inodes from first up to end are lost, as far as there
 // are so many.
 func (f *finder) addLost(first, end uint64) {
 	f.lostInodes = ranges.Append(f.lostInodes, first, min(end, uint64(f.geo.GroupCount)*uint64(f.geo.InodesPerGroup)+1))
 }
 
-// findLostGroups notes the inodes of groups whose table is not known because the
-// descriptor is lost.
+// findLostGroups notes the inodes of groups whose table the scan does not know:
+// because the descriptor is lost, or because the table lies behind the end of the
+// source.
 func (f *finder) findLostGroups() error {
 	var known []ranges.Range[uint64] // inodes
 	for t := range f.reading.Tables() {
 		known = append(known, ranges.Range[uint64]{Start: uint64(t.First), End: uint64(t.First) + t.Count*uint64(f.geo.InodesPerBlock())})
 	}
 	known = ranges.Join(known)
-	per, size := f.geo.DescsPerBlock(), uint64(f.geo.DescSize)
+	per, size := f.geo.DescsPerBlock(), f.geo.DescSize
 	groups := f.geo.GroupCount
 	if groups > maxGroups {
 		groups, f.cut = maxGroups, true
 	}
-	for g := uint32(0); g < groups; g++ {
+	descs := make([]byte, f.bs)
+	loaded := ^uint32(0) // the block of the table that descs holds
+	for g := range groups {
 		if g%per == 0 && f.ctx.Err() != nil {
 			return f.ctx.Err()
 		}
-		block := f.reading.DescBlock(g / per)
-		if !f.isLost(block*f.bs+uint64(g%per)*size, size) {
+		first := uint64(g)*uint64(f.geo.InodesPerGroup) + 1
+		if i := ranges.Find(known, first); i < len(known) && known[i].Start <= first {
 			continue
 		}
-		first := uint64(g)*uint64(f.geo.InodesPerGroup) + 1
-		if i := ranges.Find(known, first); i == len(known) || known[i].Start > first {
+		block, at := f.reading.DescBlock(g/per), g%per*size
+		if f.isLost(block*f.bs+uint64(at), uint64(size)) {
 			f.addLost(first, first+uint64(f.geo.InodesPerGroup))
+			continue
+		}
+		if loaded != g/per {
+			f.reading.ReadBlock(block, descs)
+			loaded = g / per
+		}
+		table := ext.GroupDesc(descs[at : at+size]).InodeTable()
+		if f.geo.ValidBlock(table) && uint64(f.geo.TableBlocks) <= f.geo.BlocksCount-table {
+			f.addLostTable(first, table, uint64(f.geo.TableBlocks))
 		}
 	}
 	return nil

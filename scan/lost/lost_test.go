@@ -353,6 +353,76 @@ func TestLostDirectory(t *testing.T) {
 	}
 }
 
+// TestLostTables: what a source that is cut short lacks is lost, as if a map said
+// so, and so are the inodes of a group whose descriptor is lost.
+func TestLostTables(t *testing.T) {
+	dir := t.TempDir()
+	for i := range 40 {
+		name := filepath.Join(dir, fmt.Sprintf("directory-%02d", i))
+		if err := os.Mkdir(name, 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(filepath.Join(name, "file"), []byte("contents"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	path := filepath.Join(t.TempDir(), "fs")
+	testfs.Run(t, "mke2fs", "-q", "-t", "ext4", "-b", "1024", "-g", "1024", "-N", "256", "-O", "^flex_bg,^has_journal,^resize_inode", "-d", dir, path, "16M")
+	data := read(t, path)
+	bad := []scan.Range{{Start: 2 << 20, End: int64(len(data))}}
+	all, cut := find(t, data, bad), find(t, data[:2<<20], bad)
+	if len(all.Files) < 10 {
+		t.Fatalf("only %d files are hit", len(all.Files))
+	}
+	names := func(r *Report) (list []string) {
+		for _, f := range r.Files {
+			list = append(list, fmt.Sprint(f.Inode, f.Type, f.Parts, f.Paths, f.Lost))
+		}
+		return list
+	}
+	if a, b := names(all), names(cut); !slices.Equal(a, b) {
+		t.Errorf("of a map: %v\nof a short source: %v", a, b)
+	}
+	// All descriptors but those of the first groups, in all copies.
+	res, err := scan.Scan(t.Context(), bytes.NewReader(data), int64(len(data)), scan.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var lost []scan.Range
+	for run := range res.Map.RunsOf(scan.GroupDescs) {
+		from := int64(run.Start) * 1024
+		lost = append(lost, scan.Range{Start: from + 128, End: from + 1024})
+	}
+	found := find(t, data, lost)
+	inodes := 0
+	for _, f := range found.Files {
+		if f.Parts&Inode != 0 {
+			inodes++
+		}
+	}
+	if inodes < 10 {
+		t.Errorf("without descriptors only %d inodes are lost: %v", inodes, names(found))
+	}
+}
+
+// TestManyRanges: the looks at lost ranges are bounded, and what is not looked at
+// is counted.
+func TestManyRanges(t *testing.T) {
+	f := &finder{geo: &ext.Geometry{BlocksCount: 1 << 30}, bs: 4096, files: map[uint32]*File{}}
+	f.sums = []int64{0}
+	for i := range int64(1000) {
+		f.lost = append(f.lost, scan.Range{Start: i * 8192, End: i*8192 + 4096})
+		f.sums = append(f.sums, f.sums[i]+4096)
+	}
+	f.looks = maxRanges - 100
+	file := &tree{ino: 12, typ: ext.ModeRegular, end: 900 * 8192}
+	f.contents(file, 0, 0, 2000)
+	r := f.report()
+	if got := r.Files[0]; len(got.Lost) != 100 || got.LostBytes != 900*4096 || r.Omitted != 1 {
+		t.Errorf("%d ranges, %d bytes, %d omitted", len(got.Lost), got.LostBytes, r.Omitted)
+	}
+}
+
 // TestLoop: a tree that leads back to itself ends.
 func TestLoop(t *testing.T) {
 	path := testfs.Make(t, filesystems["extents"]).Path

@@ -50,8 +50,8 @@ func (s *survey) decode(g uint32, d ext.GroupDesc, lost bool) group {
 		blockBitmap: d.BlockBitmap(), inodeBitmap: d.InodeBitmap(), inodeTable: d.InodeTable(),
 		freeClusters: d.FreeClusters(), freeInodes: d.FreeInodes(),
 	}
-	if !s.sb.HasDescChecksums() {
-		return x
+	if lost || !s.sb.HasDescChecksums() {
+		return x // nobody knows what a lost checksum was
 	}
 	ok := s.sb.DescChecksumOK(g, d)
 	s.sums[sumDescriptor].add(ok, place{group: g, hasGroup: true})

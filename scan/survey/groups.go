@@ -241,6 +241,7 @@ func (w *walk) finish() {
 	}
 	if end := uint64(w.groups) * uint64(w.geo.BlocksPerGroup); end < w.geo.BlocksCount-uint64(w.geo.FirstDataBlock) {
 		w.d.Map.addRange(uint64(w.geo.FirstDataBlock)+end, w.geo.BlocksCount, Unknown)
+		w.d.Damage.Unchecked += w.geo.GroupCount - w.groups
 	}
 	w.d.Map.total(w.geo.BlocksCount)
 	w.d.Head = w.head.strip()

@@ -26,21 +26,22 @@ func (w *walk) groupInodes(g uint32, i int) {
 		w.found.add(KindCounts, place{group: g, hasGroup: true}, 1, "the count of free inodes is not that of the bitmap")
 		w.mark(KindCounts, place{group: g, hasGroup: true}, 1, "count of free inodes")
 	}
-	if !w.v.seen.known(g) || g == 0 && w.geo.FirstInode > per {
+	if !w.v.seen.known(g) {
 		return
 	}
+	first := uint64(g)*uint64(per) + 1
+	reserved := min(uint64(per), uint64(w.geo.FirstInode)-min(first, uint64(w.geo.FirstInode)))
 	want := w.v.seen.group(g)
 	switch {
-	case want == nil && used == 0 && g > 0:
+	case want == nil && used == 0 && reserved == 0:
 		return
-	case g == 0:
+	case reserved > 0: // they are in use whatever they hold
 		want = append(bitset{}, w.none...)
 		copy(want, w.v.seen.group(g))
-		want.fill(0, uint64(w.geo.FirstInode-1))
+		want.fill(0, reserved)
 	case want == nil:
 		want = w.none
 	}
-	first := uint64(g)*uint64(per) + 1
 	w.compare(g, uint64(per), want, w.inodes, [2]string{KindInodeFree, KindInodeUsed}, func(a, b uint64) (uint64, uint64) {
 		return first + a, b - a
 	})

@@ -235,7 +235,7 @@ func (s *survey) backups() {
 			}
 		}
 		s.d.Backups = append(s.d.Backups, b)
-		if !b.Agrees() && b.State != "empty" {
+		if !b.Agrees() && b.State != "empty" && b.State != "unreadable" {
 			s.found.add(KindBackup, place{group: g, hasGroup: true, block: block}, 1, b.State)
 			s.mark(KindBackup, place{block: block}, 1, b.State)
 		}

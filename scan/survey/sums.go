@@ -85,6 +85,9 @@ func (s *sums) merge(o *sums) {
 
 // sum counts the checksum of a structure of an inode.
 func (v *visitor) sum(ino uint32, kind int, ok bool, at place) {
+	if _, lost := v.incomplete.Load(at.block); lost && at.block != 0 {
+		return // nobody knows what the checksum is of
+	}
 	p := &v.parts[0]
 	if ino != 0 {
 		p = v.part(ino)

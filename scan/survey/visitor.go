@@ -24,6 +24,8 @@ type visitor struct {
 	multiple multiple
 
 	parts [parts]part
+
+	incomplete sync.Map // blocks of which a part could not be read
 }
 
 // parts is how many locks the counts are spread over. The inodes of a group are
@@ -95,6 +97,9 @@ func typeOf(in ext.Inode) (int, bool) {
 	}
 	return 0, false
 }
+
+// Lost notes that a part of a block could not be read.
+func (v *visitor) Lost(block uint64) { v.incomplete.Store(block, nil) }
 
 // Inode counts an inode.
 func (v *visitor) Inode(ino uint32, in ext.Inode) {
