@@ -72,7 +72,7 @@ func (sb *Superblock) Geometry() (*Geometry, error) {
 		g.ClusterSize = MinBlockSize << sb.d.SLogClusterSize
 	}
 	if sb.d.SRevLevel == 0 {
-		g.InodeSize, g.FirstInode = goodOldInodeSize, goodOldFirstInode
+		g.InodeSize, g.FirstInode = goodOldInodeSize, GoodOldFirstInode
 	}
 	if g.InodeSize < goodOldInodeSize || g.InodeSize > g.BlockSize || g.InodeSize&(g.InodeSize-1) != 0 {
 		return bad("s_inode_size", g.InodeSize)

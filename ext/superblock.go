@@ -38,12 +38,15 @@ const (
 	ResizeInode = uint32(ext4.InodeReservedGroupDescriptors)
 )
 
+// GoodOldFirstInode is the first inode that is not reserved, unless s_first_ino
+// names another (EXT4_GOOD_OLD_FIRST_INO).
+const GoodOldFirstInode = 11
+
 const (
-	goodOldFirstInode = 11
-	goodOldInodeSize  = 128
-	minDescSize       = 32
-	minDescSize64     = 64
-	maxDescSize       = 1024
+	goodOldInodeSize = 128
+	minDescSize      = 32
+	minDescSize64    = 64
+	maxDescSize      = 1024
 )
 
 // A Superblock is struct ext4_super_block as it is on the disk. Only its magic

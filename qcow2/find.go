@@ -80,9 +80,9 @@ func (m *Image) step(off, limit int64) (part, error) {
 	return p, err
 }
 
-// An l1Gap remembers entries of an L1 table that lead to no table. Who goes through
-// a large disk in small steps comes to the same entries many times, and there may be
-// millions. Its methods are safe for concurrent use.
+// An l1Gap remembers entries of an L1 table that lead to no table. A caller that
+// goes through a large disk in small steps meets the same entries many times, and
+// there may be millions. Its methods are safe for concurrent use.
 type l1Gap struct {
 	last atomic.Pointer[[2]int64] // from where to where
 }

@@ -54,7 +54,7 @@ var (
 // The error is ErrNotQcow2, an *UnsupportedError, or a *CorruptError if the
 // header does not say enough.
 func OpenSalvage(ctx context.Context, r io.ReaderAt, size int64, opt SalvageOptions) (*Salvage, error) {
-	head, err := mendHead(r, size)
+	head, err := mendHead(ctx, r, size)
 	if err != nil {
 		return nil, err
 	}

@@ -1,6 +1,7 @@
 package qcow2
 
 import (
+	"context"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -44,7 +45,7 @@ func (d *head) note(format string, args ...any) {
 
 // mendHead reads the beginning of a file of size bytes. A field that cannot be
 // mended stays as it is: readHeader refuses it.
-func mendHead(r io.ReaderAt, size int64) (*head, error) {
+func mendHead(ctx context.Context, r io.ReaderAt, size int64) (*head, error) {
 	d := &head{r: r, bytes: make([]byte, min(size, 64<<10))}
 	n, err := r.ReadAt(d.bytes, 0)
 	if n < len(d.bytes) && !errors.Is(err, io.EOF) && n < headerSizeFull {
@@ -65,7 +66,7 @@ func mendHead(r io.ReaderAt, size int64) (*head, error) {
 		d.mendSubclusters(h, size)
 	}
 	d.mendTables(h, size)
-	d.mendL1(h, size)
+	d.mendL1(ctx, h, size)
 	d.mendRest(h)
 	return d, nil
 }

@@ -1,6 +1,7 @@
 package qcow2
 
 import (
+	"context"
 	"encoding/binary"
 
 	"e2qcow/internal/zero"
@@ -17,7 +18,7 @@ const (
 // mendL1 looks for the L1 table elsewhere if no entry of the one that the header
 // names leads to an L2 table. With snapshots there are several, so the header has
 // to know.
-func (d *head) mendL1(h *Header, size int64) {
+func (d *head) mendL1(ctx context.Context, h *Header, size int64) {
 	be, b := binary.BigEndian, d.bytes
 	if h.Size == 0 || be.Uint32(b[60:]) > 0 {
 		return
@@ -25,19 +26,20 @@ func (d *head) mendL1(h *Header, size int64) {
 	t := &tableReader{r: d.r, size: size}
 	n := min(int64(h.l1Needed())*8, maxTableSlice)
 	known := int64(be.Uint64(b[40:]))
-	if !d.l1Lost && (h.scoreL1(t, known, n) != 0 || t.bad(known, n)) {
+	buf, table := make([]byte, n), make([]byte, h.ClusterSize())
+	if !d.l1Lost && (h.scoreL1(t, known, buf, table) != 0 || t.bad(known, n)) {
 		return // it is there, even if it cannot be read
 	}
 	best, found, more := 0, int64(0), false
-	for off := h.ClusterSize(); off < min(size, maxL1Search); off += h.ClusterSize() {
-		switch score := h.scoreL1(t, off, n); {
+	for off := h.ClusterSize(); off < min(size, maxL1Search) && ctx.Err() == nil; off += h.ClusterSize() {
+		switch score := h.scoreL1(t, off, buf, table); {
 		case score > best:
 			best, found, more = score, off, false
 		case score == best && score > 0:
 			more = true
 		}
 	}
-	if best == 0 || more {
+	if best == 0 || more || ctx.Err() != nil {
 		return
 	}
 	d.note("the L1 table was found at %#x", found)
@@ -46,11 +48,10 @@ func (d *head) mendL1(h *Header, size int64) {
 	d.declared = max(d.declared, uint32(h.l1Needed()))
 }
 
-// scoreL1 returns how many entries of an L1 table there may be in the n bytes of a
-// file from off on: 0 if there is anything that cannot be one, or the first
+// scoreL1 returns how many entries of an L1 table there may be in the bytes of a
+// file from off on that fill b, and has table as room for an L2 table: 0 if there is anything that cannot be one, or the first
 // entries do not lead to L2 tables; -1 if those tables cannot be read.
-func (h *Header) scoreL1(t *tableReader, off, n int64) (score int) {
-	b := make([]byte, n)
+func (h *Header) scoreL1(t *tableReader, off int64, b, table []byte) (score int) {
 	_, _ = t.ReadAt(b, off)
 	if zero.IsZero(b) {
 		return 0
@@ -61,15 +62,14 @@ func (h *Header) scoreL1(t *tableReader, off, n int64) (score int) {
 		if entry == 0 {
 			continue
 		}
-		table := int64(entry & entryOffset)
-		if entry&l1Reserved != 0 || entry&entryCopied == 0 || table == 0 || table%h.ClusterSize() != 0 {
+		at := int64(entry & entryOffset)
+		if entry&l1Reserved != 0 || entry&entryCopied == 0 || at == 0 || at%h.ClusterSize() != 0 {
 			return 0
 		}
-		if score++; len(tables) < triedTables && table < t.size {
-			tables = append(tables, table)
+		if score++; len(tables) < triedTables && at < t.size {
+			tables = append(tables, at)
 		}
 	}
-	table := make([]byte, h.ClusterSize())
 	good, unread := 0, 0
 	for _, at := range tables {
 		_, _ = t.ReadAt(table, at)

@@ -3,11 +3,11 @@ package scan
 import (
 	"bytes"
 	"context"
-	"e2qcow/image"
 	"errors"
 	"syscall"
 	"testing"
 
+	"e2qcow/image"
 	"e2qcow/internal/testfs"
 )
 

@@ -60,6 +60,15 @@ func (o Search) Metadata(ctx context.Context, p *Part, shown *progress.Reporter)
 	return res, nil
 }
 
+// CheckContent refuses a part that has no primary superblock and holds something
+// else than a damaged filesystem.
+func (o Search) CheckContent(p *Part) error {
+	if o.Place.Offset != nil || SuperblockAt(p.Disk) != nil {
+		return nil
+	}
+	return o.otherwise(p, 0, 0)
+}
+
 // Explain returns the cause of err, an error of a scan of p: a *NotExtError if
 // p contains no ext filesystem.
 func (o Search) Explain(p *Part, err error) error {

@@ -14,6 +14,7 @@ import (
 	"e2qcow/ext"
 	"e2qcow/internal/advise"
 	"e2qcow/internal/ranges"
+	"e2qcow/internal/target"
 	"e2qcow/scan"
 	"e2qcow/scan/lost"
 )
@@ -58,7 +59,7 @@ func (l LostFiles) write(w io.Writer, r *lost.Report) error {
 			paths = []scan.Name{scan.Name(fmt.Sprintf("<%d>", f.Inode))}
 		}
 		for _, path := range paths {
-			_, _ = fmt.Fprintf(b, "%d\t%s\t%d\t%d\t%s\t", f.Inode, lostType(f.Type), f.Size, f.LostBytes, f.Parts)
+			_, _ = fmt.Fprintf(b, "%d\t%s\t%d\t%d\t%s\t", f.Inode, lostType(f), f.Size, f.LostBytes, f.Parts)
 			for k, r := range f.Lost {
 				if k > 0 {
 					_ = b.WriteByte(',')
@@ -79,8 +80,11 @@ func (l LostFiles) write(w io.Writer, r *lost.Report) error {
 }
 
 // lostType returns the name of a file type, as find -type and ls have them.
-func lostType(t uint16) string {
-	switch t {
+func lostType(f *lost.File) string {
+	if isReserved(f) {
+		return "reserved"
+	}
+	switch f.Type {
 	case ext.ModeRegular:
 		return "file"
 	case ext.ModeDir:
@@ -101,38 +105,54 @@ func (o *Output) WriteLost(l LostFiles, r *lost.Report) error {
 	return l.write(o.Lost.to, r)
 }
 
-// SayLost says how many files are hit. Without a map, nobody knows which contents
-// cannot be read unless these were read.
-func (s *Session) SayLost(l LostFiles, r *lost.Report, contents bool) {
+// SayLost says how many files are hit. hint says how to learn more, "" if all is
+// known.
+func (s *Session) SayLost(in *Input, l LostFiles, r *lost.Report, hint string) {
 	if r == nil || !l.On() {
 		return
 	}
-	var files, dirs int64
+	var files, dirs, reserved int64
 	var size uint64
 	for i := range r.Files {
-		if f := &r.Files[i]; f.Type == ext.ModeDir {
+		switch f := &r.Files[i]; {
+		case isReserved(f):
+			reserved++
+		case f.Type == ext.ModeDir:
 			dirs++
-		} else {
+		default:
 			files++
 			size += f.LostBytes
 		}
 	}
-	known := ""
-	if !contents {
-		known = "; the contents of files were not read: --bad-map says which of them are lost"
+	if hint != "" {
+		hint = "; " + hint
 	}
-	if files+dirs == 0 {
-		s.Say("no file is hit by what cannot be read%s", known)
-		return
+	made, _ := in.Made()
+	switch {
+	case files+dirs+reserved > 0:
+		name := l.Name
+		if target.IsStdout(name) {
+			name = "standard output"
+		}
+		s.Say("%s of %s and entries of %s cannot be read: %s lists them%s",
+			humanize.IBytes(size), advise.Count(files, "file"), advise.Count(dirs, "directory"), name, hint)
+	case made.Unreadable > 0:
+		s.Say("nobody knows which files are hit: the image does not say where the blocks were that could not be read")
+	default:
+		s.Say("no file is hit by what cannot be read%s", hint)
 	}
-	s.Say("%s with %s and %s are hit by what cannot be read: %s lists them%s",
-		advise.Count(files, "file"), humanize.IBytes(size), advise.Count(dirs, "directory"), l.Name, known)
 	if r.Omitted > 0 {
 		s.Say("%s is not complete: there was no room for %s", l.Name, advise.Count(int64(r.Omitted), "entry"))
 	}
 	if r.Cut {
 		s.Say("%s may not be complete: damage made the trees of files longer than they can be", l.Name)
 	}
+}
+
+// isReserved reports whether an inode is one of the filesystem itself: the
+// journal, quota, the resize inode.
+func isReserved(f *lost.File) bool {
+	return f.Inode < ext.GoodOldFirstInode && f.Inode != ext.RootInode
 }
 
 // jsonLostFiles is what --json says of the files that are hit.
@@ -162,7 +182,7 @@ func lostOf(r *lost.Report, paths bool) *jsonLostFiles {
 	j := &jsonLostFiles{Count: len(r.Files), Files: []jsonLostFile{}, Omitted: r.Omitted, Cut: r.Cut}
 	for i := range r.Files {
 		f := &r.Files[i]
-		it := jsonLostFile{Inode: f.Inode, Type: lostType(f.Type), Size: f.Size, Parts: f.Parts.Names(), Lost: f.LostBytes, Ranges: []jsonRange{}}
+		it := jsonLostFile{Inode: f.Inode, Type: lostType(f), Size: f.Size, Parts: f.Parts.Names(), Lost: f.LostBytes, Ranges: []jsonRange{}}
 		for _, r := range f.Lost {
 			it.Ranges = append(it.Ranges, jsonRange(r))
 		}

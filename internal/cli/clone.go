@@ -87,7 +87,7 @@ func (o *cloneOptions) run(ctx context.Context, t *Tool) error {
 	}
 
 	found := cmp.Or(t.SayRescued(done.Rescue), t.SayFound(in, done.Scan))
-	t.SayLost(o.lost, done.Lost, o.badMap != "" || search.Scan.Files || in.Guest != nil)
+	t.SayLost(in, o.lost, done.Lost, o.lostHint(in, search))
 	o.sayRaw(t, part, out, done)
 	if !o.quiet && !o.dryRun {
 		t.SayScrambled(in, nil, true)

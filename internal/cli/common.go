@@ -258,6 +258,8 @@ func (o *common) checkInput(in *app.Input, asItIs bool) error {
 		return needsQCOW2(flagBacking, in)
 	case o.source.Salvage && in.Guest == nil:
 		return needsQCOW2(flagSalvage, in)
+	case asItIs && o.lost.On():
+		return app.Usagef("option --%s applies to a filesystem, but %s is %s and is copied as it is; -Q and -ra look at the filesystem in it", flagLostFiles, name, kindOf(in))
 	case asItIs && o.scanFlag != "":
 		return app.Usagef("option --%s applies to a filesystem, but %s is %s and is copied as it is", o.scanFlag, name, kindOf(in))
 	case o.badMap != "" && (in.Guest != nil || in.Sparse != nil):
@@ -269,6 +271,17 @@ func (o *common) checkInput(in *app.Input, asItIs bool) error {
 // needsQCOW2 says that a flag does not go with the source.
 func needsQCOW2(flag string, in *app.Input) error {
 	return app.Usagef("option --%s needs a qcow2 image, but %s is none", flag, in.Src.Name())
+}
+
+// lostHint says how to learn which contents of files are lost, "" if that is known.
+func (o *common) lostHint(in *app.Input, search app.Search) string {
+	switch {
+	case o.badMap != "" || search.Scan.Files:
+		return ""
+	case in.Guest != nil:
+		return "the contents of files were not read: -ra reads them"
+	}
+	return "the contents of files were not read: --bad-map says which of them are lost, and -ra reads them"
 }
 
 // listing returns how a dry run lists blocks of block bytes. It lists nothing

@@ -9,6 +9,7 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"e2qcow/internal/app"
+	"e2qcow/internal/signature"
 	"e2qcow/internal/source"
 	"e2qcow/scan/diff"
 )
@@ -123,6 +124,12 @@ func (o *diffOptions) run(ctx context.Context, t *Tool) error {
 			return app.Usagef("option --%s needs a qcow2 image, but neither operand is one", flagSalvage)
 		}
 		if parts[i], err = inputs[i].Part(o.search.Place); err != nil {
+			return err
+		}
+		if inputs[i].Normal != nil {
+			return fmt.Errorf("%s is %s, which has no directories: it cannot be compared", inputs[i].Src.Name(), signature.Normal)
+		}
+		if err := o.search.CheckContent(parts[i]); err != nil {
 			return err
 		}
 		sides[i] = diff.Source{Reader: parts[i].Disk, Size: parts[i].Disk.Size()}

@@ -123,6 +123,8 @@ func (t *Tool) domain(c *cli.Context) error {
 	return o.run(c.Context, t)
 }
 
+var errNothingKnown = advise.New("no superblock says what is worth reading", "info --search lists the copies that are left; -b and -B name one")
+
 func (o *domainOptions) run(ctx context.Context, t *Tool) error {
 	shown := t.Progress(false)
 	defer shown.Finish()
@@ -152,6 +154,9 @@ func (o *domainOptions) run(ctx context.Context, t *Tool) error {
 	res, err := o.search.Avoiding(part.Ranges(bad)).Metadata(ctx, part, shown)
 	if err != nil {
 		return err
+	}
+	if res.Super() == nil && len(res.Unreadable()) == 0 {
+		return fmt.Errorf("%s: %w", part.Name, errNothingKnown)
 	}
 	size := max(in.Disk().Size(), part.Start+res.FilesystemSize()) // the rescued file may end early
 	b := bufio.NewWriter(to)

@@ -168,7 +168,7 @@ func (o *dumpOptions) run(ctx context.Context, t *Tool) error {
 	}
 
 	found := cmp.Or(t.SayRescued(done.Rescue), t.SayFound(in, done.Scan))
-	t.SayLost(o.lost, done.Lost, o.badMap != "" || search.Scan.Files || in.Guest != nil)
+	t.SayLost(in, o.lost, done.Lost, o.lostHint(in, search))
 	o.say(t, part, out, done)
 	if !o.quiet && !o.dryRun && !t.SayScrambled(in, scrambler, false) && done.Scan != nil {
 		t.SayPrivate(done.Scan, search.Scan)

@@ -9,7 +9,7 @@ import (
 type bitsIn struct {
 	src []byte
 	pos int    // of the first byte that is not among the n bits
-	acc uint64 // n bits, and perhaps some of those that follow
+	acc uint64 // n bits that count; the bits above them may be set
 	n   uint
 }
 

@@ -82,7 +82,7 @@ func (r *Report) head(p *page) {
 		p.Lede = strings.Join(append(parts, "UUID "+f.UUID), ", ")
 	}
 	if r.Scrambled {
-		p.Notes = append(p.Notes, "The source is scrambled: names, times and owners are not those of the filesystem.")
+		p.Notes = append(p.Notes, "The source is scrambled: its names are not those of the filesystem. Sizes, times and owners are.")
 	}
 	if r.SuperGroup != 0 {
 		p.Notes = append(p.Notes, fmt.Sprintf("The primary superblock is bad. The page shows what the copy in group %d says.", r.SuperGroup))

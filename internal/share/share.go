@@ -113,7 +113,7 @@ func (s *Sharer) All(ctx context.Context, told func(n int64)) (rest image.Image,
 	if f, _, n := image.Locate(s.img, 0, s.img.Size(), false); f == nil && n >= s.img.Size() {
 		return s.img, 0, nil
 	}
-	r := &remainder{Image: s.img}
+	r := &remainder{img: s.img}
 	for off := int64(0); !s.failed.Load() && len(r.shared) < maxShared; {
 		start, end, err := s.img.NextRun(off)
 		switch {
@@ -146,14 +146,14 @@ const maxShared = 1 << 20
 
 // A remainder is an image without the ranges that were shared, which ascend.
 type remainder struct {
-	image.Image
+	img    image.Image
 	shared []ranges.Range[int64]
 }
 
 // NextRun returns the next run of the image that was not shared.
 func (r *remainder) NextRun(off int64) (start, end int64, err error) {
 	for {
-		start, end, err = r.Image.NextRun(off)
+		start, end, err = r.img.NextRun(off)
 		if err != nil {
 			return 0, 0, err
 		}
@@ -168,18 +168,24 @@ func (r *remainder) NextRun(off int64) (start, end int64, err error) {
 	}
 }
 
-func (r *remainder) Advice() image.Advice { return image.AdviceOf(r.Image) }
+// Size returns the length of the image in bytes.
+func (r *remainder) Size() int64 { return r.img.Size() }
 
-func (r *remainder) Damage() error { return image.DamageOf(r.Image) }
+// ReadAt reads from the image.
+func (r *remainder) ReadAt(p []byte, off int64) (int, error) { return r.img.ReadAt(p, off) }
+
+func (r *remainder) Advice() image.Advice { return image.AdviceOf(r.img) }
+
+func (r *remainder) Damage() error { return image.DamageOf(r.img) }
 
 func (r *remainder) NextLost(off int64) (start, end int64, err error) {
-	return image.NextLost(r.Image, off)
+	return image.NextLost(r.img, off)
 }
 
 func (r *remainder) ReadFor(p []byte, off int64, use image.Use) (int, error) {
-	return image.ReadFor(r.Image, p, off, use)
+	return image.ReadFor(r.img, p, off, use)
 }
 
 func (r *remainder) Locate(off, limit int64, read bool) (f image.File, at, n int64) {
-	return image.Locate(r.Image, off, limit, read)
+	return image.Locate(r.img, off, limit, read)
 }
