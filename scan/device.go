@@ -61,7 +61,7 @@ func (e *ReadError) Error() string {
 
 func (e *ReadError) Unwrap() []error { return []error{ErrNotExt, e.Err} }
 
-var errKnownBad = errors.New("known to be bad")
+var errKnownBad = errors.New("known to be unreadable")
 
 // tryRead fills p from off if that can be done in one go. Of a dead device
 // nothing can.

@@ -217,7 +217,7 @@ func (s *Session) examine(ctx context.Context, in *Input, o Source, shown *progr
 			return failed
 		}
 		if kind != "" {
-			in.notes = append(in.notes, kind+" data: what is in it is read")
+			in.notes = append(in.notes, "compressed with "+kind+": the data in it are read")
 			head, err = in.Src.Head(HeadSize)
 		}
 	}

@@ -161,7 +161,7 @@ func (t *Tool) printCheck(name string, size int64, r *qcow2.Report) error {
 	var verdict string
 	switch {
 	case r.BeyondEnd > 0:
-		verdict = fmt.Sprintf("cut short: its tables lead beyond the end, byte %d; get it again", size)
+		verdict = fmt.Sprintf("damaged or cut short: its tables lead beyond the end, byte %d; get it again, or see what --salvage reads", size)
 	case r.Corruptions > 0:
 		verdict = "damaged"
 	case r.Leaks > 0:

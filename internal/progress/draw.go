@@ -32,7 +32,7 @@ func (s status) count() string {
 
 // remaining returns how much time is left, "" where that is not known.
 func (s status) remaining() string {
-	if !s.known || s.part == 1 {
+	if !s.known || s.part == 1 || s.part == 0 && s.left < time.Second {
 		return ""
 	}
 	return shortTime(s.left) + " left"

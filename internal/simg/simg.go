@@ -51,7 +51,10 @@ type CorruptError struct {
 
 func (e *CorruptError) Error() string {
 	text := fmt.Sprintf("corrupt Android sparse image: %s at byte %d", e.What, e.Offset)
-	if e.Err != nil {
+	switch {
+	case errors.Is(e.Err, io.ErrUnexpectedEOF):
+		text += ": the file ends before"
+	case e.Err != nil:
 		text += ": " + e.Err.Error()
 	}
 	return text
