@@ -102,6 +102,16 @@ func (p *Part) withoutTable() string {
 	return adviceSearch
 }
 
+// PartOrWhole is Part, but for a filesystem without partitions around it: of that
+// it returns all if a partition is asked for.
+func (in *Input) PartOrWhole(at Place) (*Part, error) {
+	p, err := in.Part(at)
+	if err != nil && at.Partition != 0 && SuperblockAt(in.Disk()) != nil {
+		return in.Whole(), nil
+	}
+	return p, err
+}
+
 // Ranges returns ranges of the source as ranges of the part.
 func (p *Part) Ranges(ofSource []scan.Range) []scan.Range {
 	if p.Start == 0 {

@@ -123,7 +123,7 @@ func (o *diffOptions) run(ctx context.Context, t *Tool) error {
 		if src.Salvage && inputs[i].Guest == nil && i == 1 && inputs[0].Guest == nil {
 			return app.Usagef("option --%s needs a qcow2 image, but neither operand is one", flagSalvage)
 		}
-		if parts[i], err = inputs[i].Part(o.search.Place); err != nil {
+		if parts[i], err = inputs[i].PartOrWhole(o.search.Place); err != nil {
 			return err
 		}
 		if inputs[i].Normal != nil {
