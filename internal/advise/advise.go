@@ -109,7 +109,7 @@ var onLibraries = []struct {
 	{[]error{e2i.ErrGroups}, "dump the filesystem with -Q, which has no such limit"},
 	{[]error{e2i.ErrNoTables}, "write a qcow2 image with -Q"},
 	{[]error{target.ErrNotJSON}, "name another file, or remove it first"},
-	{[]error{target.ErrOnlyCopy}, "name another file, or replace it with --overwrite"},
+	{[]error{target.ErrOnlyCopy}, "name another file"},
 	{[]error{target.ErrDevice, target.ErrDirectory}, "name a file"},
 	{[]error{move.ErrNotJournal}, "name another file for the journal"},
 	{[]error{move.ErrOldJournal}, "finish the move with the version that began it, 0.1"},
