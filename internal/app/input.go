@@ -43,6 +43,8 @@ type Input struct {
 	behind  []qcow2.Info     // the records of how the backing files were made
 	notes   []string         // messages about the image
 	opened  []openedImage    // the qcow2 image and those behind it
+
+	compressed bool // the source is decompressed while it is read
 }
 
 // Open opens a source, and prints the messages about it.
@@ -139,6 +141,14 @@ func (in *Input) Drain() {
 	}
 }
 
+// CheckEnd reads compressed data to their end, where their checksum stands.
+func (in *Input) CheckEnd() error {
+	if !in.compressed || !in.IsStream() {
+		return nil
+	}
+	return in.Guest.stream.Drain()
+}
+
 // IsStream reports whether the source is a qcow2 image that can be read once, in
 // order.
 func (in *Input) IsStream() bool { return in.Guest != nil && in.Guest.stream != nil }
@@ -217,6 +227,7 @@ func (s *Session) examine(ctx context.Context, in *Input, o Source, shown *progr
 			return failed
 		}
 		if kind != "" {
+			in.compressed = true
 			in.notes = append(in.notes, "compressed with "+kind+": the data in it are read")
 			head, err = in.Src.Head(HeadSize)
 		}

@@ -136,10 +136,15 @@ func (s *Session) SayLost(in *Input, l LostFiles, r *lost.Report, hint string) {
 		}
 		s.Say("%s of %s and entries of %s cannot be read: %s lists them%s",
 			humanize.IBytes(size), advise.Count(files, "file"), advise.Count(dirs, "directory"), name, hint)
+	case r.Unknown > 0:
+		s.Say("nobody knows which files are hit: inodes cannot be read, nor which of them are in use")
 	case made.Unreadable > 0:
 		s.Say("nobody knows which files are hit: the image does not say where the blocks were that could not be read")
 	default:
 		s.Say("no file is hit by what cannot be read%s", hint)
+	}
+	if r.Unknown > 0 && files+dirs+reserved > 0 {
+		s.Say("%s may lack files: of %s that cannot be read, nobody knows whether they are in use", l.Name, advise.Count(r.Unknown, "inode"))
 	}
 	if r.Omitted > 0 {
 		s.Say("%s is not complete: there was no room for %s", l.Name, advise.Count(int64(r.Omitted), "entry"))
@@ -160,7 +165,8 @@ type jsonLostFiles struct {
 	Count   int            `json:"count"`
 	Files   []jsonLostFile `json:"files"`
 	Omitted int            `json:"omitted"`
-	Cut     bool           `json:"cut"` // trees were longer than they can be
+	Unknown uint64         `json:"unknown_inodes"` // lost, and nobody knows whether they are in use
+	Cut     bool           `json:"cut"`            // trees were longer than they can be
 }
 
 type jsonLostFile struct {
@@ -179,7 +185,7 @@ func lostOf(r *lost.Report, paths bool) *jsonLostFiles {
 	if r == nil {
 		return nil
 	}
-	j := &jsonLostFiles{Count: len(r.Files), Files: []jsonLostFile{}, Omitted: r.Omitted, Cut: r.Cut}
+	j := &jsonLostFiles{Count: len(r.Files), Files: []jsonLostFile{}, Omitted: r.Omitted, Unknown: r.Unknown, Cut: r.Cut}
 	for i := range r.Files {
 		f := &r.Files[i]
 		it := jsonLostFile{Inode: f.Inode, Type: lostType(f), Size: f.Size, Parts: f.Parts.Names(), Lost: f.LostBytes, Ranges: []jsonRange{}}

@@ -168,6 +168,9 @@ func (o *common) settle(in *app.Input, out *app.Output, done app.Done, runs iter
 	if img := in.Salvaged(); img != nil {
 		done.Salvage = app.SalvageableOf(img)
 	}
+	if err := in.CheckEnd(); err != nil {
+		return nil, err
+	}
 	if err := cmp.Or(out.WriteRecord(done, runs), out.WriteLost(o.lost, done.Lost)); err != nil {
 		return nil, err
 	}

@@ -70,6 +70,7 @@ type finder struct {
 	looks      int                    // at lost ranges
 	omitted    int
 	cut        bool
+	unknown    uint64 // lost inodes whose bitmap is lost
 	nodesLeft  int
 	pending    []node
 	links      links
@@ -284,7 +285,7 @@ func (f *finder) file(t *tree, parts Parts) *File {
 
 // report returns what was found.
 func (f *finder) report() *Report {
-	r := &Report{Files: make([]File, 0, len(f.files)), Cut: f.cut}
+	r := &Report{Files: make([]File, 0, len(f.files)), Cut: f.cut, Unknown: f.unknown}
 	paths := f.links.paths()
 	for ino, file := range f.files {
 		file.Lost = ranges.Join(file.Lost)

@@ -96,7 +96,11 @@ func (f *finder) lostInUse() error {
 			case left == 0:
 				f.cut = true
 				return nil
-			case f.readInodeBitmap(g, bitmap):
+			case !f.readInodeBitmap(g, bitmap):
+				if !f.neverUsed(g) {
+					f.unknown += end - ino
+				}
+			default:
 				left--
 				f.markInUse(bitmap, index, index+uint32(end-ino), uint32(ino)-index)
 			}
@@ -122,18 +126,33 @@ func (f *finder) markInUse(bitmap []byte, first, end, base uint32) {
 	}
 }
 
+// desc returns the descriptor of a group, with block as room; nil if it is lost.
+func (f *finder) desc(group uint32, block []byte) ext.GroupDesc {
+	per, size := f.geo.DescsPerBlock(), f.geo.DescSize
+	n, at := f.reading.DescBlock(group/per), group%per*size
+	if f.isLost(n*f.bs+uint64(at), uint64(size)) {
+		return nil
+	}
+	f.reading.ReadBlock(n, block)
+	return ext.GroupDesc(block[at : at+size])
+}
+
+// neverUsed reports whether the descriptor of a group says that its inodes were
+// never used.
+func (f *finder) neverUsed(group uint32) bool {
+	d := f.desc(group, make([]byte, f.bs))
+	return d != nil && d.Flags()&ext.BgInodeUninit != 0
+}
+
 // readInodeBitmap reads the inode bitmap of a group; false if the bitmap was never
 // written, or cannot be read.
 func (f *finder) readInodeBitmap(group uint32, bitmap []byte) bool {
-	per, size := f.geo.DescsPerBlock(), f.geo.DescSize
-	table := f.reading.DescBlock(group / per)
-	if f.isLost(table*f.bs, f.bs) {
+	d := f.desc(group, bitmap)
+	if d == nil || d.Flags()&ext.BgInodeUninit != 0 {
 		return false
 	}
-	f.reading.ReadBlock(table, bitmap)
-	desc := ext.GroupDesc(bitmap[group%per*size : (group%per+1)*size])
-	block := desc.InodeBitmap()
-	if desc.Flags()&ext.BgInodeUninit != 0 || !f.geo.ValidBlock(block) || f.isLost(block*f.bs, f.bs) {
+	block := d.InodeBitmap()
+	if !f.geo.ValidBlock(block) || f.isLost(block*f.bs, f.bs) {
 		return false
 	}
 	f.reading.ReadBlock(block, bitmap)

@@ -17,6 +17,10 @@ type Report struct {
 	// listed, because there are too many.
 	Omitted int
 
+	// Unknown counts inodes that cannot be read, of which nobody knows whether
+	// they were in use: their inode bitmap cannot be read either.
+	Unknown uint64
+
 	// Cut reports that damage made the trees of files longer than they can be,
 	// so that they were not followed to the end.
 	Cut bool
