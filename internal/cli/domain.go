@@ -151,7 +151,11 @@ func (o *domainOptions) run(ctx context.Context, t *Tool) error {
 	}
 	defer to.Close()
 	t.Guard(to.Close)
-	res, err := o.search.Avoiding(part.Ranges(bad)).Metadata(ctx, part, shown)
+	lacking := part.Ranges(bad)
+	if o.badMap != "" {
+		part, lacking = part.Unrescued(lacking)
+	}
+	res, err := o.search.Avoiding(lacking).Metadata(ctx, part, shown)
 	if err != nil {
 		return err
 	}
