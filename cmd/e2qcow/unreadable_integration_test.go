@@ -22,7 +22,10 @@ func TestUnreadableStart(t *testing.T) {
 		says  string
 	}{
 		{"1", 0, "metadata"},
-		{"1..5", 3, "could not be read and are zero in the image: bytes 1024-1535"}, // of the format, of a mark of a move, of the superblock: whole, by sectors, one of them twice
+		// Of the format, of a mark of a move, of the superblock: whole, by sectors,
+		// one of them twice. strace counts the reads of each thread, so the second
+		// sector may be lost too.
+		{"1..5", 3, "could not be read and are zero in the image: bytes 1024-"},
 		{"1+", 1, "source.img: no ext2, ext3 or ext4 filesystem found, but byte 1024 cannot be read: "},
 	} {
 		image := filepath.Join(dir, "image.qcow2")
