@@ -50,6 +50,12 @@ func findReadings(dev *device, opt Options, pr *problems) ([]reading, error) {
 		return chosenReading(dev, opt)
 	}
 	primary := readPrimary(dev)
+	// What a superblock lacks that was read in part only is not known to be damage.
+	damage := func(what string) {
+		if len(dev.lostIn(ext.SuperblockOffset, ext.SuperblockOffset+ext.SuperblockSize)) == 0 {
+			pr.add(Problem{Kind: BadSuperblock, What: what})
+		}
+	}
 	sb, err := ext.DecodeSuperblock(primary)
 	var readings []reading
 	if err == nil {
@@ -61,16 +67,16 @@ func findReadings(dev *device, opt Options, pr *problems) ([]reading, error) {
 			rd := reading{sb: sb, geo: geo}
 			switch verr := sb.Verify(geo); {
 			case verr != nil:
-				pr.add(Problem{Kind: BadSuperblock, What: verr.Error()})
+				damage(verr.Error())
 			case !sb.ChecksumOK():
-				pr.add(Problem{Kind: BadSuperblock, What: "wrong checksum"})
+				damage("wrong checksum")
 			default:
 				rd.believed = true
 				return []reading{rd}, nil
 			}
 			readings = append(readings, rd)
 		} else {
-			pr.add(Problem{Kind: BadSuperblock, What: gerr.Error()})
+			damage(gerr.Error())
 		}
 	}
 	// A bad primary superblock still identifies the copies. Without a primary,
@@ -92,7 +98,7 @@ func findReadings(dev *device, opt Options, pr *problems) ([]reading, error) {
 		if len(backups) == 0 && len(readings) == 0 && !hasRootDirectory(dev) {
 			return nil, ErrNotExt
 		}
-		pr.add(Problem{Kind: BadSuperblock, What: "the primary has no magic number"})
+		damage("the primary has no magic number")
 	}
 	// If a backup is usable, only tools that ignore checksums read the primary.
 	for _, rd := range readings {
