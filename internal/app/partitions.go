@@ -78,14 +78,21 @@ func extPartitions(disk image.Image, sectorSize int64) string {
 	}
 	const most, mostOthers = 16, 4
 	var found, others []string
+	moreFound, moreOthers := 0, 0 // than are listed
 	for _, p := range table.Partitions {
 		if holdsExt(disk, p) {
-			if len(found) < most {
-				found = append(found, fmt.Sprintf("%d (%s at byte %d)", p.Number, humanize.IBytes(uint64(p.Size)), p.Start))
+			if len(found) == most {
+				moreFound++
+				continue
 			}
+			found = append(found, fmt.Sprintf("%d (%s at byte %d)", p.Number, humanize.IBytes(uint64(p.Size)), p.Start))
 			continue
 		}
-		if s, ok := contentOf(disk, p); ok && len(others) < mostOthers {
+		if s, ok := contentOf(disk, p); ok {
+			if len(others) == mostOthers {
+				moreOthers++
+				continue
+			}
 			text := fmt.Sprintf("partition %d looks like %s", p.Number, s.Name)
 			if hint := advise.OnContent(s, p.Start); hint != "" {
 				text += ": " + hint
@@ -96,9 +103,9 @@ func extPartitions(disk image.Image, sectorSize int64) string {
 	text := "none of its partitions holds one"
 	switch {
 	case len(found) > 0:
-		text = "partitions that hold one, for --partition: " + strings.Join(found, ", ")
+		text = "partitions that hold one, for --partition: " + strings.Join(found, ", ") + more(moreFound)
 	case len(others) > 0:
-		text += "; " + strings.Join(others, "; ")
+		text += "; " + strings.Join(others, "; ") + more(moreOthers)
 	default:
 		text += "; " + adviceSearch
 	}
@@ -109,6 +116,14 @@ func extPartitions(disk image.Image, sectorSize int64) string {
 		text += fmt.Sprintf(" (%v)", err)
 	}
 	return text
+}
+
+// more returns text that ends a list of partitions of which n are left out.
+func more(n int) string {
+	if n == 0 {
+		return ""
+	}
+	return fmt.Sprintf("; and %d more: e2qcow info --json SOURCE lists all", n)
 }
 
 // contentOf returns what a partition holds, if that is no ext filesystem.
