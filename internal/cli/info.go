@@ -116,8 +116,11 @@ func (t *Tool) info(c *cli.Context) error {
 		}
 	}
 	i := &jsonInfo{Image: src.Name(), FileSize: src.Size(), VirtualSize: src.Size()}
-	if o.search && (f == app.FormatNormal || c.Bool(flagSalvage)) {
-		return app.Usagef("--%s needs a whole disk: it does not go with --%s, nor with %s", flagSearch, flagSalvage, signature.Normal)
+	switch {
+	case o.search && c.Bool(flagSalvage):
+		return app.Usagef("--%s does not go with --%s: write what can be read to a file with -r --%[2]s, and search that file", flagSearch, flagSalvage)
+	case o.search && f == app.FormatNormal:
+		return app.Usagef("--%s needs a whole disk: it does not go with %s", flagSearch, signature.Normal)
 	}
 	switch f {
 	case app.FormatNormal:
@@ -219,7 +222,7 @@ func (i *jsonInfo) qcow2(ctx context.Context, t *Tool, src *source.Source, o inf
 		i.header(img.Header())
 		err = i.complete(ctx, img)
 		if err == nil && o.search && i.contradicts {
-			return fmt.Errorf("%s: %s: --%s would read places that the tables contradict; get the image again", src.Name(), i.Incomplete, flagSearch)
+			return fmt.Errorf("%s: %s: --%s would read places that the tables contradict; get the image again; if this is the only copy, write what can be read to a file with -r --%s, and search that file", src.Name(), i.Incomplete, flagSearch, flagSalvage)
 		}
 		if err == nil {
 			_, err = i.look(ctx, t, &app.Part{Disk: img, Name: src.Name()}, o)
