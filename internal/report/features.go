@@ -16,17 +16,6 @@ const (
 	incompatible
 )
 
-// Without says what a kernel does that does not know a feature of the kind.
-func (k featureKind) Without() string {
-	switch k {
-	case compatible:
-		return "older kernels ignore it"
-	case readOnly:
-		return "older kernels mount it read-only"
-	}
-	return "older kernels cannot read it"
-}
-
 // Class is the name of the kind in the style sheet.
 func (k featureKind) Class() string { return [...]string{"compat", "rocompat", "incompat"}[k] }
 
