@@ -73,6 +73,7 @@ type finder struct {
 	unknown    uint64 // lost inodes whose bitmap is lost
 	nodesLeft  int
 	pending    []node
+	buf        []byte // of maxWindow bytes
 	links      links
 }
 

@@ -128,22 +128,10 @@ func (n *nameFinder) blocks(t *tree, logical, start, count uint64) {
 // read reads the blocks that are gathered.
 func (n *nameFinder) read() error {
 	slices.SortFunc(n.gathered, func(a, b dirBlock) int { return cmp.Or(cmp.Compare(a.block, b.block), cmp.Compare(a.ino, b.ino)) })
-	buf := make([]byte, maxWindow)
-	for list := n.gathered; len(list) > 0; {
-		if err := n.ctx.Err(); err != nil {
-			return err
-		}
-		count := window(list, n.bs, func(b dirBlock) uint64 { return b.block })
-		first := list[0].block
-		part := buf[:(list[count-1].block-first+1)*n.bs]
-		n.reading.ReadBlocks(first, part)
-		for _, b := range list[:count] {
-			n.entries(b.ino, part[(b.block-first)*n.bs:][:n.bs])
-		}
-		list = list[count:]
-	}
+	err := readBlocks(n.finder, n.gathered, func(b dirBlock) uint64 { return b.block },
+		func(b dirBlock, data []byte) { n.entries(b.ino, data) })
 	n.gathered = n.gathered[:0]
-	return nil
+	return err
 }
 
 // entries keeps those entries of a chain that lead to what is hit.

@@ -114,24 +114,36 @@ func (f *finder) push(n node) {
 
 // drain reads the nodes that are gathered, and those below, level by level.
 func (f *finder) drain() error {
-	buf := make([]byte, maxWindow)
+	block := func(n node) uint64 { return n.block }
 	for len(f.pending) > 0 {
 		list := f.pending
 		f.pending = nil
 		slices.SortStableFunc(list, func(a, b node) int { return cmp.Compare(a.block, b.block) })
-		for len(list) > 0 {
-			if err := f.ctx.Err(); err != nil {
-				return err
-			}
-			n := window(list, f.bs, func(n node) uint64 { return n.block })
-			first := list[0].block
-			part := buf[:(list[n-1].block-first+1)*f.bs]
-			f.reading.ReadBlocks(first, part)
-			for _, it := range list[:n] {
-				f.visit(it, part[(it.block-first)*f.bs:][:f.bs])
-			}
-			list = list[n:]
+		if err := readBlocks(f, list, block, f.visit); err != nil {
+			return err
 		}
+	}
+	return nil
+}
+
+// readBlocks calls visit with the blocks of the elements of an ascending list.
+// Blocks that lie together are read at once.
+func readBlocks[T any](f *finder, list []T, block func(T) uint64, visit func(T, []byte)) error {
+	if f.buf == nil {
+		f.buf = make([]byte, maxWindow)
+	}
+	for len(list) > 0 {
+		if err := f.ctx.Err(); err != nil {
+			return err
+		}
+		n := window(list, f.bs, block)
+		first := block(list[0])
+		part := f.buf[:(block(list[n-1])-first+1)*f.bs]
+		f.reading.ReadBlocks(first, part)
+		for _, it := range list[:n] {
+			visit(it, part[(block(it)-first)*f.bs:][:f.bs])
+		}
+		list = list[n:]
 	}
 	return nil
 }
